@@ -1,0 +1,57 @@
+"""What every API type shares: camelCase on the wire, no unknown fields, no mutation, CEL rules as annotations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+GROUP = "haldane.dev"
+VERSION = "v1alpha1"
+KIND = "ModelDeployment"
+PLURAL = "modeldeployments"
+API_VERSION = f"{GROUP}/{VERSION}"
+VALIDATIONS = "x-kubernetes-validations"
+
+
+class ApiModel(BaseModel):
+    """Immutable, camelCase, and strict about unknown fields, like the API server itself."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+    def to_wire(self) -> dict[str, Any]:
+        """The object as JSON-compatible camelCase, without fields that are unset (None)."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One CEL rule that the API server checks, with the sentence a user reads when it fails.
+
+    Usable as `Annotated[...]` metadata of a field, and in `validations(...)` for a whole type.
+    """
+
+    expression: str
+    message: str
+    field_path: str | None = None
+
+    def to_wire(self) -> dict[str, str]:
+        """The rule as an entry of `x-kubernetes-validations`."""
+        made = {"rule": self.expression, "message": self.message}
+        if self.field_path:
+            made["fieldPath"] = self.field_path
+        return made
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core)
+        schema[VALIDATIONS] = [*schema.get(VALIDATIONS, []), self.to_wire()]
+        return schema
+
+
+def validations(*rules: Rule) -> dict[str, Any]:
+    """`json_schema_extra` of a type that carries CEL rules over several of its fields."""
+    return {VALIDATIONS: [rule.to_wire() for rule in rules]}

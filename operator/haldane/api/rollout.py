@@ -1,0 +1,169 @@
+"""`ModelDeployment.spec.rollout`: how a new revision takes over, and what makes it go back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from haldane.api.base import ApiModel, Rule, validations
+from haldane.api.quantity import Duration, Increase, Number, Percent, Quantile
+
+CheckName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+
+
+class Step(ApiModel):
+    """One share of the traffic, and how long it is held at least."""
+
+    weight: int = Field(ge=1, le=100, description="Per cent of the requests that go to the candidate.")
+    hold: Duration = Field(description="Shortest time at this weight; the step ends when every check passes after it.")
+
+
+class ErrorRate(ApiModel):
+    """Limits on the share of requests that the model answers with a 5xx code."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "has(self.max) || has(self.maxIncrease) || has(self.abort)",
+                "errorRate needs a limit: write max, maxIncrease or abort",
+            )
+        )
+    )
+    max: Percent | None = Field(
+        None,
+        description="Highest true error rate; beyond it, shown with 99.9 % confidence, the candidate is rolled back.",
+    )
+    max_increase: Percent | None = Field(
+        None,
+        description="Highest rise over stable in percentage points, for example 0.1% allows 1.1% beside stable's 1%.",
+    )
+    abort: Percent | None = Field(
+        None, description="Error rate beyond which the candidate is rolled back without waiting for minRequests."
+    )
+
+
+class Latency(ApiModel):
+    """Limits on one quantile of the request duration, as the runtime measures it."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule("has(self.max) || has(self.maxIncrease)", "latency needs a limit: write max or maxIncrease")
+        )
+    )
+    quantile: Quantile = Field("0.99", description="Quantile that is limited, between 0 and 1.")
+    max: Duration | None = Field(None, description="Longest duration at the quantile.")
+    max_increase: Increase | None = Field(None, description="Highest rise over stable's own quantile, for example 20%.")
+
+
+class Query(ApiModel):
+    """A PromQL query of your own that returns one number."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "has(self.max) || has(self.min) || has(self.maxIncrease)",
+                "query needs a limit: write max, min or maxIncrease",
+            )
+        )
+    )
+    promql: str = Field(
+        min_length=1,
+        max_length=4096,
+        description="PromQL; {{model}}, {{namespace}}, {{revision}} and {{window}} are filled in for the revision that is looked at.",
+    )
+    max: Number | None = Field(None, description="Highest value that passes.")
+    min: Number | None = Field(None, description="Lowest value that passes.")
+    max_increase: Increase | None = Field(None, description="Highest rise over stable's own value, for example 5%.")
+
+
+class Check(ApiModel):
+    """One thing that must hold for the candidate: exactly one of errorRate, latency and query."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "(has(self.errorRate) ? 1 : 0) + (has(self.latency) ? 1 : 0) + (has(self.query) ? 1 : 0) == 1",
+                "a check is exactly one of errorRate, latency and query: split it into several checks",
+            )
+        )
+    )
+    name: CheckName = Field(description="Name of the check in status and events.")
+    error_rate: ErrorRate | None = Field(None, description="Limit the share of requests answered with a 5xx code.")
+    latency: Latency | None = Field(None, description="Limit a quantile of the request duration.")
+    query: Query | None = Field(None, description="Limit the result of a PromQL query.")
+
+
+class Analysis(ApiModel):
+    """How the checks are evaluated."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "duration(self.window) >= duration(self.interval)",
+                "analysis.window must be at least analysis.interval: no request may fall between two looks",
+                ".window",
+            )
+        )
+    )
+    interval: Duration = Field("30s", description="Time between two evaluations.")
+    window: Duration = Field("2m", description="How far back one evaluation looks.")
+    warmup: Duration = Field("30s", description="First part of each step whose requests do not count.")
+    min_requests: int = Field(
+        100, ge=1, le=100_000_000, description="Fewer candidate requests in the window give Inconclusive, never Pass."
+    )
+    failure_limit: int = Field(
+        3, ge=1, le=1000, description="Consecutive failed evaluations of a query check that roll back."
+    )
+    on_inconclusive: Literal["Hold", "Promote", "Rollback"] = Field(
+        "Hold",
+        description="What to do at a step's deadline (hold + progressDeadline) when the checks could not decide.",
+    )
+
+
+def _default_steps() -> list[Step]:
+    return [
+        Step(weight=1, hold="2m"),
+        Step(weight=5, hold="10m"),
+        Step(weight=25, hold="10m"),
+        Step(weight=50, hold="10m"),
+    ]
+
+
+def _default_checks() -> list[Check]:
+    return [Check(name="errors", error_rate=ErrorRate(max_increase="1%", abort="20%"))]
+
+
+class Rollout(ApiModel):
+    """A canary: a new revision gets a few per cent of the traffic, proves itself, and takes over or goes back."""
+
+    steps: Annotated[
+        list[Step],
+        Rule(
+            "self.all(i, step, i == 0 || self[i - 1].weight < step.weight)",
+            "the weights of rollout.steps must rise from step to step, for example 5, 25, 50",
+        ),
+    ] = Field(
+        default_factory=_default_steps,
+        min_length=1,
+        max_length=20,
+        description="Shares of the traffic, rising, each with its hold.",
+    )
+    analysis: Analysis = Field(default_factory=Analysis, description="How the checks are evaluated.")
+    checks: Annotated[
+        list[Check],
+        Rule(
+            "self.all(check, self.exists_one(other, other.name == check.name))",
+            "names in rollout.checks must differ: give each check its own name",
+        ),
+    ] = Field(
+        default_factory=_default_checks, max_length=16, description="What must hold for the candidate at each step."
+    )
+    progress_deadline: Duration = Field(
+        "10m",
+        description="Longest time until the candidate's pods are ready, and added to a step's hold as its deadline.",
+    )
+    keep_stable_for: Duration = Field("5m", description="How long the old pods stay, warm, after a promotion.")
+    watch_after_promotion: Duration = Field(
+        "10m", description="How long the checks can still roll back after a promotion."
+    )

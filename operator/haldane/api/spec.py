@@ -1,0 +1,234 @@
+"""`ModelDeployment.spec`: what a user asks for.
+
+A revision is `model` + `runtime`; `scaling`, `traffic` and `rollout` never make a new one.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from haldane.api.base import ApiModel, Rule, validations
+from haldane.api.quantity import Bytes, Duration
+from haldane.api.rollout import Rollout
+
+DnsName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+Passthrough = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+
+
+class S3Location(ApiModel):
+    """Where the S3 API is, when it is not AWS itself."""
+
+    endpoint: (
+        Annotated[
+            str,
+            Rule(
+                "self.matches('^https?://[^/]+$')",
+                "write the URL of the S3 API without a path, for example https://minio.example.com:9000",
+            ),
+        ]
+        | None
+    ) = Field(None, max_length=1024, description="URL of the S3 API, for example https://minio.example.com:9000.")
+    region: str | None = Field(
+        None, max_length=64, description="Region that requests are signed for; us-east-1 when empty."
+    )
+
+
+class Model(ApiModel):
+    """The model: where it is and, when you know it, what it must hash to."""
+
+    uri: Annotated[
+        str,
+        Rule(
+            "self.matches('^(s3://[^/]+/.+|https://[^/]+/.+|file:///.+)$')",
+            "write where the model is: s3://bucket/key, https://host/path or file:///path",
+        ),
+    ] = Field(
+        max_length=2048,
+        description="Where the model is: s3://bucket/key, https://host/path or file:///path; a .onnx file or a folder that holds model.onnx.",
+    )
+    version: str | None = Field(
+        None,
+        max_length=63,
+        pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+        description="Your name for this version, shown to clients and in metrics; derived from the revision when empty.",
+    )
+    sha256: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="SHA-256 of the model in lower-case hex; a model that differs is not loaded.",
+    )
+    credentials_secret: DnsName | None = Field(
+        None,
+        description="Secret in the same namespace with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and other AWS_* keys) for s3:// models.",
+    )
+    s3: S3Location | None = Field(None, description="S3 endpoint and region, for stores other than AWS.")
+
+
+class RequestLimits(ApiModel):
+    """What one runtime pod accepts before it answers 413, 503 or 504."""
+
+    queue: int = Field(
+        1024,
+        ge=1,
+        le=1_000_000,
+        description="Requests that may wait in one pod; more are answered 503 with Retry-After.",
+    )
+    request_timeout: Duration = Field(
+        "10s", description="Longest time a request may take, waiting included; later it is answered 504."
+    )
+    request_bytes: Bytes = Field("64Mi", description="Largest request body; a larger one is answered 413.")
+
+
+class Session(ApiModel):
+    """ONNX Runtime session settings."""
+
+    intra_op_threads: int | None = Field(
+        None, ge=1, le=256, description="Threads inside one operator; the container's CPU quota when empty."
+    )
+
+
+class EnvVar(ApiModel):
+    """One environment variable of the runtime container, as in a Pod."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra=validations(
+            Rule(
+                "!self.name.startsWith('HALDANE_')",
+                "names that start with HALDANE_ are set by Haldane: choose another name",
+            )
+        ),
+    )
+    name: str = Field(max_length=253, pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*$", description="Name of the variable.")
+    value: str | None = Field(None, max_length=32768, description="Value of the variable.")
+    value_from: Passthrough | None = Field(
+        None,
+        description="Source of the value, as in a Pod: secretKeyRef, configMapKeyRef, fieldRef or resourceFieldRef.",
+    )
+
+
+class Resources(ApiModel):
+    """Compute resources of one runtime pod, as in a Pod."""
+
+    requests: dict[str, int | str] | None = Field(
+        None, description="What the scheduler sets aside, for example cpu: 500m."
+    )
+    limits: dict[str, int | str] | None = Field(
+        None, description="What the pod may use at most, for example memory: 2Gi or nvidia.com/gpu: 1."
+    )
+
+
+class Runtime(ApiModel):
+    """How the model is run. Together with `model` this makes a revision."""
+
+    device: Literal["cpu", "gpu"] = Field(
+        "cpu",
+        description="cpu, or gpu: adds one nvidia.com/gpu and its toleration; a pod without a working GPU does not become ready.",
+    )
+    image: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1024,
+        description="Runtime image; the bundled one when empty. It is resolved once for each revision.",
+    )
+    resources: Resources | None = Field(None, description="Compute resources of the runtime container.")
+    limits: RequestLimits = Field(default_factory=RequestLimits, description="Queue, time and size limits of one pod.")
+    session: Session = Field(default_factory=Session, description="ONNX Runtime session settings.")
+    env: list[EnvVar] = Field(
+        default_factory=list, max_length=64, description="More environment variables for the runtime container."
+    )
+    node_selector: dict[str, str] | None = Field(None, description="Node labels that the pods need.")
+    tolerations: list[Passthrough] | None = Field(
+        None, max_length=64, description="Node taints that the pods tolerate, as in a Pod."
+    )
+    service_account_name: DnsName | None = Field(
+        None,
+        description="ServiceAccount of the pods, for workload identity; one without permissions is made when empty.",
+    )
+    pod_template: Passthrough | None = Field(
+        None, description="Anything else of a PodTemplateSpec, merged strategically over the generated one."
+    )
+
+
+class ResourceMetric(ApiModel):
+    """One metric of the HorizontalPodAutoscaler."""
+
+    type: Literal["CPU", "Memory"] = Field(description="CPU or Memory of the pods.")
+    target: Annotated[
+        str,
+        Rule(
+            "self.matches('^([1-9][0-9]*%|[1-9][0-9]*(m|k|M|G|Ki|Mi|Gi)?)$')",
+            "write a share of the request, for example 70%, or an amount a pod, for example 500m or 1Gi",
+        ),
+    ] = Field(
+        max_length=32,
+        description="Average to hold: a share of the request, for example 70%, or an amount a pod, for example 500m or 1Gi.",
+    )
+
+
+class Scaling(ApiModel):
+    """How many pods serve. Changes make no new revision."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "!has(self.maxReplicas) || self.maxReplicas >= self.minReplicas",
+                "maxReplicas must be at least minReplicas: raise maxReplicas or lower minReplicas",
+                ".maxReplicas",
+            )
+        )
+    )
+    min_replicas: int = Field(1, ge=1, le=1000, description="Pods that always serve.")
+    max_replicas: int | None = Field(
+        None, ge=1, le=1000, description="Pods at most; more than minReplicas turns autoscaling on."
+    )
+    metrics: list[ResourceMetric] = Field(
+        default_factory=lambda: [ResourceMetric(type="CPU", target="70%")],
+        max_length=8,
+        description="What the autoscaler holds; the largest answer wins.",
+    )
+
+
+class Ingress(ApiModel):
+    """A route by an Ingress controller that understands nginx canary annotations (ingress-nginx, Traefik 3.7+)."""
+
+    class_name: DnsName | None = Field(None, description="IngressClass; the cluster's default when empty.")
+    annotations: dict[str, str] = Field(
+        default_factory=dict,
+        description="More annotations for both Ingresses.",
+        json_schema_extra=validations(
+            Rule(
+                "self.all(key, !key.startsWith('nginx.ingress.kubernetes.io/canary'))",
+                "nginx.ingress.kubernetes.io/canary* annotations are set by Haldane: use rollout.steps instead",
+            )
+        ),
+    )
+    tls_secret: DnsName | None = Field(None, description="Secret with the TLS certificate for the host.")
+
+
+class Traffic(ApiModel):
+    """How clients reach the model. Without it, by its Service inside the cluster, where pod counts make a canary's share."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "has(self.host) == has(self.ingress)",
+                "traffic.host and traffic.ingress belong together: write both, or leave out traffic",
+            )
+        )
+    )
+    host: DnsName | None = Field(None, description="Host name that clients use.")
+    path: str = Field("/", max_length=1024, pattern=r"^/[^\s]*$", description="Path prefix that clients use.")
+    ingress: Ingress | None = Field(None, description="Route by Ingress objects with nginx canary annotations.")
+
+
+class ModelDeploymentSpec(ApiModel):
+    """What to serve, how to run it, how far to scale it, and how to replace it."""
+
+    model: Model = Field(description="The model to serve.")
+    runtime: Runtime = Field(default_factory=Runtime, description="How the model is run.")
+    scaling: Scaling = Field(default_factory=Scaling, description="How many pods serve.")
+    traffic: Traffic = Field(default_factory=Traffic, description="How clients reach the model.")
+    rollout: Rollout = Field(default_factory=Rollout, description="How a new revision replaces the one that serves.")

@@ -1,0 +1,133 @@
+"""`ModelDeployment.status`: what the operator decided and what it saw.
+
+All that a rollout must remember stands here: the operator keeps no other state, so it can be killed at any instruction.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, PlainSerializer
+
+from haldane.api.base import ApiModel
+
+Phase = Literal["Initializing", "Stable", "Preparing", "Progressing", "Promoting", "Watching", "RollingBack"]
+Verdict = Literal["Pass", "Fail", "Inconclusive"]
+Outcome = Literal["Promoted", "RolledBack", "Superseded", "Aborted"]
+
+
+def _in_utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("a time needs its zone, for example 2026-01-01T00:00:00Z")
+    return moment.astimezone(UTC)
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+Time = Annotated[datetime, AfterValidator(_in_utc), PlainSerializer(_rfc3339, return_type=str)]
+
+
+class Condition(ApiModel):
+    """A Kubernetes condition, read by `kubectl wait`, Argo CD and Flux (kstatus)."""
+
+    type: str = Field(description="Ready, Available, Reconciling or Stalled.")
+    status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
+    reason: str = Field(description="One word for programs.")
+    message: str = Field(max_length=32768, description="A sentence for people.")
+    last_transition_time: Time = Field(description="When status last changed.")
+    observed_generation: int | None = Field(None, description="Generation of the object that this speaks of.")
+
+
+class RevisionStatus(ApiModel):
+    """One revision and its pods."""
+
+    revision: str = Field(description="Hash that names the revision and its children.")
+    version: str = Field(description="The user's name for it.")
+    digest: str | None = Field(None, description="sha256: and the model's digest, when spec gives it.")
+    replicas: int = Field(0, description="Pods that it should have; 0 once they have been given back.")
+    ready_replicas: int = Field(0, description="Pods that are loaded, warm and ready.")
+
+
+class CheckStatus(ApiModel):
+    """The last evaluation of one check."""
+
+    name: str = Field(description="Name of the check in spec.")
+    verdict: Verdict = Field(description="Pass, Fail or Inconclusive.")
+    value: str | None = Field(None, description="Measured for the candidate.")
+    baseline: str | None = Field(None, description="Measured for stable over the same window.")
+    limit: str | None = Field(None, description="What value was held against.")
+    requests: int | None = Field(None, description="Candidate requests that it rests on.")
+    failures: int = Field(0, description="Consecutive failed evaluations.")
+    at: Time = Field(description="When it was evaluated.")
+    message: str = Field(description="The verdict as a sentence.")
+
+
+class RolloutStatus(ApiModel):
+    """Where the rollout stands."""
+
+    phase: Phase = Field(
+        "Initializing", description="Initializing, Stable, Preparing, Progressing, Promoting, Watching or RollingBack."
+    )
+    step: int | None = Field(None, description="Index into spec.rollout.steps, from 0.")
+    weight: int = Field(0, description="Per cent of the requests that the route is told to give the candidate.")
+    observed_weight: str | None = Field(
+        None, description="Per cent of the requests that the candidate answered, from Prometheus."
+    )
+    started_at: Time | None = Field(None, description="When this rollout began.")
+    phase_started_at: Time | None = Field(None, description="When this phase began; its deadline counts from here.")
+    weight_changed_at: Time | None = Field(
+        None, description="When weight or the stable Service's revision was last changed."
+    )
+    step_started_at: Time | None = Field(
+        None, description="When the step's hold began: the observed share was near its weight."
+    )
+    checked_at: Time | None = Field(None, description="When the checks were last evaluated.")
+    checks: list[CheckStatus] = Field(default_factory=list, description="Last evaluation of each check.")
+    message: str = Field("", description="What the rollout is doing or waiting for.")
+
+
+class Rejected(ApiModel):
+    """A revision that was rolled back and is not tried again by itself."""
+
+    revision: str = Field(description="Hash of the revision.")
+    version: str = Field(description="The user's name for it.")
+    reason: str = Field(description="One word for programs.")
+    message: str = Field(description="Why it was rolled back.")
+    at: Time = Field(description="When it was rolled back.")
+    retry: str = Field(
+        "", description="Value of the haldane.dev/retry annotation then; another value tries the revision again."
+    )
+
+
+class HistoryEntry(ApiModel):
+    """A rollout that has ended."""
+
+    revision: str = Field(description="Hash of the revision.")
+    version: str = Field(description="The user's name for it.")
+    outcome: Outcome = Field(description="Promoted, RolledBack, Superseded or Aborted.")
+    started_at: Time = Field(description="When it began.")
+    finished_at: Time = Field(description="When it ended.")
+    message: str = Field(description="How it ended.")
+
+
+class ModelDeploymentStatus(ApiModel):
+    """What the operator decided and what it saw."""
+
+    observed_generation: int | None = Field(None, description="Generation of the spec that this status answers.")
+    conditions: list[Condition] = Field(
+        default_factory=list, description="Ready, Available, and while they hold Reconciling and Stalled."
+    )
+    url: str | None = Field(None, description="Where clients reach the model.")
+    replicas: int = Field(0, description="Pods of the stable revision.")
+    selector: str | None = Field(None, description="Label selector of the stable revision's pods, for autoscalers.")
+    stable: RevisionStatus | None = Field(None, description="The revision that serves.")
+    candidate: RevisionStatus | None = Field(None, description="The revision that is being rolled out.")
+    previous: RevisionStatus | None = Field(
+        None, description="The revision that served before, kept warm for an instant undo."
+    )
+    rollout: RolloutStatus = Field(default_factory=RolloutStatus, description="Where the rollout stands.")
+    rejected: list[Rejected] = Field(default_factory=list, description="Revisions that were rolled back, newest last.")
+    history: list[HistoryEntry] = Field(default_factory=list, description="Rollouts that have ended, newest last.")

@@ -1,0 +1,75 @@
+"""What was seen, as the decisions need it: pods by revision, endpoints, the route, and Prometheus' answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a revision's pods are not ready, from the pods themselves, for example `ImagePullBackOff`."""
+
+    reason: str
+    message: str
+    crashed: bool = False
+    """True when a container of it ended by itself: it started and could not go on."""
+
+
+@dataclass(frozen=True)
+class RevisionPods:
+    """What the cluster holds of one revision."""
+
+    revision: str
+    replicas: int
+    """`spec.replicas` of its Deployment."""
+    ready: int
+    """Ready replicas, as the Deployment counts them."""
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One look at the children of a ModelDeployment."""
+
+    revisions: Mapping[str, RevisionPods] = field(default_factory=dict)
+    stable_endpoints: Mapping[str, int] = field(default_factory=dict)
+    """Ready endpoints behind the stable Service, by revision."""
+    candidate_endpoints: Mapping[str, int] = field(default_factory=dict)
+    """Ready endpoints behind the candidate Service, by revision."""
+    route_weight: int | None = None
+    """Weight that the canary route on the cluster carries now; None when there is no such route."""
+
+    def pods(self, revision: str) -> RevisionPods:
+        """The revision's pods; none of them when it has no Deployment."""
+        return self.revisions.get(revision, RevisionPods(revision, replicas=0, ready=0))
+
+
+@dataclass(frozen=True)
+class Series:
+    """One element of an instant vector."""
+
+    labels: Mapping[str, str]
+    value: float
+    """May be NaN or infinite: what that means is for the decision to say."""
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """Prometheus gave no usable answer: down, too slow, or a query it refuses. `reason` is a sentence."""
+
+    reason: str
+
+
+Answer = tuple[Series, ...] | Unavailable
+"""The answer to one query: an instant vector (maybe empty), or why there is none."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """A Kubernetes Event about the ModelDeployment."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
