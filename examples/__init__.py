@@ -1,0 +1,1 @@
+"""Models, manifests and data to try Haldane with."""
