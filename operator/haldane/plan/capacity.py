@@ -1,0 +1,50 @@
+"""How many pods a revision needs for its share of the traffic."""
+
+from __future__ import annotations
+
+import math
+
+from haldane.api.v1alpha1 import ModelDeployment
+from haldane.plan.observed import Observed
+
+
+def is_autoscaled(md: ModelDeployment) -> bool:
+    """Whether an autoscaler owns the stable revision's replicas."""
+    scaling = md.spec.scaling
+    return scaling.max_replicas is not None and scaling.max_replicas > scaling.min_replicas
+
+
+def has_route(md: ModelDeployment) -> bool:
+    """Whether a route splits the traffic by weight; otherwise pod counts make the share."""
+    return md.spec.traffic.ingress is not None
+
+
+def full_size(md: ModelDeployment, observed: Observed, revision: str | None) -> int:
+    """Pods that carry all of the traffic: minReplicas, or what the autoscaler made of it for `revision`."""
+    floor = md.spec.scaling.min_replicas
+    if not is_autoscaled(md) or revision is None:
+        return floor
+    return max(floor, observed.pods(revision).replicas)
+
+
+def candidate_size(md: ModelDeployment, weight: int, full: int) -> int:
+    """Pods that the candidate needs at a weight in per cent, when `full` pods carry everything.
+
+    With a route: its share of `full`, rounded up. Without one, the count beside `full` stable pods whose share is nearest
+    to the weight: at least 1, and at most `full`, since the stable revision keeps all of its pods until promotion.
+    """
+    if weight >= 100:
+        return full
+    if has_route(md):
+        return max(1, math.ceil(full * weight / 100))
+    ideal = full * weight / (100 - weight)
+    nearest = min((math.floor(ideal), math.ceil(ideal)), key=lambda n: abs(n / (n + full) - weight / 100))
+    return min(full, max(1, nearest))
+
+
+def expected_share(md: ModelDeployment, weight: int, candidate_ready: int, stable_ready: int) -> float:
+    """Fraction of the requests that the candidate should answer at a weight in per cent."""
+    if has_route(md) or weight in (0, 100):
+        return weight / 100
+    total = candidate_ready + stable_ready
+    return candidate_ready / total if total else 0.0

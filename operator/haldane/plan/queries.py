@@ -1,0 +1,36 @@
+"""PromQL for the runtime's own metrics, by revision. The names are the runtime's contract."""
+
+from __future__ import annotations
+
+from haldane.api.v1alpha1 import ModelDeployment
+
+REQUESTS = "haldane_requests_total"
+DURATION_BUCKET = "haldane_request_duration_seconds_bucket"
+
+
+def _selector(md: ModelDeployment, revisions: tuple[str, ...]) -> str:
+    meta = md.metadata
+    return f'{{model="{meta.name}",model_namespace="{meta.namespace}",revision=~"{"|".join(revisions)}"}}'
+
+
+def requests(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> str:
+    """Requests in the last `window` seconds by revision and status code."""
+    return f"sum by (revision, code) (increase({REQUESTS}{_selector(md, revisions)}[{window}s]))"
+
+
+def durations(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> str:
+    """Cumulative counts of request durations in the last `window` seconds by revision and bucket."""
+    return f"sum by (revision, le) (increase({DURATION_BUCKET}{_selector(md, revisions)}[{window}s]))"
+
+
+def free(md: ModelDeployment, promql: str, revision: str, window: int) -> str:
+    """A user's query with {{model}}, {{namespace}}, {{revision}} and {{window}} filled in for one revision."""
+    filled = {
+        "{{model}}": md.metadata.name,
+        "{{namespace}}": md.metadata.namespace,
+        "{{revision}}": revision,
+        "{{window}}": f"{window}s",
+    }
+    for placeholder, value in filled.items():
+        promql = promql.replace(placeholder, value)
+    return promql

@@ -1,0 +1,72 @@
+"""What one rollout decision may look at, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from haldane.api.spec import ModelDeploymentSpec
+from haldane.api.status import ModelDeploymentStatus, RevisionStatus, RolloutStatus
+from haldane.api.v1alpha1 import RETRY_ANNOTATION, ModelDeployment
+from haldane.plan.analysis import Analysis
+from haldane.plan.capacity import full_size
+from haldane.plan.observed import Event, Observed, RevisionPods
+from haldane.plan.revision import Revision
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The next state, when to look again, and what to tell people."""
+
+    status: ModelDeploymentStatus
+    requeue_after: timedelta | None = None
+    """None: only a change of the object or its children is reason to look again."""
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True)
+class Situation:
+    """The object, the revision its spec asks for, what was seen, and the one instant that this pass decides at."""
+
+    md: ModelDeployment
+    target: Revision
+    observed: Observed
+    analysis: Analysis | None
+    now: datetime
+
+    @property
+    def spec(self) -> ModelDeploymentSpec:
+        """What the user asks for."""
+        return self.md.spec
+
+    @property
+    def status(self) -> ModelDeploymentStatus:
+        """The state that the pass before left."""
+        return self.md.status
+
+    @property
+    def rollout(self) -> RolloutStatus:
+        """Where the rollout stands."""
+        return self.md.status.rollout
+
+    @property
+    def retry_token(self) -> str:
+        """Value of the retry annotation; empty when it is not set."""
+        return self.md.metadata.annotations.get(RETRY_ANNOTATION, "")
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether the revision that spec asks for was rolled back and nobody asked, by a new token, to try it again."""
+        return any(r.revision == self.target.name and self.retry_token in ("", r.retry) for r in self.status.rejected)
+
+    def pods(self, revision: RevisionStatus | None) -> RevisionPods:
+        """The pods of a revision in status."""
+        return self.observed.pods(revision.revision) if revision else RevisionPods("", 0, 0)
+
+    def full(self, revision: RevisionStatus | None) -> int:
+        """Pods that carry all of the traffic, given what an autoscaler made of `revision`."""
+        return full_size(self.md, self.observed, revision.revision if revision else None)
+
+    def since(self, moment: datetime | None) -> timedelta:
+        """Time since a moment in status; 0 for one that is missing or, after a clock was set back, still to come."""
+        return max(timedelta(0), self.now - moment) if moment else timedelta(0)

@@ -1,0 +1,261 @@
+"""The moves from one rollout state to the next. Each is a pure constructor of a Decision; when to make them is in `rollout`."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from haldane.api.status import HistoryEntry, Outcome, Rejected, RevisionStatus, RolloutStatus
+from haldane.plan.observed import Event
+from haldane.plan.revision import Revision
+from haldane.plan.situation import Decision, Situation
+
+HISTORY_LIMIT = 20
+REJECTED_LIMIT = 10
+
+ROUTE_SETTLE = timedelta(seconds=5)
+"""How long a new weight or selector may take until every proxy acts on it.
+
+Ingress controllers batch their updates (Traefik: up to `providersThrottleDuration`, 2 s by default); pods that leave a
+Service earlier than that cost requests.
+"""
+
+SOON = timedelta(seconds=1)
+
+
+def first_deployment(s: Situation) -> Decision:
+    """Nothing serves yet: the revision goes straight to stable."""
+    stable = revision_status(s.target, s.spec.scaling.min_replicas)
+    rollout = RolloutStatus(
+        phase="Initializing",
+        started_at=s.now,
+        phase_started_at=s.now,
+        message=f"waiting for the pods of version {s.target.version}",
+    )
+    status = s.status.model_copy(update={"stable": stable, "candidate": None, "previous": None, "rollout": rollout})
+    return Decision(
+        status,
+        SOON,
+        (Event("Normal", "Deploying", f"Deploying version {s.target.version} (revision {s.target.name})."),),
+    )
+
+
+def initialized(s: Situation) -> Decision:
+    """The first revision is ready: it serves."""
+    version = s.target.version if s.status.stable is None else s.status.stable.version
+    message = f"version {version} serves"
+    status = s.status.model_copy(
+        update={
+            "rollout": at_rest(message, s.now),
+            "history": history(s, s.status.stable, "Promoted", f"first deployment: {message}"),
+        }
+    )
+    return Decision(status, SOON, (Event("Normal", "Serving", f"Version {version} is ready and serves."),))
+
+
+def begin(s: Situation, replicas: int) -> Decision:
+    """Start rolling out the revision that spec asks for, with the pods that its first weight needs."""
+    rejected = [r for r in s.status.rejected if r.revision != s.target.name]
+    rollout = RolloutStatus(
+        phase="Preparing",
+        step=0,
+        started_at=s.now,
+        phase_started_at=s.now,
+        weight_changed_at=s.now,
+        message=f"waiting for the pods of version {s.target.version}",
+    )
+    candidate = revision_status(s.target, replicas)
+    status = s.status.model_copy(
+        update={"candidate": candidate, "previous": None, "rollout": rollout, "rejected": rejected}
+    )
+    before = s.status.stable.version if s.status.stable else "none"
+    text = f"Rolling out version {s.target.version} (revision {s.target.name}) beside {before}."
+    return Decision(status, SOON, (Event("Normal", "RolloutStarted", text),))
+
+
+def set_weight(s: Situation, step: int, weight: int) -> Decision:
+    """Send the candidate its share. Verdicts start anew: they spoke of another weight."""
+    version = s.status.candidate.version if s.status.candidate else ""
+    decision = moved(
+        s,
+        f"weight {weight}%: waiting until the observed share of version {version} is near it",
+        after=SOON,
+        step=step,
+        weight=weight,
+        phase="Promoting" if weight == 100 and s.rollout.phase == "Promoting" else "Progressing",
+        phase_started_at=s.now if s.rollout.phase == "Preparing" else s.rollout.phase_started_at,
+        weight_changed_at=s.now,
+        step_started_at=None,
+        checks=[],
+    )
+    return with_event(decision, "Normal", "WeightChanged", f"Version {version} now gets {weight}% of the requests.")
+
+
+def retreat(s: Situation, why: str) -> Decision:
+    """The candidate has no ready pod: take its traffic away and wait for its pods again, at the same step."""
+    decision = moved(
+        s,
+        f"weight 0%: {why}; the step is tried again when its pods are ready",
+        after=SOON,
+        phase="Preparing",
+        weight=0,
+        phase_started_at=s.now,
+        weight_changed_at=s.now,
+        step_started_at=None,
+        checks=[],
+    )
+    return with_event(decision, "Warning", "CandidateLost", f"Weight set to 0%: {why}.")
+
+
+def roll_back(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision:
+    """Take the traffic from the candidate at once; its pods drain before they go.
+
+    `RolledBack` also rejects the revision; `Aborted` and `Superseded` do not: nothing was found wrong with it.
+    """
+    candidate = s.status.candidate
+    message = f"weight 0%: {why}"
+    decision = moved(
+        s,
+        message,
+        after=SOON,
+        phase="RollingBack",
+        weight=0,
+        phase_started_at=s.now,
+        weight_changed_at=s.now,
+        step_started_at=None,
+    )
+    return _ended_badly(s, decision, candidate, outcome, reason, why)
+
+
+def undo(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision:
+    """Go back after the promotion: the previous revision becomes stable again, at once when it still has ready pods."""
+    failing, previous = s.status.stable, s.status.previous
+    if failing is None or previous is None:
+        return Decision(s.status)
+    decision = moved(
+        s,
+        f"going back to version {previous.version}: {why}",
+        after=SOON,
+        phase="RollingBack",
+        weight=0,
+        phase_started_at=s.now,
+        weight_changed_at=s.now,
+        step_started_at=None,
+    )
+    needed = max(previous.replicas, s.full(failing))
+    decision = Decision(
+        decision.status.model_copy(update={"previous": previous.model_copy(update={"replicas": needed})}),
+        decision.requeue_after,
+    )
+    decision = _ended_badly(s, decision, failing, outcome, reason, why)
+    return restore(s, decision) if s.pods(previous).ready > 0 else decision
+
+
+def restore(s: Situation, decision: Decision) -> Decision:
+    """Point the stable Service back at the previous revision; the failing one drains as a candidate does."""
+    status = decision.status
+    rollout = status.rollout.model_copy(update={"weight_changed_at": s.now})
+    status = status.model_copy(
+        update={"stable": status.previous, "candidate": status.stable, "previous": None, "rollout": rollout}
+    )
+    return Decision(status, SOON, decision.events)
+
+
+def hand_over(s: Situation) -> Decision:
+    """Move the stable Service to the candidate's own pods, while the route still sends everything to them."""
+    candidate, stable = s.status.candidate, s.status.stable
+    if candidate is None or stable is None:
+        return Decision(s.status)
+    message = f"version {candidate.version} takes over: waiting until the Service and the route point at its pods"
+    decision = moved(s, message, after=SOON, weight_changed_at=s.now)
+    previous = stable.model_copy(update={"replicas": max(stable.replicas, s.pods(stable).replicas)})
+    status = decision.status.model_copy(update={"stable": candidate, "candidate": None, "previous": previous})
+    return Decision(status, SOON)
+
+
+def promoted(s: Situation) -> Decision:
+    """The new stable serves by the stable Service: the canary route goes idle, and the watch begins."""
+    version = s.status.stable.version if s.status.stable else ""
+    decision = moved(
+        s,
+        f"version {version} serves; watching it",
+        after=SOON,
+        phase="Watching",
+        weight=0,
+        phase_started_at=s.now,
+        weight_changed_at=s.now,
+        step=None,
+        step_started_at=None,
+        observed_weight=None,
+        checks=[],
+    )
+    past = history(s, s.status.stable, "Promoted", f"version {version} passed every step")
+    status = decision.status.model_copy(update={"history": past})
+    return with_event(
+        Decision(status, SOON), "Normal", "Promoted", f"Version {version} is promoted and serves all requests."
+    )
+
+
+def settled(s: Situation, message: str) -> Decision:
+    """The rollout is over: only the stable revision is left."""
+    rollout = at_rest(message, s.now).model_copy(update={"checks": s.rollout.checks})
+    status = s.status.model_copy(update={"candidate": None, "previous": None, "rollout": rollout})
+    return Decision(status, SOON)
+
+
+def moved(s: Situation, message: str, after: timedelta | None = None, **changes: Any) -> Decision:
+    """The same revisions with some of `status.rollout` changed."""
+    rollout = s.rollout.model_copy(update={"message": message, **changes})
+    return Decision(s.status.model_copy(update={"rollout": rollout}), after)
+
+
+def with_event(decision: Decision, kind: Any, reason: str, message: str) -> Decision:
+    """The decision with one more Event."""
+    return Decision(decision.status, decision.requeue_after, (*decision.events, Event(kind, reason, message)))
+
+
+def revision_status(revision: Revision, replicas: int) -> RevisionStatus:
+    """A revision as status shows it, before anything of it was seen."""
+    return RevisionStatus(revision=revision.name, version=revision.version, digest=revision.digest, replicas=replicas)
+
+
+def at_rest(message: str, now: datetime) -> RolloutStatus:
+    """No rollout under way."""
+    return RolloutStatus(phase="Stable", phase_started_at=now, message=message)
+
+
+def history(s: Situation, revision: RevisionStatus | None, outcome: Outcome, message: str) -> list[HistoryEntry]:
+    """The history with one more entry, bounded."""
+    if revision is None:
+        return s.status.history
+    entry = HistoryEntry(
+        revision=revision.revision,
+        version=revision.version,
+        outcome=outcome,
+        started_at=s.rollout.started_at or s.now,
+        finished_at=s.now,
+        message=message,
+    )
+    return [*s.status.history, entry][-HISTORY_LIMIT:]
+
+
+def _ended_badly(
+    s: Situation, decision: Decision, failing: RevisionStatus | None, outcome: Outcome, reason: str, why: str
+) -> Decision:
+    if failing is None:
+        return decision
+    changes: dict[str, Any] = {"history": history(s, failing, outcome, why)}
+    if outcome == "RolledBack":
+        rejected = Rejected(
+            revision=failing.revision,
+            version=failing.version,
+            reason=reason,
+            message=why,
+            at=s.now,
+            retry=s.retry_token,
+        )
+        others = [r for r in s.status.rejected if r.revision != failing.revision]
+        changes["rejected"] = [*others, rejected][-REJECTED_LIMIT:]
+    decision = Decision(decision.status.model_copy(update=changes), decision.requeue_after, decision.events)
+    kind = "Warning" if outcome == "RolledBack" else "Normal"
+    return with_event(decision, kind, outcome, f"Version {failing.version}: {why}.")
