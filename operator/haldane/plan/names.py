@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from haldane.api.v1alpha1 import GROUP
+from typing import Any
+
+from haldane.api.v1alpha1 import API_VERSION, GROUP, KIND, ModelDeployment
 
 MODEL_LABEL = f"{GROUP}/model"
 REVISION_LABEL = f"{GROUP}/revision"
@@ -65,3 +67,21 @@ def labels(name: str, revision: str | None = None) -> dict[str, str]:
 def selector(name: str, revision: str | None = None) -> dict[str, str]:
     """Labels that select the pods of one revision, or of every revision of the model when `revision` is None."""
     return {MODEL_LABEL: name} if revision is None else {MODEL_LABEL: name, REVISION_LABEL: revision}
+
+
+def metadata(md: ModelDeployment, name: str, revision: str | None = None) -> dict[str, Any]:
+    """ObjectMeta of a child: garbage-collected with its owner, and never in the way of the owner's deletion."""
+    owner = {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": md.metadata.name,
+        "uid": md.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+    return {
+        "name": name,
+        "namespace": md.metadata.namespace,
+        "labels": labels(md.metadata.name, revision),
+        "ownerReferences": [owner],
+    }

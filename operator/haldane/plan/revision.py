@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from haldane.api.v1alpha1 import ModelDeployment
+from haldane.plan import names
+from haldane.plan.pod_template import CONTAINER, render
 
 Manifest = dict[str, Any]
 
@@ -39,3 +42,81 @@ def revision_hash(md: ModelDeployment) -> str:
     }
     canonical = json.dumps(written, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def target(md: ModelDeployment, default_image: str) -> Revision:
+    """The revision that spec asks for, rendered now. `default_image` is the bundled one for `spec.runtime.device`.
+
+    Raises PodTemplateError (a ValueError) when `spec.runtime.podTemplate` cannot be merged.
+    """
+    name, model = revision_hash(md), md.spec.model
+    version = model.version or name
+    return Revision(
+        name=name,
+        version=version,
+        digest=f"sha256:{model.sha256}" if model.sha256 else None,
+        template=render(md, name, version, md.spec.runtime.image or default_image),
+    )
+
+
+def to_controller_revision(md: ModelDeployment, revision: Revision, number: int) -> Manifest:
+    """The ControllerRevision that keeps a revision; `number` orders it among the others, from 1."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": names.metadata(md, names.revision_name(md.metadata.name, revision.name), revision.name),
+        "revision": number,
+        "data": {"version": revision.version, "digest": revision.digest, "template": revision.template},
+    }
+
+
+def from_controller_revision(obj: Manifest) -> Revision:
+    """Read a revision back. Raises KeyError for an object that Haldane did not write."""
+    data = obj["data"]
+    return Revision(
+        name=obj["metadata"]["labels"][names.REVISION_LABEL],
+        version=data["version"],
+        digest=data.get("digest"),
+        template=data["template"],
+        number=int(obj["revision"]),
+    )
+
+
+def from_deployment(obj: Manifest) -> Revision:
+    """Read a revision back from its Deployment, for one whose ControllerRevision somebody deleted.
+
+    Without it the Deployment would belong to no known revision, and be pruned while it serves.
+    """
+    template = obj["spec"]["template"]
+    name = obj["metadata"]["labels"][names.REVISION_LABEL]
+    containers = template["spec"]["containers"]
+    runtime = next(container for container in containers if container["name"] == CONTAINER)
+    values = {variable["name"]: variable.get("value") for variable in runtime.get("env", [])}
+    digest = values.get("HALDANE_MODEL_SHA256")
+    return Revision(
+        name=name,
+        version=values.get("HALDANE_MODEL_VERSION") or name,
+        digest=f"sha256:{digest}" if digest else None,
+        template=template,
+    )
+
+
+def known_revisions(children: Iterable[Manifest], wanted: Revision) -> Mapping[str, Revision]:
+    """Every revision of one model that the cluster knows, and `wanted`, by name.
+
+    A kept template always wins over a freshly rendered one: that is why an upgraded operator restarts no model.
+    New revisions get the next numbers.
+    """
+    objects = list(children)
+    kept = [from_controller_revision(obj) for obj in objects if obj["kind"] == "ControllerRevision"]
+    found = {revision.name: revision for revision in kept}
+    for obj in objects:
+        if obj["kind"] == "Deployment":
+            found.setdefault(obj["metadata"]["labels"][names.REVISION_LABEL], from_deployment(obj))
+    found.setdefault(wanted.name, wanted)
+    number = max((revision.number for revision in kept), default=0)
+    for name, revision in found.items():
+        if revision.number == 0:
+            number += 1
+            found[name] = replace(revision, number=number)
+    return found

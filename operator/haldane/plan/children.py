@@ -1,0 +1,74 @@
+"""Everything that should exist for one ModelDeployment: a pure function of its spec, its status and its revisions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from haldane.api.status import ModelDeploymentStatus, RevisionStatus
+from haldane.api.v1alpha1 import ModelDeployment
+from haldane.plan import scaling, workload
+from haldane.plan.capacity import is_autoscaled
+from haldane.plan.revision import Revision, to_controller_revision
+from haldane.plan.traffic.ingress import ingresses
+from haldane.plan.traffic.service import services
+
+Manifest = dict[str, Any]
+
+KEPT_REVISIONS = 10
+"""ControllerRevisions that stay beside those in use, newest first."""
+
+
+@dataclass(frozen=True)
+class Child:
+    """One object that should exist."""
+
+    manifest: Manifest
+    replicas: int | None = None
+    """Of a Deployment: what to create it with and, unless `autoscaled`, what to keep it at. None for every other kind."""
+    autoscaled: bool = False
+    """Whether an autoscaler owns the replicas of this Deployment: then they are never written again."""
+
+
+def children(md: ModelDeployment, status: ModelDeploymentStatus, revisions: Mapping[str, Revision]) -> list[Child]:
+    """The children, in the order in which they are safe to apply; whatever else the object owns is to be pruned.
+
+    `revisions` is `revision.known_revisions(...)`. A revision in status that is not among them (its object was never
+    written before the operator stopped) has no pods to speak of and is left out until status moves on.
+    """
+    deployed = [
+        (state, revisions[state.revision])
+        for state in (status.stable, status.candidate, status.previous)
+        if state is not None and state.revision in revisions and not (state is status.previous and state.replicas == 0)
+    ]
+    made = [*_controller_revisions(md, status, revisions)]
+    if not md.spec.runtime.service_account_name or _needs_service_account(md, deployed):
+        made.append(Child(workload.service_account(md)))
+    autoscaled = is_autoscaled(md)
+    for state, revision in deployed:
+        owned = autoscaled and state is status.stable
+        made.append(Child(workload.deployment(md, revision), state.replicas, owned))
+    for state, revision in deployed:
+        if state is not status.previous:
+            made.append(Child(workload.disruption_budget(md, revision)))
+    if autoscaled and status.stable and status.stable.revision in revisions:
+        made.append(Child(scaling.autoscaler(md, status.stable.revision)))
+    made.extend(Child(service) for service in services(md, status))
+    made.extend(Child(ingress) for ingress in ingresses(md, status))
+    return made
+
+
+def _controller_revisions(
+    md: ModelDeployment, status: ModelDeploymentStatus, revisions: Mapping[str, Revision]
+) -> list[Child]:
+    used = {state.revision for state in (status.stable, status.candidate, status.previous) if state}
+    idle = sorted((r for r in revisions.values() if r.name not in used), key=lambda r: r.number, reverse=True)
+    kept = [*(r for r in revisions.values() if r.name in used), *idle[:KEPT_REVISIONS]]
+    return [Child(to_controller_revision(md, r, r.number)) for r in sorted(kept, key=lambda r: r.number)]
+
+
+def _needs_service_account(md: ModelDeployment, deployed: list[tuple[RevisionStatus, Revision]]) -> bool:
+    """Whether a revision from before the user named a ServiceAccount still runs under the one that was made for it."""
+    own = workload.service_account(md)["metadata"]["name"]
+    return any(revision.template["spec"].get("serviceAccountName") == own for _, revision in deployed)
