@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
@@ -16,10 +17,15 @@ KIND = "ModelDeployment"
 PLURAL = "modeldeployments"
 API_VERSION = f"{GROUP}/{VERSION}"
 VALIDATIONS = "x-kubernetes-validations"
+PRESERVE = "x-kubernetes-preserve-unknown-fields"
 
 
 class ApiModel(BaseModel):
-    """Immutable, camelCase, and strict about unknown fields, like the API server itself."""
+    """Immutable, camelCase, and strict about unknown fields.
+
+    Types, bounds and text forms are checked here as well as by the API server; rules over several fields
+    (`validations`) only by the API server, which stored nothing that breaks them.
+    """
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
 
@@ -55,3 +61,26 @@ class Rule:
 def validations(*rules: Rule) -> dict[str, Any]:
     """`json_schema_extra` of a type that carries CEL rules over several of its fields."""
     return {VALIDATIONS: [rule.to_wire() for rule in rules]}
+
+
+def text(pattern: str, sentence: str, max_length: int, also: str = "") -> Any:
+    """`Annotated[str, *text(...)]`: a string of at most `max_length` characters that must match the whole `pattern`.
+
+    One pattern, two checks: by CEL in the API server and by `re` here, both failing with the same sentence. The pattern
+    must mean the same to RE2 and to Python and hold neither quotes nor backslashes; it starts with ^ and ends with $.
+    `also` is a further CEL condition, looked at only when the pattern matches; its twin here is the caller's.
+    """
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(f"{value!r}: {sentence}")
+        return value
+
+    expression = f"self.matches('{pattern}')" + (f" && {also}" if also else "")
+    return (Field(max_length=max_length), AfterValidator(check), Rule(expression, sentence))
+
+
+def list_map(key: str) -> dict[str, Any]:
+    """`json_schema_extra` of a list whose items differ in `key`: server-side apply merges it item by item."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}

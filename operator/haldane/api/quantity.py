@@ -7,67 +7,105 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
-from haldane.api.base import Rule
+from haldane.api.base import Rule, text
 
-_DURATION = r"^([0-9]+([.][0-9]+)?(ms|s|m|h))+$"
-_PERCENT = r"^([0-9]|[1-9][0-9]|100)([.][0-9]+)?%$"
-_INCREASE = r"^[0-9]+([.][0-9]+)?%$"
-_BYTES = r"^[0-9]+(Ki|Mi|Gi|k|M|G)?$"
+DURATION_PATTERN = r"^([0-9]{1,8}([.][0-9]{1,9})?(ms|s|m|h))+$"
+_PERCENT = r"^(([0-9]|[1-9][0-9])([.][0-9]+)?|100([.]0+)?)%$"
+_INCREASE = r"^[0-9]{1,6}([.][0-9]+)?%$"
+_BYTES = r"^[1-9][0-9]{0,11}(Ki|Mi|Gi|k|M|G)?$"
 _QUANTILE = r"^0[.][0-9]*[1-9][0-9]*$"
-_NUMBER = r"^-?[0-9]+([.][0-9]+)?([eE][-+]?[0-9]+)?$"
+# Two digits of exponent: every number that is accepted is finite.
+NUMBER_PATTERN = r"^-?[0-9]+([.][0-9]+)?([eE][-+]?[0-9]{1,2})?$"
+_QUANTITY = r"^[0-9]{1,15}([.][0-9]{1,9})?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi|e[0-9]{1,2})?$"
 
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _UNIT_BYTES = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}
+LONGEST = timedelta(hours=8760)
 
-DURATION_SENTENCE = "write a duration with a unit (ms, s, m or h), for example 30s or 1h30m"
+DURATION_SENTENCE = "write a duration with a unit (ms, s, m or h) of at most 8760h, for example 30s or 1h30m"
+POSITIVE_SENTENCE = "write a duration above 0, for example 30s"
+INTERVAL_SENTENCE = "write a duration of at least 1s, for example 30s"
 PERCENT_SENTENCE = "write a percentage from 0% to 100% with its sign, for example 0.5%"
 INCREASE_SENTENCE = "write a percentage with its sign, for example 20%"
 BYTES_SENTENCE = "write whole bytes or a number with Ki, Mi or Gi, for example 64Mi"
 QUANTILE_SENTENCE = 'write a quantile between 0 and 1 as a string, for example "0.99"'
 NUMBER_SENTENCE = 'write a number as a string, for example "0.3"'
-
-
-def _matching(pattern: str, sentence: str, max_length: int) -> Any:
-    """Annotated metadata of a text form: the CEL rule for the API server and the same check for ourselves."""
-
-    def check(text: str) -> str:
-        if not re.match(pattern, text):
-            raise ValueError(f"{text!r}: {sentence}")
-        return text
-
-    return (Field(max_length=max_length), AfterValidator(check), Rule(f"self.matches('{pattern}')", sentence))
-
-
-Duration = Annotated[str, *_matching(_DURATION, DURATION_SENTENCE, 32)]
-Percent = Annotated[str, *_matching(_PERCENT, PERCENT_SENTENCE, 16)]
-Increase = Annotated[str, *_matching(_INCREASE, INCREASE_SENTENCE, 16)]
-Bytes = Annotated[str, *_matching(_BYTES, BYTES_SENTENCE, 24)]
-Quantile = Annotated[str, *_matching(_QUANTILE, QUANTILE_SENTENCE, 16)]
-Number = Annotated[str, *_matching(_NUMBER, NUMBER_SENTENCE, 32)]
+QUANTITY_SENTENCE = "write a Kubernetes quantity, for example 500m, 2 or 1Gi"
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read `1h30m`, `10s` or `250ms`. Raises ValueError with what to write instead when a unit is missing."""
-    if not re.match(_DURATION, text):
+    """Read `1h30m`, `10s` or `250ms`. Raises ValueError with what to write instead for anything else."""
+    if not re.fullmatch(DURATION_PATTERN, text):
         raise ValueError(f"{text!r}: {DURATION_SENTENCE}")
     parts = re.findall(r"([0-9]+(?:[.][0-9]+)?)(ms|s|m|h)", text)
-    return timedelta(seconds=sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts))
+    duration = timedelta(seconds=sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts))
+    if duration > LONGEST:
+        raise ValueError(f"{text!r}: {DURATION_SENTENCE}")
+    return duration
 
 
 def parse_percent(text: str) -> float:
     """Read `1%` as the fraction 0.01. Raises ValueError with what to write instead when the sign is missing."""
-    if not re.match(_INCREASE, text):
+    if not re.fullmatch(_INCREASE, text):
         raise ValueError(f"{text!r}: {INCREASE_SENTENCE}")
     return float(text[:-1]) / 100.0
 
 
 def parse_bytes(text: str) -> int:
     """Read `64Mi` as a number of bytes. Raises ValueError with what to write instead for an unknown unit."""
-    match = re.match(r"^([0-9]+)(Ki|Mi|Gi|k|M|G)?$", text)
-    if not match:
+    if not re.fullmatch(_BYTES, text):
         raise ValueError(f"{text!r}: {BYTES_SENTENCE}")
-    return int(match[1]) * _UNIT_BYTES[match[2] or ""]
+    number = text.rstrip("KMGik")
+    return int(number) * _UNIT_BYTES[text[len(number) :]]
+
+
+def _checked_duration(text: str) -> str:
+    parse_duration(text)
+    return text
+
+
+def _at_least(least: timedelta, sentence: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if parse_duration(text) < least:
+            raise ValueError(f"{text!r}: {sentence}")
+        return text
+
+    return AfterValidator(check)
+
+
+def _quantity(value: int | str) -> int | str:
+    if value < 0 if isinstance(value, int) else not re.fullmatch(_QUANTITY, value):
+        raise ValueError(f"{value!r}: {QUANTITY_SENTENCE}")
+    return value
+
+
+Duration = Annotated[
+    str,
+    *text(DURATION_PATTERN, DURATION_SENTENCE, 32, also="duration(self) <= duration('8760h')"),
+    AfterValidator(_checked_duration),
+]
+# A text that is no duration at all is refused by Duration's own rule: the next two keep silent about it.
+PositiveDuration = Annotated[
+    Duration,
+    Rule(f"duration(self) > duration('0s') || !self.matches('{DURATION_PATTERN}')", POSITIVE_SENTENCE),
+    _at_least(timedelta(microseconds=1), POSITIVE_SENTENCE),
+]
+Interval = Annotated[
+    Duration,
+    Rule(f"duration(self) >= duration('1s') || !self.matches('{DURATION_PATTERN}')", INTERVAL_SENTENCE),
+    _at_least(timedelta(seconds=1), INTERVAL_SENTENCE),
+]
+Percent = Annotated[str, *text(_PERCENT, PERCENT_SENTENCE, 16)]
+Increase = Annotated[str, *text(_INCREASE, INCREASE_SENTENCE, 16)]
+Bytes = Annotated[str, *text(_BYTES, BYTES_SENTENCE, 24)]
+Quantile = Annotated[str, *text(_QUANTILE, QUANTILE_SENTENCE, 16)]
+Number = Annotated[str, *text(NUMBER_PATTERN, NUMBER_SENTENCE, 32)]
+Quantity = Annotated[
+    int | str,
+    AfterValidator(_quantity),
+    Rule(f"type(self) == int ? self >= 0 : self.matches('{_QUANTITY}')", QUANTITY_SENTENCE),
+]

@@ -6,10 +6,27 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from haldane.api.base import ApiModel, Rule, validations
-from haldane.api.quantity import Duration, Increase, Number, Percent, Quantile
+from haldane.api.base import ApiModel, Rule, list_map, text, validations
+from haldane.api.quantity import (
+    DURATION_PATTERN,
+    NUMBER_PATTERN,
+    Duration,
+    Increase,
+    Interval,
+    Number,
+    Percent,
+    PositiveDuration,
+    Quantile,
+)
 
-CheckName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+CheckName = Annotated[
+    str,
+    *text(
+        "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        "write a name of lower-case letters, digits and -, for example errors or p99",
+        63,
+    ),
+]
 
 
 class Step(ApiModel):
@@ -52,7 +69,7 @@ class Latency(ApiModel):
         )
     )
     quantile: Quantile = Field("0.99", description="Quantile that is limited, between 0 and 1.")
-    max: Duration | None = Field(None, description="Longest duration at the quantile.")
+    max: PositiveDuration | None = Field(None, description="Longest duration at the quantile.")
     max_increase: Increase | None = Field(None, description="Highest rise over stable's own quantile, for example 20%.")
 
 
@@ -64,10 +81,23 @@ class Query(ApiModel):
             Rule(
                 "has(self.max) || has(self.min) || has(self.maxIncrease)",
                 "query needs a limit: write max, min or maxIncrease",
-            )
+            ),
+            Rule(
+                "!has(self.min) || !has(self.max) || double(self.min) <= double(self.max)"
+                f" || !(self.min.matches('{NUMBER_PATTERN}') && self.max.matches('{NUMBER_PATTERN}'))",
+                "query.min must not be above query.max: no value could pass",
+                ".min",
+            ),
         )
     )
-    promql: str = Field(
+    promql: Annotated[
+        str,
+        Rule(
+            "!self.replace('{{model}}', '').replace('{{namespace}}', '').replace('{{revision}}', '')"
+            ".replace('{{window}}', '').contains('{{')",
+            "query.promql has an unknown placeholder: use {{model}}, {{namespace}}, {{revision}} and {{window}}, without spaces",
+        ),
+    ] = Field(
         min_length=1,
         max_length=4096,
         description="PromQL; {{model}}, {{namespace}}, {{revision}} and {{window}} are filled in for the revision that is looked at.",
@@ -100,14 +130,15 @@ class Analysis(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=validations(
             Rule(
-                "duration(self.window) >= duration(self.interval)",
+                "duration(self.window) >= duration(self.interval)"
+                f" || !(self.window.matches('{DURATION_PATTERN}') && self.interval.matches('{DURATION_PATTERN}'))",
                 "analysis.window must be at least analysis.interval: no request may fall between two looks",
                 ".window",
             )
         )
     )
-    interval: Duration = Field("30s", description="Time between two evaluations.")
-    window: Duration = Field("2m", description="How far back one evaluation looks.")
+    interval: Interval = Field("30s", description="Time between two evaluations.")
+    window: PositiveDuration = Field("2m", description="How far back one evaluation looks.")
     warmup: Duration = Field("30s", description="First part of each step whose requests do not count.")
     min_requests: int = Field(
         100, ge=1, le=100_000_000, description="Fewer candidate requests in the window give Inconclusive, never Pass."
@@ -140,7 +171,8 @@ class Rollout(ApiModel):
     steps: Annotated[
         list[Step],
         Rule(
-            "self.all(i, step, i == 0 || self[i - 1].weight < step.weight)",
+            "self.map(step, step.weight).isSorted()"
+            " && self.all(step, self.exists_one(other, other.weight == step.weight))",
             "the weights of rollout.steps must rise from step to step, for example 5, 25, 50",
         ),
     ] = Field(
@@ -157,9 +189,12 @@ class Rollout(ApiModel):
             "names in rollout.checks must differ: give each check its own name",
         ),
     ] = Field(
-        default_factory=_default_checks, max_length=16, description="What must hold for the candidate at each step."
+        default_factory=_default_checks,
+        max_length=16,
+        description="What must hold for the candidate at each step.",
+        json_schema_extra=list_map("name"),
     )
-    progress_deadline: Duration = Field(
+    progress_deadline: PositiveDuration = Field(
         "10m",
         description="Longest time until the candidate's pods are ready, and added to a step's hold as its deadline.",
     )

@@ -8,58 +8,69 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
-from haldane.api.base import ApiModel, Rule, validations
-from haldane.api.quantity import Bytes, Duration
+from haldane.api.base import PRESERVE, ApiModel, Rule, list_map, validations
+from haldane.api.forms import (
+    DnsName,
+    Endpoint,
+    ImageReference,
+    MetricTarget,
+    ModelUri,
+    ObjectName,
+    Region,
+    Sha256,
+    UrlPath,
+    VariableName,
+    Version,
+)
+from haldane.api.quantity import Bytes, PositiveDuration, Quantity
 from haldane.api.rollout import Rollout
 
-DnsName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
-Passthrough = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+Passthrough = Annotated[dict[str, Any], Field(json_schema_extra={PRESERVE: True})]
+
+
+def _part(description: str) -> JsonDict:
+    return {"type": "object", PRESERVE: True, "description": description}
 
 
 class S3Location(ApiModel):
     """Where the S3 API is, when it is not AWS itself."""
 
-    endpoint: (
-        Annotated[
-            str,
-            Rule(
-                "self.matches('^https?://[^/]+$')",
-                "write the URL of the S3 API without a path, for example https://minio.example.com:9000",
-            ),
-        ]
-        | None
-    ) = Field(None, max_length=1024, description="URL of the S3 API, for example https://minio.example.com:9000.")
-    region: str | None = Field(
-        None, max_length=64, description="Region that requests are signed for; us-east-1 when empty."
+    endpoint: Endpoint | None = Field(
+        None, description="URL of the S3 API, for example https://minio.example.com:9000; AWS when empty."
     )
+    region: Region | None = Field(None, description="Region that requests are signed for; us-east-1 when empty.")
 
 
 class Model(ApiModel):
     """The model: where it is and, when you know it, what it must hash to."""
 
-    uri: Annotated[
-        str,
-        Rule(
-            "self.matches('^(s3://[^/]+/.+|https://[^/]+/.+|file:///.+)$')",
-            "write where the model is: s3://bucket/key, https://host/path or file:///path",
-        ),
-    ] = Field(
-        max_length=2048,
-        description="Where the model is: s3://bucket/key, https://host/path or file:///path; a .onnx file or a folder that holds model.onnx.",
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "!has(self.credentialsSecret) || self.uri.startsWith('s3://')",
+                "model.credentialsSecret is for s3:// models: leave it out, or write an s3:// uri",
+                ".credentialsSecret",
+            ),
+            Rule(
+                "!has(self.s3) || self.uri.startsWith('s3://')",
+                "model.s3 is for s3:// models: leave it out, or write an s3:// uri",
+                ".s3",
+            ),
+        )
     )
-    version: str | None = Field(
+    uri: ModelUri = Field(
+        description="Where the model is: s3://bucket/key, https://host/path or file:///path; a .onnx file or a folder that holds model.onnx."
+    )
+    version: Version | None = Field(
         None,
-        max_length=63,
-        pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
         description="Your name for this version, shown to clients and in metrics; derived from the revision when empty.",
     )
-    sha256: str | None = Field(
-        None,
-        pattern=r"^[0-9a-f]{64}$",
-        description="SHA-256 of the model in lower-case hex; a model that differs is not loaded.",
+    sha256: Sha256 | None = Field(
+        None, description="SHA-256 of the model in lower-case hex; a model that differs is not loaded."
     )
-    credentials_secret: DnsName | None = Field(
+    credentials_secret: ObjectName | None = Field(
         None,
         description="Secret in the same namespace with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and other AWS_* keys) for s3:// models.",
     )
@@ -75,7 +86,7 @@ class RequestLimits(ApiModel):
         le=1_000_000,
         description="Requests that may wait in one pod; more are answered 503 with Retry-After.",
     )
-    request_timeout: Duration = Field(
+    request_timeout: PositiveDuration = Field(
         "10s", description="Longest time a request may take, waiting included; later it is answered 504."
     )
     request_bytes: Bytes = Field("64Mi", description="Largest request body; a larger one is answered 413.")
@@ -93,15 +104,14 @@ class EnvVar(ApiModel):
     """One environment variable of the runtime container, as in a Pod."""
 
     model_config = ConfigDict(
-        extra="allow",
         json_schema_extra=validations(
             Rule(
-                "!self.name.startsWith('HALDANE_')",
-                "names that start with HALDANE_ are set by Haldane: choose another name",
+                "!(has(self.value) && has(self.valueFrom))",
+                "an environment variable has value or valueFrom, not both: leave one out",
             )
-        ),
+        )
     )
-    name: str = Field(max_length=253, pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*$", description="Name of the variable.")
+    name: VariableName = Field(description="Name of the variable.")
     value: str | None = Field(None, max_length=32768, description="Value of the variable.")
     value_from: Passthrough | None = Field(
         None,
@@ -112,11 +122,22 @@ class EnvVar(ApiModel):
 class Resources(ApiModel):
     """Compute resources of one runtime pod, as in a Pod."""
 
-    requests: dict[str, int | str] | None = Field(
-        None, description="What the scheduler sets aside, for example cpu: 500m."
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "!has(self.requests) || !has(self.limits) || self.requests.all(name, !(name in self.limits)"
+                " || !isQuantity(string(self.requests[name])) || !isQuantity(string(self.limits[name]))"
+                " || quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0)",
+                "resources.requests must not be above resources.limits: raise the limit or lower the request",
+                ".requests",
+            )
+        )
     )
-    limits: dict[str, int | str] | None = Field(
-        None, description="What the pod may use at most, for example memory: 2Gi or nvidia.com/gpu: 1."
+    requests: dict[str, Quantity] | None = Field(
+        None, max_length=16, description="What the scheduler sets aside, for example cpu: 500m."
+    )
+    limits: dict[str, Quantity] | None = Field(
+        None, max_length=16, description="What the pod may use at most, for example memory: 2Gi or nvidia.com/gpu: 1."
     )
 
 
@@ -127,28 +148,42 @@ class Runtime(ApiModel):
         "cpu",
         description="cpu, or gpu: adds one nvidia.com/gpu and its toleration; a pod without a working GPU does not become ready.",
     )
-    image: str | None = Field(
+    image: ImageReference | None = Field(
         None,
-        min_length=1,
-        max_length=1024,
         description="Runtime image; the bundled one when empty. It is resolved once for each revision.",
     )
     resources: Resources | None = Field(None, description="Compute resources of the runtime container.")
     limits: RequestLimits = Field(default_factory=RequestLimits, description="Queue, time and size limits of one pod.")
     session: Session = Field(default_factory=Session, description="ONNX Runtime session settings.")
-    env: list[EnvVar] = Field(
-        default_factory=list, max_length=64, description="More environment variables for the runtime container."
+    env: Annotated[
+        list[EnvVar],
+        Rule(
+            "self.all(variable, self.exists_one(other, other.name == variable.name))",
+            "names in runtime.env must differ: leave one of them out",
+        ),
+    ] = Field(
+        default_factory=list,
+        max_length=64,
+        description="More environment variables for the runtime container.",
+        json_schema_extra=list_map("name"),
     )
-    node_selector: dict[str, str] | None = Field(None, description="Node labels that the pods need.")
+    node_selector: dict[str, str] | None = Field(None, max_length=32, description="Node labels that the pods need.")
     tolerations: list[Passthrough] | None = Field(
         None, max_length=64, description="Node taints that the pods tolerate, as in a Pod."
     )
-    service_account_name: DnsName | None = Field(
+    service_account_name: ObjectName | None = Field(
         None,
         description="ServiceAccount of the pods, for workload identity; one without permissions is made when empty.",
     )
-    pod_template: Passthrough | None = Field(
-        None, description="Anything else of a PodTemplateSpec, merged strategically over the generated one."
+    pod_template: dict[str, Any] | None = Field(
+        None,
+        description="Anything else of a PodTemplateSpec (metadata and spec), merged strategically over the generated one.",
+        json_schema_extra={
+            "properties": {
+                "metadata": _part("Labels and annotations of the pods."),
+                "spec": _part("A PodSpec; the runtime's container is named runtime."),
+            }
+        },
     )
 
 
@@ -156,14 +191,7 @@ class ResourceMetric(ApiModel):
     """One metric of the HorizontalPodAutoscaler."""
 
     type: Literal["CPU", "Memory"] = Field(description="CPU or Memory of the pods.")
-    target: Annotated[
-        str,
-        Rule(
-            "self.matches('^([1-9][0-9]*%|[1-9][0-9]*(m|k|M|G|Ki|Mi|Gi)?)$')",
-            "write a share of the request, for example 70%, or an amount a pod, for example 500m or 1Gi",
-        ),
-    ] = Field(
-        max_length=32,
+    target: MetricTarget = Field(
         description="Average to hold: a share of the request, for example 70%, or an amount a pod, for example 500m or 1Gi.",
     )
 
@@ -184,19 +212,28 @@ class Scaling(ApiModel):
     max_replicas: int | None = Field(
         None, ge=1, le=1000, description="Pods at most; more than minReplicas turns autoscaling on."
     )
-    metrics: list[ResourceMetric] = Field(
+    metrics: Annotated[
+        list[ResourceMetric],
+        Rule(
+            "self.all(metric, self.exists_one(other, other.type == metric.type))",
+            "types in scaling.metrics must differ: leave one of them out",
+        ),
+    ] = Field(
         default_factory=lambda: [ResourceMetric(type="CPU", target="70%")],
+        min_length=1,
         max_length=8,
         description="What the autoscaler holds; the largest answer wins.",
+        json_schema_extra=list_map("type"),
     )
 
 
 class Ingress(ApiModel):
     """A route by an Ingress controller that understands nginx canary annotations (ingress-nginx, Traefik 3.7+)."""
 
-    class_name: DnsName | None = Field(None, description="IngressClass; the cluster's default when empty.")
+    class_name: ObjectName | None = Field(None, description="IngressClass; the cluster's default when empty.")
     annotations: dict[str, str] = Field(
         default_factory=dict,
+        max_length=64,
         description="More annotations for both Ingresses.",
         json_schema_extra=validations(
             Rule(
@@ -205,7 +242,7 @@ class Ingress(ApiModel):
             )
         ),
     )
-    tls_secret: DnsName | None = Field(None, description="Secret with the TLS certificate for the host.")
+    tls_secret: ObjectName | None = Field(None, description="Secret with the TLS certificate for the host.")
 
 
 class Traffic(ApiModel):
@@ -220,7 +257,7 @@ class Traffic(ApiModel):
         )
     )
     host: DnsName | None = Field(None, description="Host name that clients use.")
-    path: str = Field("/", max_length=1024, pattern=r"^/[^\s]*$", description="Path prefix that clients use.")
+    path: UrlPath = Field("/", description="Path prefix that clients use.")
     ingress: Ingress | None = Field(None, description="Route by Ingress objects with nginx canary annotations.")
 
 

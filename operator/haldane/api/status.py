@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PlainSerializer
 
-from haldane.api.base import ApiModel
+from haldane.api.base import ApiModel, list_map
 
 Phase = Literal["Initializing", "Stable", "Preparing", "Progressing", "Promoting", "Watching", "RollingBack"]
 Verdict = Literal["Pass", "Fail", "Inconclusive"]
@@ -85,7 +85,9 @@ class RolloutStatus(ApiModel):
         None, description="When the step's hold began: the observed share was near its weight."
     )
     checked_at: Time | None = Field(None, description="When the checks were last evaluated.")
-    checks: list[CheckStatus] = Field(default_factory=list, description="Last evaluation of each check.")
+    checks: list[CheckStatus] = Field(
+        default_factory=list, description="Last evaluation of each check.", json_schema_extra=list_map("name")
+    )
     message: str = Field("", description="What the rollout is doing or waiting for.")
 
 
@@ -118,7 +120,9 @@ class ModelDeploymentStatus(ApiModel):
 
     observed_generation: int | None = Field(None, description="Generation of the spec that this status answers.")
     conditions: list[Condition] = Field(
-        default_factory=list, description="Ready, Available, and while they hold Reconciling and Stalled."
+        default_factory=list,
+        description="Ready, Available, and while they hold Reconciling and Stalled.",
+        json_schema_extra=list_map("type"),
     )
     url: str | None = Field(None, description="Where clients reach the model.")
     replicas: int = Field(0, description="Pods of the stable revision.")

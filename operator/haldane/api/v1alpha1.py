@@ -48,7 +48,11 @@ class ModelDeployment(ApiModel):
             Rule(
                 f"size(self.metadata.name) <= {NAME_LIMIT}",
                 f"metadata.name must be at most {NAME_LIMIT} characters: the names of its children are longer",
-            )
+            ),
+            Rule(
+                "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+                "metadata.name becomes the name of a Service: write lower-case letters, digits and -, starting with a letter",
+            ),
         )
     )
     api_version: Literal["haldane.dev/v1alpha1"]
