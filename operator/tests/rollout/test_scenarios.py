@@ -1,0 +1,323 @@
+"""Whole rollouts, told as people tell them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+def reasons(world: Any) -> list[str]:
+    return [event.reason for event in world.events]
+
+
+def test_first_deployment_goes_straight_to_stable(empty_world: Any) -> None:
+    empty_world.run(2)
+    assert empty_world.phase == "Initializing"
+    empty_world.run_until("Stable")
+    assert empty_world.version("stable") == "1"
+    assert empty_world.status["rollout"]["message"] == "version 1 serves"
+    assert reasons(empty_world) == ["Deploying", "Serving"]
+    assert empty_world.weights == [0]
+
+
+def test_first_revision_that_never_served_is_replaced_at_once(empty_world: Any) -> None:
+    empty_world.deploy("1")
+    empty_world.behaviours["1"].never_ready = True
+    empty_world.run(30)
+    empty_world.deploy("2")
+    empty_world.run_until("Stable", 20)
+    assert empty_world.version("stable") == "2"
+
+
+def test_a_good_version_is_promoted_by_its_own_pods(world: Any) -> None:
+    revision = world.deploy("2")
+    world.run_until("Promoting")
+    born = list(world.pods[revision])
+    world.run_until("Watching")
+    assert world.pods[revision][: len(born)] == born, "handover, not copy"
+    world.run_until("Stable")
+    assert world.version("stable") == "2"
+    assert world.status.get("candidate") is None
+    assert world.weights == [0, 5, 50, 100, 0]
+    assert world.stranded == 0
+    assert reasons(world) == ["RolloutStarted", "WeightChanged", "WeightChanged", "WeightChanged", "Promoted"]
+    assert [h["outcome"] for h in world.status["history"]] == ["Promoted", "Promoted"]
+    assert list(world.pods) == [revision], "the old pods are given back in the end"
+
+
+def test_old_pods_stay_warm_for_as_long_as_asked(world: Any) -> None:
+    old = world.serving
+    world.deploy("2")
+    world.run_until("Watching")
+    world.run(29)
+    assert len(world.pods[old]) == 2
+    world.run_until("Stable")
+    assert old not in world.pods
+
+
+def test_errors_beyond_the_abort_limit_roll_back_before_the_warm_up_is_over(world: Any) -> None:
+    revision = world.deploy("2")
+    world.behaviours["2"].error_rate = 1.0
+    world.run_until("Progressing")
+    started = world.now
+    world.run_until("RollingBack")
+    assert (world.now - started).total_seconds() <= 7
+    world.run_until("Stable")
+    assert world.version("stable") == "1"
+    assert world.weights == [0, 5, 0]
+    rejected = world.status["rejected"][0]
+    assert (rejected["revision"], rejected["reason"]) == (revision, "CheckFailed")
+    assert "abort limit 20%" in rejected["message"]
+    assert revision not in world.pods
+    world.run(60)
+    assert world.phase == "Stable", "a rejected revision is not tried again by itself"
+
+
+def test_slow_answers_roll_back(world: Any) -> None:
+    world.deploy("2")
+    world.behaviours["2"].latency = 0.2
+    world.run_until("RollingBack")
+    message = world.status["rejected"][0]["message"]
+    assert "check p99 failed" in message
+    assert "beyond the limit 100ms" in message
+
+
+def test_candidate_pods_drain_before_they_go(world: Any) -> None:
+    revision = world.deploy("2")
+    world.behaviours["2"].error_rate = 1.0
+    world.run_until("RollingBack")
+    at_zero = world.now
+    world.run_until("Stable")
+    assert (world.now - at_zero).total_seconds() >= 5
+    assert revision not in world.pods
+
+
+def test_errors_within_the_limit_do_not_cry_wolf(world: Any) -> None:
+    world.deploy("2")
+    world.behaviours["2"].error_rate = 0.009
+    world.behaviours["1"].error_rate = 0.009
+    world.run_until("Watching")
+
+
+def test_a_candidate_that_never_gets_ready_is_rolled_back_with_the_pods_reason(world: Any) -> None:
+    world.deploy("2")
+    world.behaviours["2"].never_ready = True
+    world.run_until("RollingBack", 130)
+    rejected = world.status["rejected"][0]
+    assert rejected["reason"] == "ProgressDeadlineExceeded"
+    assert "ImagePullBackOff: no such image" in rejected["message"]
+    assert world.weights == [0]
+
+
+def test_without_traffic_the_step_is_held(world: Any) -> None:
+    world.rate = 0
+    world.deploy("2")
+    world.run(600)
+    assert (world.phase, world.status["rollout"]["weight"]) == ("Progressing", 5)
+    assert "no requests arrive" in world.status["rollout"]["message"]
+    world.rate = 200
+    world.run_until("Watching")
+
+
+def test_prometheus_down_holds_and_then_goes_on(world: Any) -> None:
+    world.deploy("2")
+    world.run_until("Progressing")
+    world.prometheus_down = "connection refused"
+    world.run(120)
+    assert world.phase == "Progressing"
+    assert "Prometheus gave no answer: connection refused" in world.status["rollout"]["message"]
+    world.prometheus_down = None
+    world.run_until("Watching")
+
+
+@pytest.mark.parametrize(("choice", "phase"), [("Rollback", "RollingBack"), ("Promote", "Promoting")])
+def test_on_inconclusive_decides_at_the_deadline(world: Any, choice: str, phase: str) -> None:
+    world.spec["rollout"]["analysis"]["onInconclusive"] = choice
+    world.spec["rollout"]["progressDeadline"] = "30s"
+    world.deploy("2")
+    world.run_until("Progressing")
+    world.prometheus_down = "connection refused"
+    world.run_until(phase, 200)
+
+
+def test_spec_set_back_to_stable_aborts_at_once(world: Any) -> None:
+    world.deploy("2")
+    world.run_until("Progressing")
+    world.run(10)
+    world.deploy("1")
+    world.run(1)
+    assert world.status["rollout"]["weight"] == 0
+    world.run_until("Stable")
+    assert world.status.get("rejected", []) == []
+    assert world.status["history"][-1]["outcome"] == "Aborted"
+    assert world.version("stable") == "1"
+
+
+def test_a_newer_spec_supersedes_through_weight_zero(world: Any) -> None:
+    world.deploy("2")
+    world.run_until("Progressing")
+    world.run(10)
+    third = world.deploy("3")
+    world.run(1)
+    assert world.status["rollout"]["weight"] == 0
+    assert third not in world.pods
+    world.run_until("Watching")
+    assert world.version("stable") == "3"
+    assert [h["outcome"] for h in world.status["history"]] == ["Promoted", "Superseded", "Promoted"]
+
+
+def test_bad_then_good(world: Any) -> None:
+    world.deploy("2")
+    world.behaviours["2"].error_rate = 1.0
+    world.run_until("RollingBack")
+    world.deploy("3")
+    world.run_until("Watching")
+    assert world.version("stable") == "3"
+
+
+def test_the_bad_spec_again_stays_rejected_until_retried(world: Any) -> None:
+    bad = world.deploy("2")
+    world.behaviours["2"].error_rate = 1.0
+    world.run_until("RollingBack")
+    world.run_until("Stable")
+    world.deploy("1")
+    world.run(5)
+    world.deploy("2")
+    world.run(60)
+    assert world.phase == "Stable"
+    world.behaviours["2"].error_rate = 0.0
+    world.annotations["haldane.dev/retry"] = "1"
+    world.run_until("Watching")
+    assert world.serving == bad
+
+
+def test_taking_the_retry_annotation_away_is_no_retry(world: Any) -> None:
+    world.annotations["haldane.dev/retry"] = "1"
+    world.deploy("2")
+    world.behaviours["2"].error_rate = 1.0
+    world.run_until("RollingBack")
+    world.run_until("Stable")
+    world.annotations.clear()
+    world.run(60)
+    assert world.phase == "Stable"
+
+
+def test_failure_after_the_promotion_goes_back_to_warm_pods(world: Any) -> None:
+    old = world.serving
+    warm = list(world.pods[old])
+    bad = world.deploy("2")
+    world.run_until("Watching")
+    world.behaviours["2"].error_rate = 0.5
+    world.run_until("RollingBack")
+    assert world.serving == old, "no wait: the old pods are warm"
+    assert world.pods[old] == warm
+    world.run_until("Stable")
+    assert [r["revision"] for r in world.status["rejected"]] == [bad]
+    assert "after the promotion" in world.status["rejected"][0]["message"]
+
+
+def test_failure_after_the_old_pods_are_gone_brings_them_back_first(world: Any) -> None:
+    world.spec["rollout"]["keepStableFor"] = "5s"
+    world.spec["rollout"]["watchAfterPromotion"] = "5m"
+    old = world.serving
+    world.deploy("2")
+    world.run_until("Watching")
+    world.run(20)
+    assert old not in world.pods
+    world.behaviours["2"].error_rate = 0.5
+    world.run_until("RollingBack")
+    assert world.serving != old
+    world.run_until("Stable")
+    assert world.serving == old
+    assert world.stranded == 0
+
+
+def test_spec_set_back_during_the_watch_is_an_instant_undo(world: Any) -> None:
+    old = world.serving
+    world.deploy("2")
+    world.run_until("Watching")
+    world.deploy("1")
+    world.run(1)
+    assert world.serving == old
+    world.run_until("Stable")
+    assert world.status.get("rejected", []) == []
+
+
+def test_a_crash_in_mid_step_rolls_back(world: Any) -> None:
+    world.deploy("2")
+    world.run_until("Progressing")
+    world.behaviours["2"].crashed = True
+    world.run(2)
+    assert world.status["rejected"][0]["reason"] == "CandidateCrashed"
+    assert world.status["rollout"]["weight"] == 0
+
+
+def test_deleted_candidate_pods_cost_the_step_and_not_the_rollout(world: Any) -> None:
+    revision = world.deploy("2")
+    world.run_until("Progressing")
+    world.run(10)
+    world.pods[revision] = []
+    world.run(1)
+    assert (world.phase, world.status["rollout"]["weight"]) == ("Preparing", 0)
+    world.run_until("Watching")
+    assert world.weights == [0, 5, 0, 5, 50, 100, 0]
+
+
+def test_a_scaling_edit_is_no_rollout_and_reaches_the_candidate(world: Any) -> None:
+    revision = world.deploy("2")
+    world.run_until("Progressing")
+    world.spec["scaling"]["minReplicas"] = 4
+    world.run_until("Watching")
+    assert len(world.pods[revision]) == 4
+    assert world.weights == [0, 5, 50, 100, 0]
+
+
+def test_weight_waits_for_capacity(world: Any) -> None:
+    world.spec["scaling"]["minReplicas"] = 10
+    world.run(10)
+    revision = world.deploy("2")
+    world.behaviours["2"].starts_in = 15
+    world.run_until("Progressing")
+    assert len(world.pods[revision]) == 1
+    world.run(300, lambda w: w.status["rollout"]["weight"] == 50)
+    assert world.ready(revision) == 5
+
+
+def test_a_free_query_fails_for_good_after_several_in_a_row(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from haldane.plan.observed import Series
+
+    world.spec["rollout"]["checks"] = [
+        {"name": "approvals", "query": {"promql": "approvals[{{window}}]", "max": "0.3"}}
+    ]
+    answer = world.answer
+    monkeypatch.setattr(world, "answer", lambda promql: (Series({}, 0.5),) if "approvals" in promql else answer(promql))
+    world.deploy("2")
+    world.run_until("RollingBack")
+    failed = world.status["rollout"]["checks"][0]
+    assert (failed["failures"], failed["value"], failed["limit"]) == (3, "0.5", "0.3")
+
+
+def test_without_a_route_pod_counts_make_the_share(world: Any) -> None:
+    del world.spec["traffic"]
+    world.spec["scaling"]["minReplicas"] = 4
+    world.run(10)
+    revision = world.deploy("2")
+    world.run_until("Progressing")
+    assert len(world.pods[revision]) == 1
+
+
+def test_steps_taken_out_of_the_spec_mid_rollout(world: Any) -> None:
+    world.deploy("2")
+    world.run(300, lambda w: w.status["rollout"].get("step") == 1)
+    world.spec["rollout"]["steps"] = [{"weight": 5, "hold": "5s"}]
+    world.run_until("Watching")
+
+
+def test_a_clock_set_back_does_not_stop_the_rollout(world: Any) -> None:
+    from datetime import timedelta
+
+    world.deploy("2")
+    world.run_until("Progressing")
+    world.now -= timedelta(seconds=60)
+    world.run_until("Watching", 1200)
