@@ -1,0 +1,116 @@
+"""A client that sends real rows at a steady pace, however slowly the answers come."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from itertools import count
+
+import httpx
+import numpy as np
+
+from e2e.demo.errors import DemoError
+from e2e.demo.prediction import read_answer, request_body
+from e2e.demo.tally import Tally
+from examples.dataset import Rows
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model behind an ingress: the URL to connect to, the host name to ask for, the model's name."""
+
+    url: str
+    host: str
+    model: str
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Requests a second, how many may be under way at once, and how many seconds one may take."""
+
+    rate: float = 40.0
+    in_flight: int = 200
+    timeout: float = 10.0
+
+
+async def send_steadily(
+    target: Target, rows: Rows, tally: Tally, stop: asyncio.Event, pace: Pace | None = None
+) -> None:
+    """Send rows, drawn at random with a fixed seed, until `stop` is set; then wait for what is under way.
+
+    The pace is kept whether or not answers come (open loop), and a latency counts from when its request was due, so that a slow server cannot hide
+    behind a slowed-down client. A request beyond `in_flight` is not sent, and counts as failed.
+    """
+    pace = pace or Pace()
+    bodies = [request_body(row) for row in rows.pixels]
+    generator = np.random.default_rng(0)
+    loop = asyncio.get_running_loop()
+    under_way: set[asyncio.Task[None]] = set()
+    async with _http(target, pace) as http:
+        start = loop.time()
+        for number in count():
+            due = start + number / pace.rate
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            if stop.is_set():
+                break
+            if len(under_way) >= pace.in_flight:
+                tally.failed(None, f"not sent: {pace.in_flight} requests are under way", seconds=0.0, at=due)
+                continue
+            row = int(generator.integers(len(bodies)))
+            task = asyncio.create_task(_ask(http, target, bodies[row], int(rows.labels[row]), due, tally))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+        await asyncio.gather(*under_way)
+
+
+async def wait_until_answered(target: Target, rows: Rows, version: str, seconds: float) -> None:
+    """Ask until `version` answers. Raises DemoError with the last answer when it does not within `seconds`."""
+    body, last = request_body(rows.pixels[0]), "nothing"
+    try:
+        async with asyncio.timeout(seconds), _http(target, Pace()) as http:
+            while True:
+                try:
+                    response = await http.post(_path(target), content=body)
+                    answer = read_answer(response.status_code, response.headers, response.content)
+                    if answer.version == version and answer.failure is None:
+                        return
+                    last = answer.failure or f"an answer from version {answer.version}"
+                except httpx.HTTPError as error:
+                    last = repr(error)
+                await asyncio.sleep(0.2)
+    except TimeoutError:
+        raise DemoError(
+            f"{target.url} (host {target.host}) did not answer from {version} within {seconds:.0f} s; last came {last}."
+        ) from None
+
+
+def _http(target: Target, pace: Pace) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=target.url,
+        headers={"host": target.host, "content-type": "application/json"},
+        timeout=httpx.Timeout(pace.timeout, connect=2.0),
+        limits=httpx.Limits(max_connections=pace.in_flight, max_keepalive_connections=pace.in_flight),
+        # A proxy of this machine has no way to the cluster's own addresses.
+        trust_env=False,
+    )
+
+
+def _path(target: Target) -> str:
+    return f"/v2/models/{target.model}/infer"
+
+
+async def _ask(http: httpx.AsyncClient, target: Target, body: bytes, label: int, due: float, tally: Tally) -> None:
+    loop = asyncio.get_running_loop()
+    try:
+        response = await http.post(_path(target), content=body)
+    except httpx.HTTPError as error:
+        now = loop.time()
+        tally.failed(None, f"no answer: {error!r}", seconds=now - due, at=now)
+        return
+    now = loop.time()
+    answer = read_answer(response.status_code, response.headers, response.content)
+    if answer.failure is not None or answer.version is None:
+        why = answer.failure or "an answer without a version"
+        tally.failed(answer.version, why, seconds=now - due, at=now)
+    else:
+        tally.answered(answer.version, right=answer.label == label, seconds=now - due, at=now)

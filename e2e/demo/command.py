@@ -1,0 +1,43 @@
+"""Commands with a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from e2e.demo.errors import DemoError
+
+_TAIL = 25
+
+
+async def output(command: Sequence[str | Path], *, seconds: float) -> str:
+    """What a command prints to its standard output.
+
+    Raises DemoError, with the end of what it printed, when it fails, is missing or takes longer than `seconds`.
+    """
+    shown = shlex.join(str(word) for word in command)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    except FileNotFoundError:
+        raise DemoError(f"`{command[0]}` is not there: run `make cluster` again.") from None
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), seconds)
+    except TimeoutError:
+        raise DemoError(f"`{shown}` took more than {seconds:.0f} s.") from None
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    if process.returncode:
+        said = (out + err).decode(errors="replace").splitlines()[-_TAIL:]
+        raise DemoError("\n    ".join([f"`{shown}` ended with status {process.returncode}:", *said]))
+    return out.decode(errors="replace")

@@ -1,0 +1,86 @@
+"""What the demo does on the cluster: apply, read, clear away, and look when something went wrong."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, Final
+
+from haldane.api.v1alpha1 import GROUP, PLURAL, VERSION, ModelDeployment
+from kubernetes.aio import client, config
+
+from e2e.demo.addresses import Addresses
+from e2e.demo.command import output
+from e2e.demo.errors import DemoError
+
+OPERATOR_NAMESPACE: Final = "haldane-system"
+_READ_SECONDS: Final = 5.0
+_LINES: Final = 40
+
+
+class Kube(AbstractAsyncContextManager["Kube"]):
+    """kubectl for what a user would type, one open connection for what is read twice a second."""
+
+    def __init__(self, addresses: Addresses, namespace: str) -> None:
+        self.namespace = namespace
+        self._addresses = addresses
+        self._api: Any = None
+        self._objects: Any = None
+
+    async def __aenter__(self) -> Kube:
+        self._api = await config.new_client_from_config(  # type: ignore[no-untyped-call]
+            config_file=self._addresses.kubeconfig, context=self._addresses.context, persist_config=False
+        )
+        self._objects = client.CustomObjectsApi(self._api)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._api.close()
+
+    async def kubectl(self, *words: str | Path, seconds: float = 30) -> str:
+        """What kubectl prints. Raises DemoError when it fails."""
+        where = ["--kubeconfig", self._addresses.kubeconfig, "--context", self._addresses.context]
+        return await output([self._addresses.kubectl, *where, *words], seconds=seconds)
+
+    async def apply(self, manifest: Path) -> int:
+        """Apply one object; its generation then."""
+        return int(await self.kubectl("apply", "-f", manifest, "-o", "jsonpath={.metadata.generation}") or 0)
+
+    async def read(self, name: str) -> ModelDeployment | None:
+        """The ModelDeployment now; None when there is none. Raises DemoError when the API server gives no answer."""
+        try:
+            body = await self._objects.get_namespaced_custom_object(
+                GROUP, VERSION, self.namespace, PLURAL, name, _request_timeout=_READ_SECONDS
+            )
+        except client.ApiException as error:
+            if error.status == 404:
+                return None
+            raise DemoError(f"The API server answered {error.status} {error.reason}.") from error
+        except (OSError, TimeoutError) as error:
+            raise DemoError(f"The API server gave no answer: {error!r}.") from error
+        return ModelDeployment.from_wire(body)
+
+    async def start_afresh(self) -> None:
+        """An empty namespace: what an earlier demo left is deleted, together with its namespace, and waited for."""
+        await self.kubectl(
+            "delete", "namespace", self.namespace, "--ignore-not-found", "--wait", "--timeout=120s", seconds=130
+        )
+        await self.kubectl("create", "namespace", self.namespace)
+
+    async def diagnosis(self, name: str) -> str:
+        """Status, Events, pods and the ends of the logs, as far as they can be had: for a person to see what went wrong."""
+        looks = {
+            "status": ("get", PLURAL, name, "-n", self.namespace, "-o", "jsonpath={.status}"),
+            "events": ("get", "events", "-n", self.namespace, "--sort-by=.lastTimestamp"),
+            "children": ("get", "pods,deployments,services,ingresses", "-n", self.namespace, "-o", "wide"),
+            "operator": ("logs", "-n", OPERATOR_NAMESPACE, "-l", "app.kubernetes.io/name=haldane", f"--tail={_LINES}"),
+            "runtimes": ("logs", "-n", self.namespace, "-l", f"haldane.dev/model={name}", "--tail=10", "--prefix"),
+        }
+        seen = []
+        for title, words in looks.items():
+            try:
+                said = await self.kubectl(*words)
+            except DemoError as error:
+                said = str(error)
+            seen += [f"--- {title}", *said.splitlines()[-_LINES:]]
+        return "\n".join(seen)
