@@ -6,12 +6,12 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final
 
-from haldane.api.v1alpha1 import GROUP, PLURAL, VERSION, ModelDeployment
 from kubernetes.aio import client, config
 
 from e2e.demo.addresses import Addresses
 from e2e.demo.command import output
 from e2e.demo.errors import DemoError
+from haldane.api.v1alpha1 import GROUP, PLURAL, VERSION, ModelDeployment
 
 OPERATOR_NAMESPACE: Final = "haldane-system"
 _READ_SECONDS: Final = 5.0

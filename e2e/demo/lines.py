@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from haldane.api.status import CheckStatus, RolloutStatus
-
 from e2e.demo.scene import Scene
 from e2e.demo.view import milliseconds, percent
+from haldane.api.status import CheckStatus, RolloutStatus
 
 
 class Changes:

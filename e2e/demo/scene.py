@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from haldane.api.v1alpha1 import ModelDeployment
-
 from e2e.demo.chapters import Chapter, Result
 from e2e.demo.tally import Tally
+from haldane.api.v1alpha1 import ModelDeployment
 
 
 @dataclass

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
-from haldane.api.v1alpha1 import ModelDeployment
-
 from e2e.demo.chapters import Chapter, Outcome, Result, failing_checks, outcome
 from e2e.demo.errors import DemoError
 from e2e.demo.scene import Scene
+from haldane.api.v1alpha1 import ModelDeployment
 
 _EVERY: Final = 0.5
 _READS_THAT_MAY_FAIL: Final = 20

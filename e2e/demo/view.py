@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from haldane.api.status import CheckStatus, RolloutStatus
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from e2e.demo.scene import Scene
 from e2e.demo.tally import NOBODY
+from haldane.api.status import CheckStatus, RolloutStatus
 
 _NOTES = 6
 _VERDICT_STYLE = {"Pass": "green", "Fail": "bold red", "Inconclusive": "yellow"}

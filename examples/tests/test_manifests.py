@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from haldane.api.v1alpha1 import ModelDeployment
 
 FOLDER = Path(__file__).parents[1]

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from haldane.api.v1alpha1 import ModelDeployment
 
 AT = "2026-01-01T00:00:00Z"

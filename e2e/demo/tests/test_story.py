@@ -2,13 +2,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from haldane.api.v1alpha1 import ModelDeployment
 
 from e2e.demo import story
 from e2e.demo.chapters import CHAPTERS, Chapter
 from e2e.demo.errors import DemoError
 from e2e.demo.scene import Scene
 from e2e.demo.tally import Tally
+from haldane.api.v1alpha1 import ModelDeployment
 
 
 class Scripted:
