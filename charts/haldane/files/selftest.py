@@ -1,0 +1,123 @@
+"""`helm test`: asks the cluster, as the operator's own ServiceAccount, whether the operator has what it needs.
+
+Standard library only, and run by `python3 -c` in the operator's image. Every line is a sentence; the exit status is 1 when one of them is a failure.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+ACCOUNT = Path(os.environ.get("ACCOUNT", "/var/run/secrets/kubernetes.io/serviceaccount"))
+DEADLINE = 10.0
+
+
+def kubernetes(path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """One call of the Kubernetes API: POST with a body, otherwise GET. Raises URLError (HTTPError included)."""
+    address = f"https://{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}{path}"
+    token = (ACCOUNT / "token").read_text().strip()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    request = Request(address, json.dumps(body).encode() if body else None, headers)
+    trust = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
+    with urlopen(request, timeout=DEADLINE, context=trust) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+def reviews(rules: list[dict[str, list[str]]], namespace: str) -> Iterator[dict[str, str]]:
+    """Each single right that the rules give in a namespace ("": in all of them), as resourceAttributes."""
+    for rule in rules:
+        for group in rule["apiGroups"]:
+            for name in rule["resources"]:
+                resource, _, subresource = name.partition("/")
+                for verb in rule["verbs"]:
+                    yield {
+                        "namespace": namespace,
+                        "group": group,
+                        "resource": resource,
+                        "subresource": subresource,
+                        "verb": verb,
+                    }
+
+
+def definition_fault(namespaces: list[str]) -> str | None:
+    """Why ModelDeployments cannot be listed, or None."""
+    where = f"/namespaces/{namespaces[0]}" if namespaces[0] else ""
+    try:
+        kubernetes(f"/apis/haldane.dev/v1alpha1{where}/modeldeployments?limit=1")
+    except HTTPError as error:
+        if error.code == 404:
+            return "The CRD of ModelDeployment is missing: set crds.install=true and upgrade the release."
+        if error.code == 403:
+            return "The operator may not list ModelDeployments: set rbac.create=true, or grant what the chart's README lists."
+        return f"The API server answered {error.code} to a list of ModelDeployments."
+    except OSError as error:
+        return f"The API server cannot be reached: {error}. Look at NetworkPolicies around the release's namespace."
+    return None
+
+
+def missing_rights(rules: list[dict[str, list[str]]], namespaces: list[str]) -> list[str]:
+    """The rights that the operator needs and does not have, as `verb resource in namespace`."""
+    lacking = []
+    for namespace in namespaces:
+        for attributes in reviews(rules, namespace):
+            review = {
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SelfSubjectAccessReview",
+                "spec": {"resourceAttributes": attributes},
+            }
+            found = kubernetes("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
+            if not found["status"].get("allowed"):
+                resource = "/".join(filter(None, (attributes["resource"], attributes["subresource"])))
+                lacking.append(f"{attributes['verb']} {resource} in {namespace or 'all namespaces'}")
+    return lacking
+
+
+def prometheus_fault(url: str) -> str | None:
+    """Why Prometheus does not answer a query, or None."""
+    try:
+        with urlopen(f"{url.rstrip('/')}/api/v1/query?query=1", timeout=DEADLINE) as answer:
+            status = json.load(answer).get("status")
+    except HTTPError as error:
+        return f"Prometheus at {url} answered {error.code}: rollouts with checks would hold. Correct prometheus.url."
+    except (URLError, OSError, ValueError) as error:
+        return (
+            f"Prometheus at {url} does not answer ({error}): rollouts with checks would hold. Correct prometheus.url."
+        )
+    return None if status == "success" else f"What answers at {url} is not Prometheus. Correct prometheus.url."
+
+
+def main() -> int:
+    """Run the three checks, print what was found, and say by exit status whether all is well."""
+    namespaces = os.environ["WATCH_NAMESPACES"].split(",")
+    failure = definition_fault(namespaces)
+    if failure:
+        print(failure)
+        return 1
+    print("ModelDeployments are served by the API server.")
+    failures = 0
+    if lacking := missing_rights(json.loads(os.environ["RULES"]), namespaces):
+        print("The operator lacks rights: " + "; ".join(lacking) + ". Set rbac.create=true, or grant them.")
+        failures += 1
+    else:
+        print("The operator has the rights that it needs.")
+    url = os.environ["PROMETHEUS_URL"]
+    if not url:
+        print("No prometheus.url is set: rollouts with checks hold until there is one.")
+    elif fault := prometheus_fault(url):
+        print(fault)
+        failures += 1
+    else:
+        print(f"Prometheus answers at {url}.")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+{{/* What the schema cannot say in a sentence. Each failure names the value and what to write instead. */}}
+{{- define "haldane.validate" -}}
+{{- with .Values.prometheus.url -}}
+  {{- if not (regexMatch "^https?://[^/\\s?#]+(/[^\\s?#]*)?$" .) -}}
+    {{- fail (printf "prometheus.url is %q: write the base URL of Prometheus, for example http://prometheus.monitoring.svc:9090" .) -}}
+  {{- end -}}
+{{- end -}}
+{{- with .Values.image.digest -}}
+  {{- if not (regexMatch "^sha256:[0-9a-f]{64}$" .) -}}
+    {{- fail (printf "image.digest is %q: write sha256: and 64 hexadecimal digits, or leave it empty and set image.tag" .) -}}
+  {{- end -}}
+{{- end -}}
+{{- range .Values.watchNamespaces -}}
+  {{- if not (regexMatch "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$" .) -}}
+    {{- fail (printf "watchNamespaces has %q, which is no namespace name: write exact names; patterns are not supported" .) -}}
+  {{- end -}}
+{{- end -}}
+{{- if ne (len .Values.watchNamespaces) (len (uniq .Values.watchNamespaces)) -}}
+  {{- fail "watchNamespaces names a namespace twice: write each one once" -}}
+{{- end -}}
+{{- if and (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) -}}
+  {{- fail "serviceAccount.create is false and serviceAccount.name is empty: name the ServiceAccount that the operator should use" -}}
+{{- end -}}
+{{- if not (regexMatch "^[1-9][0-9]*(ms|s|m|h)$" .Values.podMonitor.interval) -}}
+  {{- fail (printf "podMonitor.interval is %q: write a number and its unit, for example 15s" .Values.podMonitor.interval) -}}
+{{- end -}}
+{{- $owned := dict "HALDANE_RUNTIME_IMAGE" "runtime.image" "HALDANE_PROMETHEUS_URL" "prometheus.url" "HALDANE_LOG_LEVEL" "logLevel" "HALDANE_WORKERS" "workers" "HALDANE_WATCH_NAMESPACES" "watchNamespaces" -}}
+{{- range .Values.extraEnv -}}
+  {{- if hasKey $owned .name -}}
+    {{- fail (printf "extraEnv sets %s, which belongs to the value %s: set that instead" .name (get $owned .name)) -}}
+  {{- end -}}
+{{- end -}}
+{{- range $key, $value := .Values.podLabels -}}
+  {{- if hasPrefix "app.kubernetes.io/" $key -}}
+    {{- fail (printf "podLabels sets %s, which the chart sets: choose another label" $key) -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}

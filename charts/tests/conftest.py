@@ -1,0 +1,112 @@
+"""Helm itself, and the chart as it renders it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from e2e.cluster import programs
+from e2e.cluster.shell import Shell
+
+Manifest = dict[str, Any]
+Render = Callable[..., list[Manifest]]
+RunHelm = Callable[..., subprocess.CompletedProcess[str]]
+Refusal = Callable[[dict[str, Any]], str]
+
+CHART = Path(__file__).parents[1] / "haldane"
+OLDEST_HELM = (3, 18)
+TEMPLATE = ("template", "haldane", str(CHART), "--namespace", "haldane-system")
+
+
+@pytest.fixture(scope="session")
+def chart() -> Path:
+    """The folder of the chart."""
+    return CHART
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the repository."""
+    return CHART.parents[1]
+
+
+def new_enough(program: str) -> bool:
+    """Whether a Helm words the faults of a schema as the tests expect, which is so from 3.18 on."""
+    command = [program, "version", "--template", "{{.Version}}"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
+    numbers = re.match(r"v(\d+)\.(\d+)", said)
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) >= OLDEST_HELM
+
+
+@pytest.fixture(scope="session")
+def helm() -> str:
+    """The `helm` of PATH when it is new enough, otherwise the one that the clusters use, built when it is not there yet."""
+    found = shutil.which("helm")
+    if found and new_enough(found):
+        return found
+    if not programs.HELM.ready():
+        programs.HELM.get(Shell("helm"))
+    return str(programs.HELM.path)
+
+
+@pytest.fixture(scope="session")
+def run_helm(helm: str, tmp_path_factory: pytest.TempPathFactory) -> RunHelm:
+    """`helm` with arguments; `values` become a values file. Never raises: look at returncode, stdout and stderr."""
+    folder = tmp_path_factory.mktemp("helm")
+    home = {"HELM_CACHE_HOME": str(folder), "HELM_CONFIG_HOME": str(folder), "HELM_DATA_HOME": str(folder)}
+
+    def run(
+        *arguments: str, values: dict[str, Any] | None = None, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        command = [helm, *arguments]
+        if values is not None:
+            command += ["--values", "-"]
+        return subprocess.run(
+            command,
+            input=json.dumps(values) if values is not None else None,
+            env={"PATH": "/usr/bin:/bin", "HOME": str(folder), **home, **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def render(run_helm: RunHelm) -> Render:
+    """The objects that the chart makes of some values, as Helm prints them."""
+
+    def made(values: dict[str, Any] | None = None, *arguments: str) -> list[Manifest]:
+        done = run_helm(*TEMPLATE, *arguments, values=values or {})
+        assert done.returncode == 0, done.stderr
+        return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def refusal(run_helm: RunHelm) -> Refusal:
+    """What Helm says when it refuses some values."""
+
+    def said(values: dict[str, Any]) -> str:
+        done = run_helm(*TEMPLATE, values=values)
+        assert done.returncode != 0, f"these values were accepted: {values}"
+        return done.stderr
+
+    return said
+
+
+@pytest.fixture(scope="session")
+def defaults(render: Render) -> list[Manifest]:
+    """The objects of an installation that sets nothing."""
+    return render()

@@ -1,0 +1,95 @@
+"""Argo CD's health of a ModelDeployment, by the Lua 5.1 that Argo CD runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import lupa.lua51
+import pytest
+
+Health = Callable[[dict[str, Any]], tuple[str, str]]
+
+
+@pytest.fixture(scope="module")
+def health(chart) -> Health:
+    """Status and message that the script gives an object."""
+    script = (chart / "files" / "argocd-health.lua").read_text()
+    lua = lupa.lua51.LuaRuntime(unpack_returned_tuples=True)
+
+    def judged(body: dict[str, Any]) -> tuple[str, str]:
+        lua.globals().obj = lua.table_from(body, recursive=True)
+        verdict = lua.execute(script)
+        assert set(verdict) == {"status", "message"}
+        return verdict["status"], verdict["message"]
+
+    return judged
+
+
+def model(
+    *conditions: tuple[str, str, str], generation: int = 1, observed: int | None = 1, **metadata: Any
+) -> dict[str, Any]:
+    status: dict[str, Any] = {
+        "conditions": [
+            {"type": kind, "status": status, "reason": "Reason", "message": message}
+            for kind, status, message in conditions
+        ]
+    }
+    if observed is not None:
+        status["observedGeneration"] = observed
+    return {
+        "apiVersion": "haldane.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": "fraud", "generation": generation, **metadata},
+        "status": status,
+    }
+
+
+READY = ("Ready", "True", "2.0.0 serves.")
+AVAILABLE = ("Available", "True", "Stable serves.")
+UNTAKEN = "Waiting for the Haldane operator to take up the ModelDeployment."
+CASES = {
+    "never seen": ({"metadata": {"name": "fraud"}}, ("Progressing", UNTAKEN)),
+    "status without conditions": ({"metadata": {"name": "fraud"}, "status": {}}, ("Progressing", UNTAKEN)),
+    "serves": (model(READY, AVAILABLE), ("Healthy", "2.0.0 serves.")),
+    "spec is newer than status": (
+        model(READY, generation=2),
+        ("Progressing", "Waiting for the Haldane operator to take up the last change."),
+    ),
+    "a rollout is under way": (
+        model(("Ready", "False", "Waits."), AVAILABLE, ("Reconciling", "True", "2.1.0 gets 25 %.")),
+        ("Progressing", "2.1.0 gets 25 %."),
+    ),
+    "ready, and watched after its promotion": (
+        model(READY, ("Reconciling", "True", "Watching 2.1.0.")),
+        ("Progressing", "Watching 2.1.0."),
+    ),
+    "rolled back, though stable serves": (
+        model(("Ready", "False", "Rolled back."), AVAILABLE, ("Stalled", "True", "errors: 4 % is above 1 %.")),
+        ("Degraded", "errors: 4 % is above 1 %."),
+    ),
+    "stalled and reconciling": (
+        model(("Ready", "False", "x"), ("Reconciling", "True", "y"), ("Stalled", "True", "z")),
+        ("Degraded", "z"),
+    ),
+    "lost its pods": (model(("Ready", "False", "0 of 2 pods are ready.")), ("Degraded", "0 of 2 pods are ready.")),
+    "not known": (model(("Ready", "Unknown", "Not seen yet.")), ("Progressing", "Not seen yet.")),
+    "being deleted": (
+        model(READY, deletionTimestamp="2026-01-01T00:00:00Z"),
+        ("Progressing", "The ModelDeployment is being deleted."),
+    ),
+    "a condition that this script does not know": (
+        model(READY, ("Stopped", "False", "?"), ("Suspended", "False", "?")),
+        ("Healthy", "2.0.0 serves."),
+    ),
+    "conditions that are present but false": (
+        model(READY, ("Reconciling", "False", "?"), ("Stalled", "False", "?")),
+        ("Healthy", "2.0.0 serves."),
+    ),
+    "no observed generation": (model(READY, observed=None), ("Healthy", "2.0.0 serves.")),
+}
+
+
+@pytest.mark.parametrize(("body", "verdict"), CASES.values(), ids=CASES.keys())
+def test_health(health, body, verdict):
+    assert health(body) == verdict

@@ -1,0 +1,212 @@
+"""The operator's Deployment: what runs, as whom, and with which settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+def only(manifests: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    found = [manifest for manifest in manifests if manifest["kind"] == kind]
+    assert len(found) == 1, f"{len(found)} objects of kind {kind}"
+    return found[0]
+
+
+def pod(manifests: list[dict[str, Any]]) -> dict[str, Any]:
+    return only(manifests, "Deployment")["spec"]["template"]["spec"]
+
+
+def environment(manifests: list[dict[str, Any]]) -> dict[str, str]:
+    return {entry["name"]: entry.get("value") for entry in pod(manifests)["containers"][0]["env"]}
+
+
+def test_one_operator_runs_and_an_upgrade_stops_it_before_the_next_starts(defaults):
+    spec = only(defaults, "Deployment")["spec"]
+    assert spec["replicas"] == 1
+    assert spec["strategy"] == {"type": "Recreate"}
+
+
+def test_every_pod_of_the_release_meets_the_restricted_pod_security_standard(defaults):
+    for spec in (pod(defaults), only(defaults, "Pod")["spec"]):
+        assert spec["securityContext"] == {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "runAsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+
+
+def test_the_selector_finds_the_operator_and_not_the_test_pod(defaults):
+    selector = only(defaults, "Deployment")["spec"]["selector"]["matchLabels"].items()
+    assert selector <= only(defaults, "Deployment")["spec"]["template"]["metadata"]["labels"].items()
+    assert not selector <= only(defaults, "Pod")["metadata"]["labels"].items()
+
+
+def test_the_pod_template_does_not_change_with_the_version_of_the_chart(defaults):
+    labels = only(defaults, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert "helm.sh/chart" not in labels
+
+
+def test_it_asks_for_little(defaults):
+    assert pod(defaults)["containers"][0]["resources"] == {
+        "requests": {"cpu": "50m", "memory": "128Mi"},
+        "limits": {"memory": "256Mi"},
+    }
+
+
+def test_all_three_probes_look_at_the_probe_port(defaults):
+    container = pod(defaults)["containers"][0]
+    assert container["ports"] == [{"name": "probes", "containerPort": 8090, "protocol": "TCP"}]
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"]["port"] == "probes"
+
+
+def test_images_follow_the_version_of_the_chart_when_nothing_is_set(defaults):
+    assert pod(defaults)["containers"][0]["image"] == "haldane/operator:0.1.0"
+    assert environment(defaults)["HALDANE_RUNTIME_IMAGE"] == "haldane/runtime:0.1.0"
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ({"tag": "dev"}, "haldane/operator:dev"),
+        ({"repository": "registry.example.com/haldane", "tag": "1"}, "registry.example.com/haldane:1"),
+        ({"tag": "dev", "digest": "sha256:" + "0" * 64}, "haldane/operator@sha256:" + "0" * 64),
+    ],
+)
+def test_the_image_is_chosen_by_digest_then_tag(render, image, expected):
+    made = render({"image": image})
+    assert pod(made)["containers"][0]["image"] == expected
+    assert only(made, "Pod")["spec"]["containers"][0]["image"] == expected
+
+
+def test_values_reach_the_operator_as_its_environment(render):
+    made = environment(
+        render(
+            {
+                "runtime": {"image": "registry.example.com/runtime:2"},
+                "prometheus": {"url": "https://prometheus.example.com/prefix"},
+                "watchNamespaces": ["payments", "search"],
+                "logLevel": "debug",
+                "workers": 9,
+                "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
+            }
+        )
+    )
+    assert made == {
+        "HALDANE_RUNTIME_IMAGE": "registry.example.com/runtime:2",
+        "HALDANE_PROMETHEUS_URL": "https://prometheus.example.com/prefix",
+        "HALDANE_WATCH_NAMESPACES": "payments,search",
+        "HALDANE_LOG_LEVEL": "debug",
+        "HALDANE_WORKERS": "9",
+        "HTTPS_PROXY": "http://proxy:3128",
+    }
+
+
+def test_placement_and_annotations_are_passed_on(render):
+    tolerations = [{"key": "infra", "operator": "Exists"}]
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+    made = render(
+        {
+            "nodeSelector": {"pool": "infra"},
+            "tolerations": tolerations,
+            "affinity": affinity,
+            "priorityClassName": "system-cluster-critical",
+            "podAnnotations": {"example.com/team": "ml"},
+            "podLabels": {"example.com/cost": "ml"},
+            "imagePullSecrets": [{"name": "registry"}],
+            "resources": {"requests": {"cpu": "1"}},
+        }
+    )
+    spec = pod(made)
+    template = only(made, "Deployment")["spec"]["template"]["metadata"]
+    assert spec["nodeSelector"] == {"pool": "infra"}
+    assert spec["tolerations"] == tolerations
+    assert spec["affinity"] == affinity
+    assert spec["priorityClassName"] == "system-cluster-critical"
+    assert spec["imagePullSecrets"] == [{"name": "registry"}]
+    assert spec["containers"][0]["resources"]["requests"] == {"cpu": "1", "memory": "128Mi"}
+    assert template["annotations"]["example.com/team"] == "ml"
+    assert template["labels"]["example.com/cost"] == "ml"
+    assert only(made, "Pod")["spec"]["nodeSelector"] == {"pool": "infra"}
+
+
+def test_the_token_goes_to_the_pods_that_ask_for_it_and_to_no_other(defaults):
+    assert only(defaults, "ServiceAccount")["automountServiceAccountToken"] is False
+    assert pod(defaults)["automountServiceAccountToken"] is True
+
+
+def test_a_service_account_of_ones_own_is_used_and_not_made(render):
+    made = render({"serviceAccount": {"create": False, "name": "mine"}})
+    assert not [manifest for manifest in made if manifest["kind"] == "ServiceAccount"]
+    assert pod(made)["serviceAccountName"] == "mine"
+    assert only(made, "ClusterRoleBinding")["subjects"][0]["name"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({}, "haldane"),
+        ({"nameOverride": "canary"}, "haldane-canary"),
+        ({"fullnameOverride": "model-operator"}, "model-operator"),
+        ({"fullnameOverride": "m" * 52}, "m" * 52),
+    ],
+)
+def test_names_can_be_chosen(render, values, name):
+    made = render(values)
+    assert only(made, "Deployment")["metadata"]["name"] == name
+    assert all(len(manifest["metadata"]["name"]) <= 63 for manifest in made)
+
+
+def test_every_object_can_be_told_to_be_the_releases_own(render):
+    everything = {"podMonitor": {"enabled": True}, "networkPolicy": {"enabled": True}}
+    for manifest in render(everything):
+        labels = manifest["metadata"]["labels"]
+        assert labels["app.kubernetes.io/instance"] == "haldane", manifest["kind"]
+        assert labels["app.kubernetes.io/managed-by"] == "Helm", manifest["kind"]
+
+
+def test_no_object_looks_like_a_child_of_a_model(render):
+    for manifest in render():
+        assert manifest["metadata"]["labels"]["app.kubernetes.io/name"] != "haldane-runtime"
+        assert not [label for label in manifest["metadata"]["labels"] if label.startswith("haldane.dev/")]
+
+
+def test_a_pod_monitor_scrapes_the_model_pods_everywhere_or_where_the_operator_looks(render):
+    monitor = only(render({"podMonitor": {"enabled": True, "labels": {"release": "stack"}}}), "PodMonitor")
+    assert monitor["metadata"]["labels"]["release"] == "stack"
+    assert monitor["spec"] == {
+        "namespaceSelector": {"any": True},
+        "selector": {
+            "matchLabels": {
+                "app.kubernetes.io/name": "haldane-runtime",
+                "app.kubernetes.io/managed-by": "haldane",
+            }
+        },
+        "podMetricsEndpoints": [{"port": "http", "path": "/metrics", "interval": "15s"}],
+    }
+    narrow = only(render({"podMonitor": {"enabled": True}, "watchNamespaces": ["payments"]}), "PodMonitor")
+    assert narrow["spec"]["namespaceSelector"] == {"matchNames": ["payments"]}
+
+
+def test_the_network_policy_lets_probes_in_and_only_the_named_ports_out(render):
+    spec = only(render({"networkPolicy": {"enabled": True, "egressPorts": [6443]}}), "NetworkPolicy")["spec"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert spec["ingress"] == [{"ports": [{"port": "probes", "protocol": "TCP"}]}]
+    assert spec["egress"] == [
+        {
+            "ports": [
+                {"port": 53, "protocol": "UDP"},
+                {"port": 53, "protocol": "TCP"},
+                {"port": 6443, "protocol": "TCP"},
+            ]
+        }
+    ]

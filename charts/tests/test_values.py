@@ -1,0 +1,135 @@
+"""Bad values are refused with a sentence, and every value is described."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+REFUSED = [
+    ({"replicas": 2}, "additional properties 'replicas' not allowed"),
+    ({"image": {"tga": "dev"}}, "at '/image': additional properties 'tga' not allowed"),
+    ({"image": {"repository": ""}}, "at '/image/repository'"),
+    ({"image": {"tag": 1.10}}, "at '/image/tag': got number, want string"),
+    ({"image": {"pullPolicy": "Sometimes"}}, "value must be one of 'Always', 'IfNotPresent', 'Never'"),
+    ({"image": {"digest": "9f86d0"}}, 'image.digest is "9f86d0": write sha256: and 64 hexadecimal digits'),
+    ({"logLevel": "loud"}, "value must be one of 'debug', 'info', 'warning', 'error'"),
+    ({"workers": 0}, "at '/workers': minimum: got 0, want 1"),
+    ({"workers": "four"}, "at '/workers': got string, want integer"),
+    ({"prometheus": {"url": "prometheus:9090"}}, 'prometheus.url is "prometheus:9090": write the base URL'),
+    ({"prometheus": {"url": "http://prometheus:9090/?a=b"}}, "write the base URL of Prometheus"),
+    ({"watchNamespaces": "payments"}, "at '/watchNamespaces': got string, want array"),
+    ({"watchNamespaces": ["team-*"]}, 'watchNamespaces has "team-*", which is no namespace name'),
+    ({"watchNamespaces": ["a", "b", "a"]}, "watchNamespaces names a namespace twice: write each one once"),
+    ({"serviceAccount": {"create": False}}, "name the ServiceAccount that the operator should use"),
+    ({"resources": {"request": {"cpu": "1"}}}, "at '/resources': additional properties 'request' not allowed"),
+    ({"extraEnv": {"A": "b"}}, "at '/extraEnv': got object, want array"),
+    ({"extraEnv": [{"value": "b"}]}, "at '/extraEnv/0': missing property 'name'"),
+    ({"extraEnv": [{"name": "A", "value": 1}]}, "at '/extraEnv/0/value': got number, want string"),
+    (
+        {"extraEnv": [{"name": "HALDANE_LOG_LEVEL", "value": "debug"}]},
+        "extraEnv sets HALDANE_LOG_LEVEL, which belongs to the value logLevel: set that instead",
+    ),
+    (
+        {"podLabels": {"app.kubernetes.io/name": "mine"}},
+        "podLabels sets app.kubernetes.io/name, which the chart sets: choose another label",
+    ),
+    ({"podAnnotations": {"a": True}}, "at '/podAnnotations/a': got boolean, want string"),
+    ({"crds": {"keep": "yes"}}, "at '/crds/keep': got string, want boolean"),
+    ({"podMonitor": {"interval": "15 seconds"}}, 'podMonitor.interval is "15 seconds": write a number and its unit'),
+    (
+        {"networkPolicy": {"egressPorts": [70000]}},
+        "at '/networkPolicy/egressPorts/0': maximum: got 70,000, want 65,535",
+    ),
+    ({"imagePullSecrets": ["registry"]}, "at '/imagePullSecrets/0': got string, want object"),
+    ({"fullnameOverride": "m" * 53}, "at '/fullnameOverride': maxLength: got 53, want 52"),
+]
+
+
+@pytest.mark.parametrize(("values", "sentence"), REFUSED, ids=lambda part: part if isinstance(part, str) else None)
+def test_refused(refusal, values, sentence):
+    assert sentence in refusal(values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"global": {"imageRegistry": "x"}},
+        {"prometheus": {"url": ""}},
+        {"prometheus": {"url": "https://prometheus.example.com/path/"}},
+        {"resources": {"requests": {"cpu": 1}}},
+        {"resources": None},
+        {"extraEnv": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}]},
+    ],
+)
+def test_accepted(render, values):
+    assert render(values)
+
+
+def schema_of(chart: Path) -> dict[str, Any]:
+    return json.loads((chart / "values.schema.json").read_text())
+
+
+def walk(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    yield path, schema
+    for name, inner in schema.get("properties", {}).items():
+        yield from walk(inner, f"{path}.{name}".lstrip("."))
+    if isinstance(schema.get("items"), dict):
+        yield from walk(schema["items"], f"{path}[]")
+
+
+def test_every_value_is_described_and_no_object_takes_unknown_fields(chart):
+    for path, schema in walk(schema_of(chart)):
+        if path.endswith("[]") and "properties" not in schema:
+            continue
+        assert schema.get("description", "").endswith("."), path
+        if "properties" in schema:
+            assert schema["additionalProperties"] is False, path
+
+
+def test_the_schema_and_the_defaults_name_the_same_values(chart):
+    values = yaml.safe_load((chart / "values.yaml").read_text())
+
+    def agree(schema: dict[str, Any], defaults: dict[str, Any], path: str) -> None:
+        named = schema["properties"].keys() - {"global"}
+        assert named == defaults.keys(), path
+        for name in named:
+            if "properties" in schema["properties"][name]:
+                agree(schema["properties"][name], defaults[name], f"{path}.{name}")
+
+    agree(schema_of(chart), values, "values")
+
+
+def test_lint_has_nothing_to_say(run_helm, chart):
+    done = run_helm("lint", "--strict", str(chart))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[WARNING]" not in done.stdout
+
+
+def test_the_version_of_the_chart_is_the_version_of_the_program(chart, repository):
+    described = yaml.safe_load((chart / "Chart.yaml").read_text())
+    assert f'version = "{described["appVersion"]}"' in (repository / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({}, "helm --namespace haldane-system test haldane --logs"),
+        ({}, "for the Prometheus operator set podMonitor.enabled=true"),
+        ({"watchNamespaces": ["payments"]}, "kubectl --namespace payments apply -f fraud.yaml"),
+        ({"prometheus": {"url": ""}}, "NOTE: prometheus.url is empty."),
+        ({"crds": {"install": False}}, "NOTE: crds.install is false."),
+        ({"rbac": {"create": False}}, "NOTE: rbac.create is false."),
+        ({"crds": {"keep": False}}, "deletes the CRD and with it EVERY ModelDeployment"),
+    ],
+)
+def test_the_notes_say_what_to_do_next(run_helm, chart, values, sentence):
+    done = run_helm(
+        "install", "haldane", str(chart), "--namespace", "haldane-system", "--dry-run=client", values=values
+    )
+    assert done.returncode == 0, done.stderr
+    assert sentence in done.stdout
