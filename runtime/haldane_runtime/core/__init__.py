@@ -1,0 +1,1 @@
+"""What the runtime is about, whatever carries the bytes: types, errors and the data plane."""

@@ -1,0 +1,97 @@
+"""Every error a client or a cluster can see, each with its one meaning.
+
+Request errors carry a `Code`; a transport turns the code into its own status in one place
+(`HTTP_STATUS` for HTTP). Load errors carry a `Reason`; the process ends with the exit code of the
+reason, so that a supervisor can tell them apart without reading text:
+
+| reason | exit code | what it means |
+|---|---|---|
+| InvalidConfiguration | 10 | a setting is missing or malformed; the same settings can never work |
+| ModelNotFound | 11 | the file, bucket, key or folder does not exist, or a folder holds no model.onnx |
+| AccessDenied | 12 | the storage refused the credentials, or they lack a permission |
+| StorageUnreachable | 13 | the storage did not answer, or only with server errors, within the retries |
+| ChecksumMismatch | 14 | what was fetched is not what HALDANE_MODEL_SHA256 names |
+| InvalidModel | 15 | not ONNX, an opset or operator this runtime lacks, missing or escaping external data |
+| DeviceUnavailable | 16 | a GPU was asked for and none works |
+| LoadFailed | 17 | anything else: no space in the cache, out of memory, a failed warm-up on the GPU |
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """What went wrong with a request, independent of the transport."""
+
+    INVALID = "invalid"
+    NOT_FOUND = "not found"
+    BODY_TIMEOUT = "body timeout"
+    TOO_LARGE = "too large"
+    UNSUPPORTED_ENCODING = "unsupported encoding"
+    MODEL_FAILED = "model failed"
+    UNAVAILABLE = "unavailable"
+    DEADLINE_EXCEEDED = "deadline exceeded"
+
+
+HTTP_STATUS: Mapping[Code, int] = {
+    Code.INVALID: 400,
+    Code.NOT_FOUND: 404,
+    Code.BODY_TIMEOUT: 408,
+    Code.TOO_LARGE: 413,
+    Code.UNSUPPORTED_ENCODING: 415,
+    Code.MODEL_FAILED: 500,
+    Code.UNAVAILABLE: 503,
+    Code.DEADLINE_EXCEEDED: 504,
+}
+
+
+class RequestError(Exception):
+    """A request that gets an error for an answer; the text is a sentence meant for the client."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def invalid(message: str) -> RequestError:
+    """The client's fault: 400."""
+    return RequestError(Code.INVALID, message)
+
+
+class Reason(StrEnum):
+    """Why a load failed; the operator shows it as the reason of a condition."""
+
+    INVALID_CONFIGURATION = "InvalidConfiguration"
+    MODEL_NOT_FOUND = "ModelNotFound"
+    ACCESS_DENIED = "AccessDenied"
+    STORAGE_UNREACHABLE = "StorageUnreachable"
+    CHECKSUM_MISMATCH = "ChecksumMismatch"
+    INVALID_MODEL = "InvalidModel"
+    DEVICE_UNAVAILABLE = "DeviceUnavailable"
+    LOAD_FAILED = "LoadFailed"
+
+
+EXIT_CODE: Mapping[Reason, int] = {
+    Reason.INVALID_CONFIGURATION: 10,
+    Reason.MODEL_NOT_FOUND: 11,
+    Reason.ACCESS_DENIED: 12,
+    Reason.STORAGE_UNREACHABLE: 13,
+    Reason.CHECKSUM_MISMATCH: 14,
+    Reason.INVALID_MODEL: 15,
+    Reason.DEVICE_UNAVAILABLE: 16,
+    Reason.LOAD_FAILED: 17,
+}
+
+
+class LoadError(Exception):
+    """The model cannot be served; `message` is one sentence that says what to do about it."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODE[self.reason]

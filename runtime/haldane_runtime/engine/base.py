@@ -1,0 +1,29 @@
+"""The engine as the rest of the runtime sees it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from haldane_runtime.core.types import Array, ModelSignature
+
+
+class Engine(Protocol):
+    """A loaded model. `run` is called by one thread at a time; everything else from any thread."""
+
+    @property
+    def signature(self) -> ModelSignature: ...
+
+    @property
+    def device(self) -> str:
+        """cpu or gpu: where it really runs."""
+        ...
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Compute `outputs`, in that order, from validated `inputs`.
+
+        Raises:
+            RequestError: INVALID when the model's own interface refuses the inputs, MODEL_FAILED
+                when the model fails on them.
+        """
+        ...
+
+    def close(self) -> None: ...

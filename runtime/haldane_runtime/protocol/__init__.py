@@ -1,0 +1,1 @@
+"""Transports of the data plane: bytes in, bytes out."""

@@ -1,0 +1,64 @@
+"""The frame around every request: when it came, what it cost, and the connection's end in a drain."""
+
+import time
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from haldane_runtime.core.dataplane import DataPlane, Phase
+from haldane_runtime.observe.metrics import Metrics
+
+# A client that left while its body was being read never sees a status; proxies log it by this one.
+CLIENT_CLOSED_REQUEST = 499
+
+_STARTED = "haldane.started"
+_INFERENCE = "haldane.inference"
+
+
+def started_at(scope: Scope) -> float:
+    """The clock's instant at which the request's headers had arrived."""
+    started: float = scope[_STARTED]
+    return started
+
+
+def mark_inference(scope: Scope) -> None:
+    """Count this request as an inference, whatever becomes of it."""
+    scope[_INFERENCE] = True
+
+
+class RequestFrame:
+    """Outermost, so that the measured time holds all that a client waits for inside this process."""
+
+    def __init__(
+        self, app: ASGIApp, plane: DataPlane, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._app = app
+        self._plane = plane
+        self._metrics = metrics
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = scope[_STARTED] = self._clock()
+        status = CLIENT_CLOSED_REQUEST
+
+        async def framed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if self._plane.phase is Phase.DRAINING:
+                    _close_after(message)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, framed)
+        finally:
+            if scope.get(_INFERENCE):
+                self._metrics.request(status, self._clock() - started)
+
+
+def _close_after(message: Message) -> None:
+    """A kept connection would carry a next request into a server that is about to close it."""
+    message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]

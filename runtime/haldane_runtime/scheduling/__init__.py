@@ -1,0 +1,1 @@
+"""Who runs when: a bounded queue with deadlines in front of one engine thread."""

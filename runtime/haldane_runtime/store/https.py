@@ -1,0 +1,100 @@
+"""Models on a web server: one .onnx file by https."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from http.client import HTTPException, HTTPResponse
+from typing import Any, NoReturn
+from urllib.error import HTTPError, URLError
+from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
+
+from haldane_runtime.core.errors import LoadError, Reason
+from haldane_runtime.store.location import MODEL_FILE, Location
+from haldane_runtime.store.source import CHUNK_BYTES, Entry, Interrupted
+
+TIMEOUT_SECONDS = 4
+ATTEMPTS = 3
+BACKOFF_SECONDS = 0.5
+
+
+class HttpsSource:
+    """One file; redirects are followed as long as they stay on https."""
+
+    def __init__(self, location: Location, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._location = location
+        query = f"?{location.query}" if location.query else ""
+        self._url = f"https://{location.host}{location.path}{query}"
+        self._sleep = sleep
+        self._opener: OpenerDirector = build_opener(_StayOnHttps)
+
+    def entries(self) -> list[Entry]:
+        """See `Source.entries`. Asks by GET, since signed URLs are valid for one method."""
+        with self._open({}) as response:
+            return [Entry(MODEL_FILE, response.length, _strong(response.headers.get("ETag", "")))]
+
+    def read(self, entry: Entry, offset: int) -> AbstractContextManager[Iterator[bytes]]:
+        """See `Source.read`."""
+        return self._read(entry, offset)
+
+    @contextmanager
+    def _read(self, entry: Entry, offset: int) -> Iterator[Iterator[bytes]]:
+        headers = {"Range": f"bytes={offset}-", "If-Range": entry.tag} if offset else {}
+        with self._open(headers) as response:
+            yield _chunks(response, 0 if response.status == 206 else offset)
+
+    def _open(self, headers: dict[str, str]) -> HTTPResponse:
+        failure: Exception | None = None
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                self._sleep(BACKOFF_SECONDS * 2**attempt)
+            try:
+                response: HTTPResponse = self._opener.open(Request(self._url, headers=headers), timeout=TIMEOUT_SECONDS)
+            except HTTPError as error:
+                error.close()
+                if error.code < 500 and error.code != 429:
+                    self._refuse(error)
+                failure = error
+            except (URLError, OSError, HTTPException) as error:
+                failure = error
+            else:
+                return response
+        reason = getattr(failure, "reason", None) or failure
+        told = f"answered {failure.code}" if isinstance(failure, HTTPError) else f"cannot be reached: {reason}"
+        raise LoadError(Reason.STORAGE_UNREACHABLE, f"{self._location.host} {told} (for {self._location}).")
+
+    def _refuse(self, error: HTTPError) -> NoReturn:
+        if error.code in (401, 403):
+            raise LoadError(
+                Reason.ACCESS_DENIED, f"{self._location.host} refused {self._location} with {error.code}."
+            ) from error
+        if error.code in (404, 410):
+            raise LoadError(Reason.MODEL_NOT_FOUND, f"{self._location} does not exist ({error.code}).") from error
+        raise LoadError(
+            Reason.LOAD_FAILED, f"{self._location.host} answered {error.code} for {self._location}."
+        ) from error
+
+
+class _StayOnHttps(HTTPRedirectHandler):
+    def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Request | None:
+        if not newurl.lower().startswith("https://"):
+            raise LoadError(
+                Reason.ACCESS_DENIED, f"{req.host} redirects the model to an address without https; name the final URL."
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _strong(tag: str) -> str:
+    """A weak ETag promises no equal bytes, so that it cannot resume a download."""
+    return "" if tag.startswith("W/") else tag
+
+
+def _chunks(response: HTTPResponse, skip: int) -> Iterator[bytes]:
+    """The body without its first `skip` bytes, for a server that ignores ranges."""
+    try:
+        while chunk := response.read(min(skip, CHUNK_BYTES) if skip else CHUNK_BYTES):
+            if skip:
+                skip -= len(chunk)
+            else:
+                yield chunk
+    except (OSError, HTTPException) as error:
+        raise Interrupted(str(error)) from error
