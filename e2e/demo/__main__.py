@@ -1,11 +1,10 @@
-"""`python -m e2e.demo`: plays the whole story on the cluster that `make cluster` started; ends with 0 when all of it came true."""
+"""`python -m e2e.demo`: plays the whole story on a cluster; ends with 0 when all of it came true."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import contextlib
-import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -14,7 +13,8 @@ from typing import Final
 
 from rich.console import Console
 
-from e2e.demo import addresses, models
+from e2e.cluster import addresses as cluster_addresses
+from e2e.demo import addresses, ground, models
 from e2e.demo.chapters import CHAPTERS
 from e2e.demo.client import Pace, Target, send_steadily, wait_until_answered
 from e2e.demo.errors import DemoError
@@ -53,17 +53,17 @@ async def demo(console: Console, cluster_file: Path, models_folder: Path, pace: 
             with Screen(console, scene) as screen:
                 await _story(kube, scene, screen, target, pace)
         except DemoError as error:
-            console.print(f"{error}", markup=False, style="bold red")
+            console.print(f"{error}", markup=False, soft_wrap=True, style="bold red")
         wrong = complaints(CHAPTERS, scene.results, scene.tally)
         console.print(table(CHAPTERS, scene.results, scene.tally))
         for note in scene.notes if console.is_terminal else []:
-            console.print(f"  {note}", markup=False, style="dim")
+            console.print(f"  {note}", markup=False, soft_wrap=True, style="dim")
         for line in examples_of_failures(scene.tally):
-            console.print(f"  {line}", markup=False, style="dim")
+            console.print(f"  {line}", markup=False, soft_wrap=True, style="dim")
         if wrong:
-            console.print(await kube.diagnosis(NAME), markup=False)
+            console.print(await kube.diagnosis(NAME), markup=False, soft_wrap=True)
         for sentence in wrong:
-            console.print(f"✗ {sentence}", markup=False, style="bold red")
+            console.print(f"✗ {sentence}", markup=False, soft_wrap=True, style="bold red")
         return not wrong
 
 
@@ -102,20 +102,24 @@ def _step(console: Console, name: str) -> Iterator[None]:
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m e2e.demo", description=__doc__)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     parser.add_argument("--cluster", default="haldane", help="name of the cluster (default: %(default)s)")
     parser.add_argument(
         "--models", type=Path, default=REPOSITORY / "build" / "models", help="where the models are kept"
     )
     parser.add_argument("--rate", type=float, default=40.0, help="requests a second (default: %(default)s)")
+    parser.add_argument(
+        "--as-it-is", action="store_true", help="take the cluster as it is: start nothing, build no image"
+    )
     given = parser.parse_args(arguments)
     console = Console(highlight=False)
     start = time.monotonic()
     try:
-        cluster_file = cache / "haldane" / "clusters" / given.cluster / "cluster.json"
+        if not given.as_it_is:
+            ground.lay(given.cluster, REPOSITORY)
+        cluster_file = cluster_addresses.file(given.cluster)
         happened = asyncio.run(demo(console, cluster_file, given.models, Pace(rate=given.rate)))
     except DemoError as error:
-        console.print(f"{error}", markup=False, style="bold red")
+        console.print(f"{error}", markup=False, soft_wrap=True, style="bold red")
         return 1
     except KeyboardInterrupt:
         console.print("Stopped. What was started is still on the cluster; `make cluster-down` removes it.")

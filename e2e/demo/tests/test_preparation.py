@@ -1,10 +1,11 @@
 import asyncio
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from e2e.demo import addresses
+from e2e.demo import addresses, ground
 from e2e.demo.command import output
 from e2e.demo.errors import DemoError
 from e2e.demo.install import helm_command
@@ -83,3 +84,9 @@ async def test_a_command_that_fails_is_a_sentence(command: list[str], seconds: f
     async with asyncio.timeout(5):
         with pytest.raises(DemoError, match=message):
             await output(command, seconds=seconds)
+
+
+def test_a_cluster_that_cannot_be_made_ends_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "false")
+    with pytest.raises(DemoError, match=r"e2e.cluster up --name demo` ended with status 1"):
+        ground.lay("demo", Path())
