@@ -19,11 +19,13 @@ from haldane.api.rollout import Step
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import transitions as to
 from haldane.plan.analysis import Analysis, due_at
-from haldane.plan.capacity import candidate_size, expected_share, full_size, has_route
+from haldane.plan.capacity import expected_share, full_size
 from haldane.plan.deadlines import is_overdue
+from haldane.plan.hazards import in_danger, interrupted, not_ready_in_time
 from haldane.plan.observed import Observed
+from haldane.plan.promotion import promoting, rolling_back, watching
 from haldane.plan.revision import Revision
-from haldane.plan.situation import Decision, Situation
+from haldane.plan.situation import Decision, Situation, sized
 
 LOOK_AGAIN = timedelta(seconds=10)
 """Longest time between two looks at a rollout under way, whatever events were lost."""
@@ -47,9 +49,9 @@ def step(
         "Stable": _stable,
         "Preparing": _preparing,
         "Progressing": _progressing,
-        "Promoting": _promoting,
-        "Watching": _watching,
-        "RollingBack": _rolling_back,
+        "Promoting": promoting,
+        "Watching": watching,
+        "RollingBack": rolling_back,
     }
     decision = phases[s.rollout.phase](s)
     return Decision(decision.status, _next_look(s, decision), decision.events)
@@ -106,75 +108,38 @@ def _stable(s: Situation) -> Decision:
         if stable and s.rollout.phase == "Stable" and s.target.name == stable.revision:
             return to.moved(s, f"version {stable.version} serves")
         return Decision(s.status)
-    return to.begin(s, candidate_size(s.md, _step(s, 0).weight, s.full(stable)))
-
-
-def _interrupted(s: Situation) -> Decision | None:
-    """A spec that no longer asks for this candidate ends the rollout, whatever phase it is in."""
-    candidate, stable = s.status.candidate, s.status.stable
-    if candidate is None or s.target.name == candidate.revision:
-        return None
-    if stable and s.target.name == stable.revision:
-        return to.roll_back(s, "Aborted", "Aborted", f"the spec was set back to version {stable.version}")
-    return to.roll_back(
-        s, "Superseded", "Superseded", f"version {s.target.version} supersedes version {candidate.version}"
-    )
+    return to.begin(s, s.needed(0))
 
 
 def _preparing(s: Situation) -> Decision:
-    interrupted = _interrupted(s)
-    if interrupted:
-        return interrupted
-    candidate, index = s.status.candidate, _index(s)
-    pods = s.pods(candidate)
-    needed = candidate_size(s.md, _step(s, index).weight, s.full(s.status.stable))
+    ended = interrupted(s)
+    if ended:
+        return ended
+    index, needed = s.step_index, s.needed(s.step_index)
+    pods = s.pods(s.status.candidate)
     if pods.ready >= needed and _endpoints(s) > 0:
-        return to.set_weight(s, index, _step(s, index).weight)
+        return to.set_weight(s, index, s.spec.rollout.steps[index].weight)
     if is_overdue(s.md, s.now):
-        return _not_ready_in_time(s, needed)
+        return not_ready_in_time(s, needed)
     decision = to.moved(s, f"waiting for the pods of version {s.target.version}: {pods.ready} of {needed} ready")
-    return _sized(decision, needed)
-
-
-def _not_ready_in_time(s: Situation, needed: int) -> Decision:
-    pods = s.pods(s.status.candidate)
-    why = f"{pods.ready} of {needed} pods were ready after {s.spec.rollout.progress_deadline}"
-    if pods.problem:
-        why += f" ({pods.problem.reason}: {pods.problem.message})"
-    return to.roll_back(s, "RolledBack", "ProgressDeadlineExceeded", why)
-
-
-def _in_danger(s: Situation) -> Decision | None:
-    """What ends or interrupts a candidate that has traffic: a new spec, a failed check, or no ready pods."""
-    interrupted = _interrupted(s)
-    if interrupted:
-        return interrupted
-    failed = s.analysis.failed(s.md) if s.analysis else None
-    if failed:
-        return to.roll_back(s, "RolledBack", "CheckFailed", f"check {failed.name} failed: {failed.message}")
-    pods = s.pods(s.status.candidate)
-    if pods.ready > 0:
-        return None
-    if pods.problem and pods.problem.crashed:
-        return to.roll_back(s, "RolledBack", "CandidateCrashed", f"its pods crashed: {pods.problem.message}")
-    return to.retreat(s, "no pod of the candidate is ready")
+    return sized(decision, needed)
 
 
 def _progressing(s: Situation) -> Decision:
-    endangered = _in_danger(s)
+    endangered = in_danger(s)
     if endangered:
         return endangered
-    index = _index(s)
-    current = _step(s, index)
-    needed = candidate_size(s.md, current.weight, s.full(s.status.stable))
+    index = s.step_index
+    current = s.spec.rollout.steps[index]
+    needed = s.needed(index)
     if s.rollout.weight != current.weight:
         if s.pods(s.status.candidate).ready >= needed:
             return to.set_weight(s, index, current.weight)
         if is_overdue(s.md, s.now):
-            return _not_ready_in_time(s, needed)
+            return not_ready_in_time(s, needed)
         waiting = f"weight {s.rollout.weight}%: waiting for {needed} ready pods before weight {current.weight}%"
-        return _sized(to.moved(s, waiting), needed)
-    return _sized(_held(s, index, current), needed)
+        return sized(to.moved(s, waiting), needed)
+    return sized(_held(s, index, current), needed)
 
 
 def _held(s: Situation, index: int, current: Step) -> Decision:
@@ -240,114 +205,6 @@ def _advance(s: Situation, index: int) -> Decision:
     )
 
 
-def _promoting(s: Situation) -> Decision:
-    if s.status.candidate is None:
-        return _handing_over(s)
-    endangered = _in_danger(s)
-    if endangered:
-        return endangered
-    full, ready = s.full(s.status.stable), s.pods(s.status.candidate).ready
-    if ready < full:
-        if is_overdue(s.md, s.now):
-            return _not_ready_in_time(s, full)
-        return _sized(to.moved(s, f"waiting for full size before the promotion: {ready} of {full} pods ready"), full)
-    if s.rollout.weight < 100:
-        return _sized(to.set_weight(s, _index(s), 100), full)
-    if not _route_shows(s, 100):
-        return _sized(to.moved(s, "weight 100%: waiting until the route carries it", after=to.SOON), full)
-    settling = to.ROUTE_SETTLE - s.since(s.rollout.weight_changed_at)
-    if settling > timedelta(0):
-        return _sized(to.moved(s, "weight 100%: letting the route settle", after=settling), full)
-    return to.hand_over(s)
-
-
-def _handing_over(s: Situation) -> Decision:
-    """The stable Service was moved: wait until it is seen to hold nothing but the new stable's pods."""
-    stable = s.status.stable
-    behind = {revision for revision, ready in s.observed.stable_endpoints.items() if ready}
-    settling = to.ROUTE_SETTLE - s.since(s.rollout.weight_changed_at)
-    crash = _crash(s)
-    if crash:
-        return crash
-    if stable is None or behind != {stable.revision}:
-        return Decision(s.status, to.SOON)
-    if settling > timedelta(0):
-        return Decision(s.status, settling)
-    return to.promoted(s)
-
-
-def _watching(s: Situation) -> Decision:
-    stable, previous = s.status.stable, s.status.previous
-    if stable is None or previous is None:
-        return to.settled(s, f"version {stable.version if stable else ''} serves")
-    if s.target.name == previous.revision:
-        return to.undo(s, "Aborted", "Aborted", f"the spec was set back to version {previous.version}")
-    failed = s.analysis.failed(s.md) if s.analysis else None
-    if failed:
-        return to.undo(
-            s, "RolledBack", "CheckFailed", f"check {failed.name} failed after the promotion: {failed.message}"
-        )
-    crash = _crash(s)
-    if crash:
-        return crash
-    if s.target.name != stable.revision and not s.is_rejected:
-        return _stable(s)
-
-    age = s.since(s.rollout.phase_started_at)
-    keep, watch = parse_duration(s.spec.rollout.keep_stable_for), parse_duration(s.spec.rollout.watch_after_promotion)
-    if age >= max(keep, watch):
-        return to.settled(s, f"version {stable.version} serves")
-    if age >= keep and previous.replicas > 0:
-        given_back = s.status.model_copy(update={"previous": previous.model_copy(update={"replicas": 0})})
-        return Decision(given_back, watch - age)
-    return Decision(s.status, (keep if age < keep else max(keep, watch)) - age)
-
-
-def _crash(s: Situation) -> Decision | None:
-    """The revision that has just taken over lost all of its pods by crashes: the one before takes over again."""
-    pods = s.pods(s.status.stable)
-    if pods.ready > 0 or not pods.problem or not pods.problem.crashed:
-        return None
-    return to.undo(s, "RolledBack", "CandidateCrashed", f"its pods crashed after the promotion: {pods.problem.message}")
-
-
-def _rolling_back(s: Situation) -> Decision:
-    previous = s.status.previous
-    if previous is not None:
-        ready, failing = s.pods(previous).ready, s.pods(s.status.stable).ready
-        if ready >= previous.replicas or (ready > 0 and failing == 0):
-            return to.restore(s, Decision(s.status))
-        return Decision(s.status, to.SOON)
-    settling = to.ROUTE_SETTLE - s.since(s.rollout.weight_changed_at)
-    if settling > timedelta(0) or not _route_shows(s, 0):
-        return Decision(s.status, max(settling, to.SOON))
-    stable = s.status.stable
-    return to.settled(s, f"version {stable.version if stable else ''} serves")
-
-
-def _index(s: Situation) -> int:
-    """The current step; the last one when steps were taken out of the spec meanwhile."""
-    return min(s.rollout.step or 0, len(s.spec.rollout.steps) - 1)
-
-
-def _step(s: Situation, index: int) -> Step:
-    return s.spec.rollout.steps[index]
-
-
 def _endpoints(s: Situation) -> int:
     candidate = s.status.candidate
     return s.observed.candidate_endpoints.get(candidate.revision, 0) if candidate else 0
-
-
-def _route_shows(s: Situation, weight: int) -> bool:
-    """Whether the cluster's canary route carries the weight; without a route there is nothing to wait for."""
-    return not has_route(s.md) or s.observed.route_weight in (weight, None if weight == 0 else weight)
-
-
-def _sized(decision: Decision, replicas: int) -> Decision:
-    """The decision with the pods that the candidate should have; a candidate that is gone stays gone."""
-    candidate = decision.status.candidate
-    if candidate is None or decision.status.rollout.phase == "RollingBack":
-        return decision
-    status = decision.status.model_copy(update={"candidate": candidate.model_copy(update={"replicas": replicas})})
-    return Decision(status, decision.requeue_after, decision.events)

@@ -9,7 +9,7 @@ from haldane.api.spec import ModelDeploymentSpec
 from haldane.api.status import ModelDeploymentStatus, RevisionStatus, RolloutStatus
 from haldane.api.v1alpha1 import RETRY_ANNOTATION, ModelDeployment
 from haldane.plan.analysis import Analysis
-from haldane.plan.capacity import full_size
+from haldane.plan.capacity import candidate_size, full_size, has_route
 from haldane.plan.observed import Event, Observed, RevisionPods
 from haldane.plan.revision import Revision
 
@@ -70,3 +70,25 @@ class Situation:
     def since(self, moment: datetime | None) -> timedelta:
         """Time since a moment in status; 0 for one that is missing or, after a clock was set back, still to come."""
         return max(timedelta(0), self.now - moment) if moment else timedelta(0)
+
+    @property
+    def step_index(self) -> int:
+        """The current step; the last one when steps were taken out of the spec meanwhile."""
+        return min(self.rollout.step or 0, len(self.spec.rollout.steps) - 1)
+
+    def needed(self, index: int) -> int:
+        """Pods that the candidate needs for the weight of a step."""
+        return candidate_size(self.md, self.spec.rollout.steps[index].weight, self.full(self.status.stable))
+
+    def route_shows(self, weight: int) -> bool:
+        """Whether the cluster's canary route carries the weight; without a route there is nothing to wait for."""
+        return not has_route(self.md) or self.observed.route_weight in (weight, None if weight == 0 else weight)
+
+
+def sized(decision: Decision, replicas: int) -> Decision:
+    """The decision with the pods that the candidate should have; a candidate that goes keeps what it has until it is gone."""
+    candidate = decision.status.candidate
+    if candidate is None or decision.status.rollout.phase == "RollingBack":
+        return decision
+    status = decision.status.model_copy(update={"candidate": candidate.model_copy(update={"replicas": replicas})})
+    return Decision(status, decision.requeue_after, decision.events)

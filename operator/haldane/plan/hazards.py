@@ -1,0 +1,51 @@
+"""What ends a rollout before its time: a new spec, a failed check, crashed pods, a deadline."""
+
+from __future__ import annotations
+
+from haldane.plan import transitions as to
+from haldane.plan.situation import Decision, Situation
+
+
+def interrupted(s: Situation) -> Decision | None:
+    """A spec that no longer asks for this candidate ends the rollout, whatever phase it is in."""
+    candidate, stable = s.status.candidate, s.status.stable
+    if candidate is None or s.target.name == candidate.revision:
+        return None
+    if stable and s.target.name == stable.revision:
+        return to.roll_back(s, "Aborted", "Aborted", f"the spec was set back to version {stable.version}")
+    return to.roll_back(
+        s, "Superseded", "Superseded", f"version {s.target.version} supersedes version {candidate.version}"
+    )
+
+
+def in_danger(s: Situation) -> Decision | None:
+    """What ends or interrupts a candidate that has traffic: a new spec, a failed check, or no ready pods."""
+    ended = interrupted(s)
+    if ended:
+        return ended
+    failed = s.analysis.failed(s.md) if s.analysis else None
+    if failed:
+        return to.roll_back(s, "RolledBack", "CheckFailed", f"check {failed.name} failed: {failed.message}")
+    pods = s.pods(s.status.candidate)
+    if pods.ready > 0:
+        return None
+    if pods.problem and pods.problem.crashed:
+        return to.roll_back(s, "RolledBack", "CandidateCrashed", f"its pods crashed: {pods.problem.message}")
+    return to.retreat(s, "no pod of the candidate is ready")
+
+
+def crash(s: Situation) -> Decision | None:
+    """The revision that has just taken over lost all of its pods by crashes: the one before takes over again."""
+    pods = s.pods(s.status.stable)
+    if pods.ready > 0 or not pods.problem or not pods.problem.crashed:
+        return None
+    return to.undo(s, "RolledBack", "CandidateCrashed", f"its pods crashed after the promotion: {pods.problem.message}")
+
+
+def not_ready_in_time(s: Situation, needed: int) -> Decision:
+    """The deadline has passed without the pods that were needed; what their own problem is goes into the reason."""
+    pods = s.pods(s.status.candidate)
+    why = f"{pods.ready} of {needed} pods were ready after {s.spec.rollout.progress_deadline}"
+    if pods.problem:
+        why += f" ({pods.problem.reason}: {pods.problem.message})"
+    return to.roll_back(s, "RolledBack", "ProgressDeadlineExceeded", why)

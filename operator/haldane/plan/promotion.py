@@ -1,0 +1,92 @@
+"""The end of a rollout: promotion by handover, the watch after it, and the way back.
+
+The order is what costs no request: full size, weight 100, settle; the stable Service moves to the candidate's pods while the
+route still sends everything there; endpoints seen, settle; only then weight 0, and the old pods go last of all.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from haldane.api.quantity import parse_duration
+from haldane.plan import transitions as to
+from haldane.plan.deadlines import is_overdue
+from haldane.plan.hazards import crash, in_danger, not_ready_in_time
+from haldane.plan.situation import Decision, Situation, sized
+
+
+def promoting(s: Situation) -> Decision:
+    if s.status.candidate is None:
+        return _handing_over(s)
+    endangered = in_danger(s)
+    if endangered:
+        return endangered
+    full, ready = s.full(s.status.stable), s.pods(s.status.candidate).ready
+    if ready < full:
+        if is_overdue(s.md, s.now):
+            return not_ready_in_time(s, full)
+        return sized(to.moved(s, f"waiting for full size before the promotion: {ready} of {full} pods ready"), full)
+    if s.rollout.weight < 100:
+        return sized(to.set_weight(s, s.step_index, 100), full)
+    if not s.route_shows(100):
+        return sized(to.moved(s, "weight 100%: waiting until the route carries it", after=to.SOON), full)
+    settling = to.ROUTE_SETTLE - s.since(s.rollout.weight_changed_at)
+    if settling > timedelta(0):
+        return sized(to.moved(s, "weight 100%: letting the route settle", after=settling), full)
+    return to.hand_over(s)
+
+
+def _handing_over(s: Situation) -> Decision:
+    """The stable Service was moved: wait until it is seen to hold nothing but the new stable's pods."""
+    stable = s.status.stable
+    behind = {revision for revision, ready in s.observed.stable_endpoints.items() if ready}
+    settling = to.ROUTE_SETTLE - s.since(s.rollout.weight_changed_at)
+    crashed = crash(s)
+    if crashed:
+        return crashed
+    if stable is None or behind != {stable.revision}:
+        return Decision(s.status, to.SOON)
+    if settling > timedelta(0):
+        return Decision(s.status, settling)
+    return to.promoted(s)
+
+
+def watching(s: Situation) -> Decision:
+    stable, previous = s.status.stable, s.status.previous
+    if stable is None or previous is None:
+        return to.settled(s, f"version {stable.version if stable else ''} serves")
+    if s.target.name == previous.revision:
+        return to.undo(s, "Aborted", "Aborted", f"the spec was set back to version {previous.version}")
+    failed = s.analysis.failed(s.md) if s.analysis else None
+    if failed:
+        return to.undo(
+            s, "RolledBack", "CheckFailed", f"check {failed.name} failed after the promotion: {failed.message}"
+        )
+    crashed = crash(s)
+    if crashed:
+        return crashed
+    if s.target.name != stable.revision and not s.is_rejected:
+        return to.begin(s, s.needed(0))
+
+    age = s.since(s.rollout.phase_started_at)
+    keep, watch = parse_duration(s.spec.rollout.keep_stable_for), parse_duration(s.spec.rollout.watch_after_promotion)
+    if age >= max(keep, watch):
+        return to.settled(s, f"version {stable.version} serves")
+    if age >= keep and previous.replicas > 0:
+        given_back = s.status.model_copy(update={"previous": previous.model_copy(update={"replicas": 0})})
+        return Decision(given_back, watch - age)
+    return Decision(s.status, (keep if age < keep else max(keep, watch)) - age)
+
+
+def rolling_back(s: Situation) -> Decision:
+    previous = s.status.previous
+    if previous is not None:
+        ready, failing = s.pods(previous).ready, s.pods(s.status.stable).ready
+        if ready >= previous.replicas or (ready > 0 and failing == 0):
+            return to.restore(s, Decision(s.status))
+        return Decision(s.status, to.SOON)
+    settling = to.ROUTE_SETTLE - s.since(s.rollout.weight_changed_at)
+    if settling > timedelta(0) or not s.route_shows(0):
+        return Decision(s.status, max(settling, to.SOON))
+    stable = s.status.stable
+    return to.settled(s, f"version {stable.version if stable else ''} serves")
