@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import lupa.lua51
 import pytest
 
-Health = Callable[[dict[str, Any]], tuple[str, str]]
+Manifest = dict[str, Any]
+Health = Callable[[Manifest], tuple[str, str]]
 
 
 @pytest.fixture(scope="module")
-def health(chart) -> Health:
+def health(chart: Path) -> Health:
     """Status and message that the script gives an object."""
     script = (chart / "files" / "argocd-health.lua").read_text()
     lua = lupa.lua51.LuaRuntime(unpack_returned_tuples=True)
 
-    def judged(body: dict[str, Any]) -> tuple[str, str]:
+    def judged(body: Manifest) -> tuple[str, str]:
         lua.globals().obj = lua.table_from(body, recursive=True)
         verdict = lua.execute(script)
         assert set(verdict) == {"status", "message"}
@@ -28,8 +30,8 @@ def health(chart) -> Health:
 
 def model(
     *conditions: tuple[str, str, str], generation: int = 1, observed: int | None = 1, **metadata: Any
-) -> dict[str, Any]:
-    status: dict[str, Any] = {
+) -> Manifest:
+    status: Manifest = {
         "conditions": [
             {"type": kind, "status": status, "reason": "Reason", "message": message}
             for kind, status, message in conditions
@@ -91,5 +93,5 @@ CASES = {
 
 
 @pytest.mark.parametrize(("body", "verdict"), CASES.values(), ids=CASES.keys())
-def test_health(health, body, verdict):
+def test_health(health: Health, body: Manifest, verdict: tuple[str, str]) -> None:
     assert health(body) == verdict

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+Manifest = dict[str, Any]
+Render = Callable[..., list[Manifest]]
 
-def only(manifests: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+
+def only(manifests: list[Manifest], kind: str) -> Manifest:
     found = [manifest for manifest in manifests if manifest["kind"] == kind]
     assert len(found) == 1, f"{len(found)} objects of kind {kind}"
     return found[0]
 
 
-def pod(manifests: list[dict[str, Any]]) -> dict[str, Any]:
-    return only(manifests, "Deployment")["spec"]["template"]["spec"]
+def pod(manifests: list[Manifest]) -> Manifest:
+    spec: Manifest = only(manifests, "Deployment")["spec"]["template"]["spec"]
+    return spec
 
 
-def environment(manifests: list[dict[str, Any]]) -> dict[str, str]:
+def environment(manifests: list[Manifest]) -> dict[str, str]:
     return {entry["name"]: entry.get("value") for entry in pod(manifests)["containers"][0]["env"]}
 
 
-def test_one_operator_runs_and_an_upgrade_stops_it_before_the_next_starts(defaults):
+def test_one_operator_runs_and_an_upgrade_stops_it_before_the_next_starts(defaults: list[Manifest]) -> None:
     spec = only(defaults, "Deployment")["spec"]
     assert spec["replicas"] == 1
     assert spec["strategy"] == {"type": "Recreate"}
 
 
-def test_every_pod_of_the_release_meets_the_restricted_pod_security_standard(defaults):
+def test_every_pod_of_the_release_meets_the_restricted_pod_security_standard(defaults: list[Manifest]) -> None:
     for spec in (pod(defaults), only(defaults, "Pod")["spec"]):
         assert spec["securityContext"] == {
             "runAsNonRoot": True,
@@ -44,32 +49,32 @@ def test_every_pod_of_the_release_meets_the_restricted_pod_security_standard(def
         assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
 
 
-def test_the_selector_finds_the_operator_and_not_the_test_pod(defaults):
+def test_the_selector_finds_the_operator_and_not_the_test_pod(defaults: list[Manifest]) -> None:
     selector = only(defaults, "Deployment")["spec"]["selector"]["matchLabels"].items()
     assert selector <= only(defaults, "Deployment")["spec"]["template"]["metadata"]["labels"].items()
     assert not selector <= only(defaults, "Pod")["metadata"]["labels"].items()
 
 
-def test_the_pod_template_does_not_change_with_the_version_of_the_chart(defaults):
+def test_the_pod_template_does_not_change_with_the_version_of_the_chart(defaults: list[Manifest]) -> None:
     labels = only(defaults, "Deployment")["spec"]["template"]["metadata"]["labels"]
     assert "helm.sh/chart" not in labels
 
 
-def test_it_asks_for_little(defaults):
+def test_it_asks_for_little(defaults: list[Manifest]) -> None:
     assert pod(defaults)["containers"][0]["resources"] == {
         "requests": {"cpu": "50m", "memory": "128Mi"},
         "limits": {"memory": "256Mi"},
     }
 
 
-def test_all_three_probes_look_at_the_probe_port(defaults):
+def test_all_three_probes_look_at_the_probe_port(defaults: list[Manifest]) -> None:
     container = pod(defaults)["containers"][0]
     assert container["ports"] == [{"name": "probes", "containerPort": 8090, "protocol": "TCP"}]
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         assert container[probe]["httpGet"]["port"] == "probes"
 
 
-def test_images_follow_the_version_of_the_chart_when_nothing_is_set(defaults):
+def test_images_follow_the_version_of_the_chart_when_nothing_is_set(defaults: list[Manifest]) -> None:
     assert pod(defaults)["containers"][0]["image"] == "haldane/operator:0.1.0"
     assert environment(defaults)["HALDANE_RUNTIME_IMAGE"] == "haldane/runtime:0.1.0"
 
@@ -82,13 +87,13 @@ def test_images_follow_the_version_of_the_chart_when_nothing_is_set(defaults):
         ({"tag": "dev", "digest": "sha256:" + "0" * 64}, "haldane/operator@sha256:" + "0" * 64),
     ],
 )
-def test_the_image_is_chosen_by_digest_then_tag(render, image, expected):
+def test_the_image_is_chosen_by_digest_then_tag(render: Render, image: dict[str, str], expected: str) -> None:
     made = render({"image": image})
     assert pod(made)["containers"][0]["image"] == expected
     assert only(made, "Pod")["spec"]["containers"][0]["image"] == expected
 
 
-def test_values_reach_the_operator_as_its_environment(render):
+def test_values_reach_the_operator_as_its_environment(render: Render) -> None:
     made = environment(
         render(
             {
@@ -111,9 +116,9 @@ def test_values_reach_the_operator_as_its_environment(render):
     }
 
 
-def test_placement_and_annotations_are_passed_on(render):
+def test_placement_and_annotations_are_passed_on(render: Render) -> None:
     tolerations = [{"key": "infra", "operator": "Exists"}]
-    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+    affinity: Manifest = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
     made = render(
         {
             "nodeSelector": {"pool": "infra"},
@@ -139,12 +144,12 @@ def test_placement_and_annotations_are_passed_on(render):
     assert only(made, "Pod")["spec"]["nodeSelector"] == {"pool": "infra"}
 
 
-def test_the_token_goes_to_the_pods_that_ask_for_it_and_to_no_other(defaults):
+def test_the_token_goes_to_the_pods_that_ask_for_it_and_to_no_other(defaults: list[Manifest]) -> None:
     assert only(defaults, "ServiceAccount")["automountServiceAccountToken"] is False
     assert pod(defaults)["automountServiceAccountToken"] is True
 
 
-def test_a_service_account_of_ones_own_is_used_and_not_made(render):
+def test_a_service_account_of_ones_own_is_used_and_not_made(render: Render) -> None:
     made = render({"serviceAccount": {"create": False, "name": "mine"}})
     assert not [manifest for manifest in made if manifest["kind"] == "ServiceAccount"]
     assert pod(made)["serviceAccountName"] == "mine"
@@ -160,13 +165,13 @@ def test_a_service_account_of_ones_own_is_used_and_not_made(render):
         ({"fullnameOverride": "m" * 52}, "m" * 52),
     ],
 )
-def test_names_can_be_chosen(render, values, name):
+def test_names_can_be_chosen(render: Render, values: Manifest, name: str) -> None:
     made = render(values)
     assert only(made, "Deployment")["metadata"]["name"] == name
     assert all(len(manifest["metadata"]["name"]) <= 63 for manifest in made)
 
 
-def test_every_object_can_be_told_to_be_the_releases_own(render):
+def test_every_object_can_be_told_to_be_the_releases_own(render: Render) -> None:
     everything = {"podMonitor": {"enabled": True}, "networkPolicy": {"enabled": True}}
     for manifest in render(everything):
         labels = manifest["metadata"]["labels"]
@@ -174,13 +179,13 @@ def test_every_object_can_be_told_to_be_the_releases_own(render):
         assert labels["app.kubernetes.io/managed-by"] == "Helm", manifest["kind"]
 
 
-def test_no_object_looks_like_a_child_of_a_model(render):
+def test_no_object_looks_like_a_child_of_a_model(render: Render) -> None:
     for manifest in render():
         assert manifest["metadata"]["labels"]["app.kubernetes.io/name"] != "haldane-runtime"
         assert not [label for label in manifest["metadata"]["labels"] if label.startswith("haldane.dev/")]
 
 
-def test_a_pod_monitor_scrapes_the_model_pods_everywhere_or_where_the_operator_looks(render):
+def test_a_pod_monitor_scrapes_the_model_pods_everywhere_or_where_the_operator_looks(render: Render) -> None:
     monitor = only(render({"podMonitor": {"enabled": True, "labels": {"release": "stack"}}}), "PodMonitor")
     assert monitor["metadata"]["labels"]["release"] == "stack"
     assert monitor["spec"] == {
@@ -197,7 +202,7 @@ def test_a_pod_monitor_scrapes_the_model_pods_everywhere_or_where_the_operator_l
     assert narrow["spec"]["namespaceSelector"] == {"matchNames": ["payments"]}
 
 
-def test_the_network_policy_lets_probes_in_and_only_the_named_ports_out(render):
+def test_the_network_policy_lets_probes_in_and_only_the_named_ports_out(render: Render) -> None:
     spec = only(render({"networkPolicy": {"enabled": True, "egressPorts": [6443]}}), "NetworkPolicy")["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     assert spec["ingress"] == [{"ports": [{"port": "probes", "protocol": "TCP"}]}]

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 import yaml
 
-REFUSED = [
+from charts import readme
+
+Manifest = dict[str, Any]
+Render = Callable[..., list[Manifest]]
+
+REFUSED: list[tuple[Manifest, str]] = [
     ({"replicas": 2}, "additional properties 'replicas' not allowed"),
     ({"image": {"tga": "dev"}}, "at '/image': additional properties 'tga' not allowed"),
     ({"image": {"repository": ""}}, "at '/image/repository'"),
@@ -51,7 +57,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("values", "sentence"), REFUSED, ids=lambda part: part if isinstance(part, str) else None)
-def test_refused(refusal, values, sentence):
+def test_refused(refusal: Callable[[Manifest], str], values: Manifest, sentence: str) -> None:
     assert sentence in refusal(values)
 
 
@@ -66,15 +72,16 @@ def test_refused(refusal, values, sentence):
         {"extraEnv": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}]},
     ],
 )
-def test_accepted(render, values):
+def test_accepted(render: Render, values: Manifest) -> None:
     assert render(values)
 
 
-def schema_of(chart: Path) -> dict[str, Any]:
-    return json.loads((chart / "values.schema.json").read_text())
+def schema_of(chart: Path) -> Manifest:
+    schema: Manifest = json.loads((chart / "values.schema.json").read_text())
+    return schema
 
 
-def walk(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+def walk(schema: Manifest, path: str = "") -> Iterator[tuple[str, Manifest]]:
     yield path, schema
     for name, inner in schema.get("properties", {}).items():
         yield from walk(inner, f"{path}.{name}".lstrip("."))
@@ -82,7 +89,7 @@ def walk(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str
         yield from walk(schema["items"], f"{path}[]")
 
 
-def test_every_value_is_described_and_no_object_takes_unknown_fields(chart):
+def test_every_value_is_described_and_no_object_takes_unknown_fields(chart: Path) -> None:
     for path, schema in walk(schema_of(chart)):
         if path.endswith("[]") and "properties" not in schema:
             continue
@@ -91,10 +98,10 @@ def test_every_value_is_described_and_no_object_takes_unknown_fields(chart):
             assert schema["additionalProperties"] is False, path
 
 
-def test_the_schema_and_the_defaults_name_the_same_values(chart):
+def test_the_schema_and_the_defaults_name_the_same_values(chart: Path) -> None:
     values = yaml.safe_load((chart / "values.yaml").read_text())
 
-    def agree(schema: dict[str, Any], defaults: dict[str, Any], path: str) -> None:
+    def agree(schema: Manifest, defaults: Manifest, path: str) -> None:
         named = schema["properties"].keys() - {"global"}
         assert named == defaults.keys(), path
         for name in named:
@@ -104,13 +111,13 @@ def test_the_schema_and_the_defaults_name_the_same_values(chart):
     agree(schema_of(chart), values, "values")
 
 
-def test_lint_has_nothing_to_say(run_helm, chart):
+def test_lint_has_nothing_to_say(run_helm: Callable[..., CompletedProcess[str]], chart: Path) -> None:
     done = run_helm("lint", "--strict", str(chart))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "[WARNING]" not in done.stdout
 
 
-def test_the_version_of_the_chart_is_the_version_of_the_program(chart, repository):
+def test_the_version_of_the_chart_is_the_version_of_the_program(chart: Path, repository: Path) -> None:
     described = yaml.safe_load((chart / "Chart.yaml").read_text())
     assert f'version = "{described["appVersion"]}"' in (repository / "pyproject.toml").read_text()
 
@@ -127,9 +134,15 @@ def test_the_version_of_the_chart_is_the_version_of_the_program(chart, repositor
         ({"crds": {"keep": False}}, "deletes the CRD and with it EVERY ModelDeployment"),
     ],
 )
-def test_the_notes_say_what_to_do_next(run_helm, chart, values, sentence):
+def test_the_notes_say_what_to_do_next(
+    run_helm: Callable[..., CompletedProcess[str]], chart: Path, values: Manifest, sentence: str
+) -> None:
     done = run_helm(
         "install", "haldane", str(chart), "--namespace", "haldane-system", "--dry-run=client", values=values
     )
     assert done.returncode == 0, done.stderr
     assert sentence in done.stdout
+
+
+def test_the_tables_of_the_readme_are_up_to_date() -> None:
+    assert readme.main(["--check"]) == 0

@@ -1,6 +1,6 @@
 {{/*
 What the operator may do where it serves ModelDeployments. Server-side apply is `patch`, and `create` when the object is new;
-the operator never replaces an object, hence no `update` outside status. It reads no Secret: the kubelet hands them to the pods.
+nothing is replaced but status, hence no other `update`. It reads no Secret: the kubelet hands them to the pods.
 */}}
 {{- define "haldane.rules" -}}
 - apiGroups: [haldane.dev]
@@ -8,13 +8,13 @@ the operator never replaces an object, hence no `update` outside status. It read
   verbs: [get, list, watch]
 - apiGroups: [haldane.dev]
   resources: [modeldeployments/status]
-  verbs: [update, patch]
+  verbs: [update]
 - apiGroups: [apps]
   resources: [deployments, controllerrevisions]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [apps]
   resources: [deployments/scale]
-  verbs: [get, patch]
+  verbs: [patch]
 - apiGroups: [""]
   resources: [services, serviceaccounts]
   verbs: [get, list, watch, create, patch, delete]
@@ -33,7 +33,7 @@ the operator never replaces an object, hence no `update` outside status. It read
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
   verbs: [get, list, watch]
-- apiGroups: ["", events.k8s.io]
+- apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
 {{- end -}}
