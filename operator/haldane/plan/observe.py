@@ -1,0 +1,71 @@
+"""Raw children, as the API server gave them -> what the decisions need of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from haldane.plan import names
+from haldane.plan.diagnosis import diagnose
+from haldane.plan.observed import Observed, RevisionPods
+from haldane.plan.traffic.ingress import carried_weight
+
+Manifest = dict[str, Any]
+
+
+def observe(name: str, children: Iterable[Manifest]) -> Observed:
+    """Read the Deployments, Pods, EndpointSlices and Ingresses of the ModelDeployment `name`, told apart by `kind`.
+
+    Other kinds, and objects of other models, are passed over. What is being deleted counts as gone.
+    """
+    own: dict[str, list[Manifest]] = {}
+    for child in children:
+        metadata = child["metadata"]
+        if metadata.get("labels", {}).get(names.MODEL_LABEL) == name and not metadata.get("deletionTimestamp"):
+            own.setdefault(child["kind"], []).append(child)
+    pods: dict[str, list[Manifest]] = {}
+    for pod in own.get("Pod", []):
+        pods.setdefault(_revision(pod), []).append(pod)
+    revisions = {
+        _revision(deployment): _revision_pods(deployment, pods.get(_revision(deployment), []))
+        for deployment in own.get("Deployment", [])
+    }
+    revision_of_pod = {pod["metadata"]["name"]: _revision(pod) for pod in own.get("Pod", [])}
+    slices = own.get("EndpointSlice", [])
+    routes = (i for i in own.get("Ingress", []) if i["metadata"]["name"] == names.candidate_ingress(name))
+    return Observed(
+        revisions=revisions,
+        stable_endpoints=_endpoints(slices, names.stable_service(name), revision_of_pod),
+        candidate_endpoints=_endpoints(slices, names.candidate_service(name), revision_of_pod),
+        route_weight=next((carried_weight(route) for route in routes), None),
+    )
+
+
+def _revision(obj: Manifest) -> str:
+    return str(obj["metadata"].get("labels", {}).get(names.REVISION_LABEL, ""))
+
+
+def _revision_pods(deployment: Manifest, pods: list[Manifest]) -> RevisionPods:
+    replicas = int(deployment["spec"].get("replicas", 1))
+    ready = int(deployment.get("status", {}).get("readyReplicas", 0))
+    problem = diagnose(pods, deployment) if ready < replicas else None
+    return RevisionPods(_revision(deployment), replicas, ready, problem)
+
+
+def _endpoints(slices: Iterable[Manifest], service: str, revision_of_pod: Mapping[str, str]) -> dict[str, int]:
+    """Ready endpoints by revision. Each pod counts once, also when it has an address of either family."""
+    ready = {
+        target
+        for item in slices
+        if item["metadata"].get("labels", {}).get(names.SERVICE_NAME_LABEL) == service
+        # null is allowed where there are none yet
+        for endpoint in item.get("endpoints") or []
+        # absent means unknown, which the API asks to take for ready
+        if endpoint.get("conditions", {}).get("ready") is not False
+        and (target := endpoint.get("targetRef", {}).get("name", "")) in revision_of_pod
+    }
+    counts: dict[str, int] = {}
+    for pod in ready:
+        revision = revision_of_pod[pod]
+        counts[revision] = counts.get(revision, 0) + 1
+    return counts

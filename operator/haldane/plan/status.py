@@ -1,0 +1,209 @@
+"""What the decisions come to, as a person, `kubectl wait`, Argo CD and Flux read it: conditions, counts, the URL.
+
+The rules are kstatus': Ready and Available stand always, Reconciling and Stalled only while they hold and never both,
+and `observedGeneration` is the object's own generation.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from haldane.api.status import Condition, ModelDeploymentStatus, Rejected, RevisionStatus
+from haldane.api.v1alpha1 import RETRY_ANNOTATION, ModelDeployment
+from haldane.plan import names
+from haldane.plan.conditions import AVAILABLE, READY, RECONCILING, STALLED, Claim, paragraph, sentence, settle
+from haldane.plan.deadlines import is_overdue
+from haldane.plan.observed import Event, Observed
+from haldane.plan.revision import revision_hash
+from haldane.plan.traffic.ingress import url
+from haldane.plan.undecided import undecided
+
+Manifest = dict[str, Any]
+
+_PASSING = frozenset({"NotReady"})
+"""Problems that every pod has for a moment: told in a condition, not worth an Event."""
+
+
+def compose(
+    md: ModelDeployment,
+    decided: ModelDeploymentStatus,
+    observed: Observed,
+    now: datetime,
+    refusal: str | None = None,
+) -> ModelDeploymentStatus:
+    """The status to write: what was decided, with everything filled in that only has to be shown.
+
+    `refusal` is why the API server refuses a child that the spec asks for, when it does; it stalls the object.
+    """
+    stable = decided.stable
+    shown = decided.model_copy(
+        update={
+            "observed_generation": md.metadata.generation,
+            "url": url(md),
+            "replicas": observed.pods(stable.revision).replicas if stable else 0,
+            "selector": _selector(md, stable) if stable else None,
+            "stable": _counted(stable, observed),
+            "candidate": _counted(decided.candidate, observed),
+            "previous": _counted(decided.previous, observed),
+        }
+    )
+    claims = _claims(md, shown, observed, now, refusal)
+    conditions = settle(claims, md.status.conditions, md.metadata.generation, now)
+    return shown.model_copy(update={"conditions": conditions})
+
+
+def invalid(body: Manifest, error: ValueError, now: datetime) -> Manifest:
+    """The status, as JSON, of an object whose spec cannot be used; whatever else its status holds stays as it is.
+
+    `error` is pydantic's ValidationError or a PodTemplateError. What served before goes on serving: the record of it
+    is why the rest of status must survive, also when this version cannot read it.
+    """
+    status: Manifest = body.get("status") or {}
+    generation = body["metadata"]["generation"]
+    message = paragraph(
+        f"the spec cannot be used: {_what_is_wrong(error)}", "correct it; what served before goes on serving"
+    )
+    before = _readable(status.get("conditions") or [])
+    claims = [Claim(READY, False, "InvalidSpec", message), Claim(STALLED, True, "InvalidSpec", message)]
+    available = next((c for c in before if c.type == AVAILABLE), None)
+    reason, told = (available.reason, available.message) if available else ("NeverDeployed", "Nothing serves yet.")
+    claims.insert(1, Claim(AVAILABLE, available is not None and available.status == "True", reason, told))
+    conditions = [condition.to_wire() for condition in settle(claims, before, generation, now)]
+    return {**status, "observedGeneration": generation, "conditions": conditions}
+
+
+def problem_events(
+    previous: ModelDeploymentStatus, decided: ModelDeploymentStatus, observed: Observed
+) -> tuple[Event, ...]:
+    """A Warning for each problem of the pods that the conditions written before do not speak of yet."""
+    told = " ".join(condition.message for condition in previous.conditions)
+    events = []
+    for revision in (decided.stable, decided.candidate):
+        problem = observed.pods(revision.revision).problem if revision else None
+        text = _problem(revision, observed)
+        if problem and text not in told and problem.reason not in _PASSING:
+            events.append(Event("Warning", problem.reason, text))
+    return tuple(events)
+
+
+def _selector(md: ModelDeployment, stable: RevisionStatus) -> str:
+    wanted = names.selector(md.metadata.name, stable.revision)
+    return ",".join(f"{key}={value}" for key, value in sorted(wanted.items()))
+
+
+def _counted(revision: RevisionStatus | None, observed: Observed) -> RevisionStatus | None:
+    if revision is None:
+        return None
+    return revision.model_copy(update={"ready_replicas": observed.pods(revision.revision).ready})
+
+
+def _claims(
+    md: ModelDeployment, status: ModelDeploymentStatus, observed: Observed, now: datetime, refusal: str | None
+) -> list[Claim]:
+    stable, phase = status.stable, status.rollout.phase
+    problems = [_problem(status.stable, observed), _problem(status.candidate, observed)]
+    serving = _serving(stable)
+    available = Claim(
+        AVAILABLE,
+        stable is not None and stable.ready_replicas > 0,
+        "Serving" if stable and stable.ready_replicas else "NoReadyPods",
+        paragraph(serving, problems[0]),
+    )
+    rejected = _rejection(md, status)
+    wanted = revision_hash(md)
+    if refusal:
+        message = paragraph(
+            f"the cluster refuses what the spec asks for: {refusal}", "correct the spec", *problems, serving
+        )
+        return [Claim(READY, False, "Refused", message), available, Claim(STALLED, True, "Refused", message)]
+    if rejected:
+        message = paragraph(
+            f"version {rejected.version} was rolled back: {_evidence(status, rejected)}",
+            serving,
+            f"correct the spec, or set the annotation {RETRY_ANNOTATION} to a new value to try the same again",
+            *problems,
+        )
+        return [Claim(READY, False, "RolledBack", message), available, Claim(STALLED, True, "RolledBack", message)]
+    if phase == "Initializing" and is_overdue(md.model_copy(update={"status": status}), now):
+        late = f"{_pods(stable)} after {md.spec.rollout.progress_deadline}, and still awaited"
+        message = paragraph(late, *problems)
+        reason = "ProgressDeadlineExceeded"
+        return [Claim(READY, False, reason, message), available, Claim(STALLED, True, reason, message)]
+    if phase not in ("Stable", "Watching") or stable is None or stable.revision != wanted:
+        doing = status.rollout.message or f"a rollout to revision {wanted} begins"
+        meanwhile = "" if phase == "Initializing" else serving
+        message = paragraph(doing, *problems, undecided(md, status), meanwhile)
+        return [
+            Claim(READY, False, "Progressing", message),
+            available,
+            Claim(RECONCILING, True, "Progressing", message),
+        ]
+
+    watching = status.rollout.message if phase == "Watching" else ""
+    message = paragraph(serving, watching, *problems, undecided(md, status))
+    ready = Claim(READY, available.holds, "Serving" if available.holds else "NoReadyPods", message)
+    # Only up to minReplicas: an autoscaler at work is no reason to call the whole object unfinished.
+    if stable.ready_replicas < md.spec.scaling.min_replicas:
+        return [ready, available, Claim(RECONCILING, True, "PodsNotReady", paragraph(_pods(stable), problems[0]))]
+    return [ready, available]
+
+
+def _rejection(md: ModelDeployment, status: ModelDeploymentStatus) -> Rejected | None:
+    """The entry that says that the spec's revision was rolled back, unless somebody asked to try it again."""
+    wanted, retry = revision_hash(md), md.metadata.annotations.get(RETRY_ANNOTATION, "")
+    return next((r for r in reversed(status.rejected) if r.revision == wanted and r.retry == retry), None)
+
+
+def _evidence(status: ModelDeploymentStatus, rejected: Rejected) -> str:
+    """Why it was rolled back, with the figures of the check that did it."""
+    failed = next((c for c in status.rollout.checks if c.verdict == "Fail" and c.message in rejected.message), None)
+    if failed is None:
+        return rejected.message
+    figures = {"value": failed.value, "stable": failed.baseline, "limit": failed.limit, "requests": failed.requests}
+    return (
+        f"{rejected.message} ({', '.join(f'{name} {value}' for name, value in figures.items() if value is not None)})"
+    )
+
+
+def _serving(stable: RevisionStatus | None) -> str:
+    if stable is None or stable.ready_replicas == 0:
+        return _pods(stable)
+    if stable.ready_replicas < stable.replicas:
+        return f"version {stable.version} serves, {stable.ready_replicas} of its {stable.replicas} pods are ready"
+    return f"version {stable.version} serves with {stable.ready_replicas} ready pods"
+
+
+def _pods(revision: RevisionStatus | None) -> str:
+    if revision is None:
+        return "no revision is deployed yet"
+    return f"{revision.ready_replicas} of {revision.replicas} pods of version {revision.version} are ready"
+
+
+def _problem(revision: RevisionStatus | None, observed: Observed) -> str:
+    """The problem of a revision's pods as a sentence; empty when they have none."""
+    problem = observed.pods(revision.revision).problem if revision else None
+    if revision is None or problem is None:
+        return ""
+    return sentence(f"version {revision.version} is held up ({problem.reason}): {problem.message}")
+
+
+def _what_is_wrong(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(
+        f"{'.'.join(str(part) for part in detail['loc'])}: {detail['msg'].removeprefix('Value error, ')}"
+        for detail in error.errors(include_url=False, include_context=False, include_input=False)
+    )
+
+
+def _readable(conditions: list[Manifest]) -> list[Condition]:
+    found = []
+    for condition in conditions:
+        try:
+            found.append(Condition.model_validate(condition))
+        except ValidationError:
+            continue
+    return found

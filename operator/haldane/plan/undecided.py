@@ -1,0 +1,61 @@
+"""Checks without a verdict -> what a person should know and may do about it."""
+
+from __future__ import annotations
+
+from haldane.api.quantity import parse_duration
+from haldane.api.status import CheckStatus, ModelDeploymentStatus
+from haldane.api.v1alpha1 import ModelDeployment
+from haldane.plan.conditions import paragraph
+
+_AT_THE_DEADLINE = {
+    "Hold": "the rollout goes on by itself once they can be decided",
+    "Promote": "at the deadline of the step it goes on without them, as onInconclusive asks",
+    "Rollback": "at the deadline of the step it is rolled back, as onInconclusive asks",
+}
+
+
+def undecided(md: ModelDeployment, status: ModelDeploymentStatus) -> str:
+    """Which checks cannot be decided, why, and what ends that, as sentences; empty when all are decided."""
+    rollout = status.rollout
+    if rollout.phase not in ("Progressing", "Promoting", "Watching"):
+        return ""
+    by_reason: dict[str, list[CheckStatus]] = {}
+    for check in rollout.checks:
+        if check.verdict == "Inconclusive":
+            by_reason.setdefault(check.message, []).append(check)
+    if not by_reason:
+        return ""
+    # What the rollout says itself need not be said twice.
+    why = [
+        f"{_named(checks)} undecided: {reason}" for reason, checks in by_reason.items() if reason not in rollout.message
+    ]
+    return paragraph(
+        *why,
+        *_advice(md, status, [check for checks in by_reason.values() for check in checks]),
+        _consequence(md, status),
+    )
+
+
+def _named(checks: list[CheckStatus]) -> str:
+    together = ", ".join(check.name for check in checks)
+    return f"check {together} is" if len(checks) == 1 else f"checks {together} are"
+
+
+def _advice(md: ModelDeployment, status: ModelDeploymentStatus, checks: list[CheckStatus]) -> list[str]:
+    analysis, rollout = md.spec.rollout.analysis, status.rollout
+    made = []
+    if any("Prometheus gave no answer" in check.message for check in checks):
+        made.append("check that Prometheus runs and that the operator's Prometheus address leads to it")
+    # Before a whole window has passed at this weight, few requests are what is to be expected.
+    settled = parse_duration(analysis.warmup) + parse_duration(analysis.window)
+    begun, looked = rollout.weight_changed_at, rollout.checked_at
+    waited = begun is not None and looked is not None and looked - begun >= settled
+    if waited and any(check.requests is not None and check.requests < analysis.min_requests for check in checks):
+        made.append("send more requests, or lower spec.rollout.analysis.minRequests")
+    return made
+
+
+def _consequence(md: ModelDeployment, status: ModelDeploymentStatus) -> str:
+    if status.rollout.phase == "Watching":
+        return "without them nothing is rolled back"
+    return _AT_THE_DEADLINE[md.spec.rollout.analysis.on_inconclusive]
