@@ -52,6 +52,11 @@ class DataPlane:
         return self.phase.name.lower()
 
     @property
+    def version(self) -> str | None:
+        """The served model's version; None while it loads."""
+        return self._model.version if self._model else None
+
+    @property
     def queued(self) -> int:
         return len(self._queue)
 

@@ -29,6 +29,7 @@ class Metrics:
 
     def __init__(self, model: str, namespace: str, revision: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.revision = revision
         self._registry = registry = CollectorRegistry()
         self._values = values = (model, namespace, revision)
         ProcessCollector(registry=registry)

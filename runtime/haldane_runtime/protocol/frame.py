@@ -1,4 +1,4 @@
-"""The frame around every request: when it came, what it cost, and the connection's end in a drain."""
+"""The frame around every request: when it came, what it cost, who answered, and the connection's end in a drain."""
 
 import time
 from collections.abc import Callable
@@ -10,6 +10,9 @@ from haldane_runtime.observe.metrics import Metrics
 
 # A client that left while its body was being read never sees a status; proxies log it by this one.
 CLIENT_CLOSED_REQUEST = 499
+
+REVISION_HEADER = b"x-haldane-revision"
+VERSION_HEADER = b"x-haldane-version"
 
 _STARTED = "haldane.started"
 _INFERENCE = "haldane.inference"
@@ -48,6 +51,8 @@ class RequestFrame:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if scope.get(_INFERENCE):
+                    self._sign(message)
                 if self._plane.phase is Phase.DRAINING:
                     _close_after(message)
             await send(message)
@@ -57,6 +62,12 @@ class RequestFrame:
         finally:
             if scope.get(_INFERENCE):
                 self._metrics.request(status, self._clock() - started)
+
+    def _sign(self, message: Message) -> None:
+        """Errors, too, say whose they are: in a rollout a client tells the candidate's from the route's by it."""
+        identity = ((REVISION_HEADER, self._metrics.revision), (VERSION_HEADER, self._plane.version))
+        signed = [(name, value.encode("latin-1", "replace")) for name, value in identity if value]
+        message["headers"] = [*message.get("headers", ()), *signed]
 
 
 def _close_after(message: Message) -> None:

@@ -1,0 +1,67 @@
+from collections.abc import Iterator, Mapping, Sequence
+
+import httpx
+import numpy as np
+import pytest
+
+from haldane_runtime.core.dataplane import DataPlane
+from haldane_runtime.core.errors import Code, RequestError
+from haldane_runtime.core.types import Array, Datatype, ModelSignature, ServedModel, TensorSpec
+from haldane_runtime.observe.metrics import Metrics
+from haldane_runtime.protocol.http import create_app
+
+SIGNATURE = ModelSignature(
+    (TensorSpec("x", Datatype.FP32, ("rows", 1)),), (TensorSpec("y", Datatype.FP32, ("rows", 1)),)
+)
+
+
+class FailsBelowZero:
+    """Doubles its input, and fails on a negative one."""
+
+    signature = SIGNATURE
+    device = "cpu"
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        if np.any(inputs["x"] < 0):
+            raise RequestError(Code.MODEL_FAILED, "the model failed")
+        return {"y": inputs["x"] * 2}
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def plane() -> Iterator[DataPlane]:
+    plane = DataPlane("m", 8, Metrics("m", "ns", "abc123"))
+    yield plane
+    plane.close(1)
+
+
+async def ask(plane: DataPlane, path: str, body: str) -> httpx.Response:
+    app = create_app(plane, plane._metrics, 1 << 20, 5)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+        return await http.post(path, content=body)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/predict", '{"instances": [[1]]}', 200),
+        ("/v1/predict", '{"instances": [[-1]]}', 500),
+        ("/v1/predict", "{", 400),
+        ("/v2/models/other/infer", "{}", 404),
+    ],
+)
+async def test_every_inference_answer_says_who_gave_it(plane: DataPlane, path: str, body: str, status: int) -> None:
+    plane.serve(ServedModel("m", "v7", "0" * 64, "cpu", SIGNATURE), FailsBelowZero())
+    answer = await ask(plane, path, body)
+    assert answer.status_code == status
+    assert answer.headers["x-haldane-revision"] == "abc123"
+    assert answer.headers["x-haldane-version"] == "v7"
+
+
+async def test_while_it_loads_only_the_revision_is_known(plane: DataPlane) -> None:
+    answer = await ask(plane, "/v1/predict", '{"instances": [[1]]}')
+    assert answer.status_code == 503
+    assert answer.headers["x-haldane-revision"] == "abc123"
+    assert "x-haldane-version" not in answer.headers
