@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 
 from haldane.api.spec import ModelDeploymentSpec
 from haldane.api.status import ModelDeploymentStatus, RevisionStatus, RolloutStatus
-from haldane.api.v1alpha1 import RETRY_ANNOTATION, ModelDeployment
+from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.analysis import Analysis
 from haldane.plan.capacity import candidate_size, full_size, has_route
 from haldane.plan.observed import Event, Observed, RevisionPods
+from haldane.plan.rejection import standing_rejection
 from haldane.plan.revision import Revision
 
 
@@ -50,14 +51,9 @@ class Situation:
         return self.md.status.rollout
 
     @property
-    def retry_token(self) -> str:
-        """Value of the retry annotation; empty when it is not set."""
-        return self.md.metadata.annotations.get(RETRY_ANNOTATION, "")
-
-    @property
     def is_rejected(self) -> bool:
         """Whether the revision that spec asks for was rolled back and nobody asked, by a new token, to try it again."""
-        return any(r.revision == self.target.name and self.retry_token in ("", r.retry) for r in self.status.rejected)
+        return standing_rejection(self.md, self.status.rejected, self.target.name) is not None
 
     def pods(self, revision: RevisionStatus | None) -> RevisionPods:
         """The pods of a revision in status."""

@@ -17,6 +17,7 @@ from haldane.plan import names
 from haldane.plan.conditions import AVAILABLE, READY, RECONCILING, STALLED, Claim, paragraph, sentence, settle
 from haldane.plan.deadlines import is_overdue
 from haldane.plan.observed import Event, Observed
+from haldane.plan.rejection import standing_rejection
 from haldane.plan.revision import revision_hash
 from haldane.plan.traffic.ingress import url
 from haldane.plan.undecided import undecided
@@ -112,8 +113,8 @@ def _claims(
         "Serving" if stable and stable.ready_replicas else "NoReadyPods",
         paragraph(serving, problems[0]),
     )
-    rejected = _rejection(md, status)
     wanted = revision_hash(md)
+    rejected = standing_rejection(md, status.rejected, wanted)
     if refusal:
         message = paragraph(
             f"the cluster refuses what the spec asks for: {refusal}", "correct the spec", *problems, serving
@@ -149,12 +150,6 @@ def _claims(
     if stable.ready_replicas < md.spec.scaling.min_replicas:
         return [ready, available, Claim(RECONCILING, True, "PodsNotReady", paragraph(_pods(stable), problems[0]))]
     return [ready, available]
-
-
-def _rejection(md: ModelDeployment, status: ModelDeploymentStatus) -> Rejected | None:
-    """The entry that says that the spec's revision was rolled back, unless somebody asked to try it again."""
-    wanted, retry = revision_hash(md), md.metadata.annotations.get(RETRY_ANNOTATION, "")
-    return next((r for r in reversed(status.rejected) if r.revision == wanted and r.retry == retry), None)
 
 
 def _evidence(status: ModelDeploymentStatus, rejected: Rejected) -> str:

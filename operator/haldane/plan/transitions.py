@@ -7,6 +7,7 @@ from typing import Any
 
 from haldane.api.status import HistoryEntry, Outcome, Rejected, RevisionStatus, RolloutStatus
 from haldane.plan.observed import Event
+from haldane.plan.rejection import retry_token
 from haldane.plan.revision import Revision
 from haldane.plan.situation import Decision, Situation
 
@@ -252,7 +253,7 @@ def _ended_badly(
             reason=reason,
             message=why,
             at=s.now,
-            retry=s.retry_token,
+            retry=retry_token(s.md),
         )
         others = [r for r in s.status.rejected if r.revision != failing.revision]
         changes["rejected"] = [*others, rejected][-REJECTED_LIMIT:]
