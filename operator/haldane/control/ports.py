@@ -2,12 +2,87 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from haldane.plan.observed import Answer, Event
+from haldane.plan.observed import Answer, Event, Series, Unavailable
+
+__all__ = [
+    "DEPENDENTS",
+    "DEPLOYMENTS",
+    "FIELD_MANAGER",
+    "KINDS",
+    "MODEL_DEPLOYMENTS",
+    "OWNED",
+    "SCALE_MANAGER",
+    "Answer",
+    "Clock",
+    "Cluster",
+    "Event",
+    "Kind",
+    "Listing",
+    "Manifest",
+    "Metrics",
+    "Recorder",
+    "Series",
+    "Unavailable",
+]
 
 Manifest = dict[str, Any]
+
+FIELD_MANAGER = "haldane"
+"""Owns every field of the children but `replicas`."""
+SCALE_MANAGER = "haldane-scale"
+"""Owns `replicas` of a Deployment until an autoscaler takes it. Two managers, because a field that a manager stops to
+apply is reset to its default, unless another one owns it."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A resource of the API, as the operator names it: without discovery, because it uses a fixed few."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+
+    @property
+    def api_version(self) -> str:
+        """`apiVersion` of its objects: `v1`, or `apps/v1`."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+MODEL_DEPLOYMENTS = Kind("haldane.dev", "v1alpha1", "ModelDeployment", "modeldeployments")
+DEPLOYMENTS = Kind("apps", "v1", "Deployment", "deployments")
+
+OWNED = (
+    Kind("apps", "v1", "ControllerRevision", "controllerrevisions"),
+    Kind("", "v1", "ServiceAccount", "serviceaccounts"),
+    DEPLOYMENTS,
+    Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+    Kind("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+    Kind("", "v1", "Service", "services"),
+    Kind("networking.k8s.io", "v1", "Ingress", "ingresses"),
+)
+"""Kinds that the operator makes, in the order in which they are applied: what is referred to comes first."""
+
+DEPENDENTS = (
+    Kind("", "v1", "Pod", "pods"),
+    Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
+)
+"""Kinds that others make of what the operator made; it only looks at them."""
+
+KINDS = (MODEL_DEPLOYMENTS, *OWNED, *DEPENDENTS)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The objects of one kind (in one namespace, or in all), and the version of the collection that they are."""
+
+    items: list[Manifest] = field(default_factory=list)
+    version: int = 0
+    """The list's `resourceVersion`: an object that is missing here and older than this is gone."""
 
 
 class Cluster(Protocol):
@@ -16,23 +91,29 @@ class Cluster(Protocol):
     Raises Retryable, Terminal or Conflict (`control.errors`) and nothing else.
     """
 
+    async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        """The live object, or None when there is none."""
+
+    async def list(self, kind: Kind, namespace: str | None) -> Listing:
+        """Every object of a kind that belongs to Haldane (by label), or every ModelDeployment; None is every namespace."""
+
     async def apply(self, manifest: Manifest) -> Manifest:
         """Server-side apply with the field manager `haldane`, forced; the live object comes back."""
 
-    async def create(self, manifest: Manifest) -> Manifest:
-        """Server-side apply of a new Deployment with its first `spec.replicas`, by the field manager that `scale` uses."""
+    async def create(self, manifest: Manifest, replicas: int) -> Manifest:
+        """Apply a Deployment that does not exist yet with its first `replicas`, owned by the field manager that `scale` uses.
 
-    async def scale(self, namespace: str, deployment: str, replicas: int) -> None:
-        """Set a Deployment's replicas through its scale subresource, leaving them free for an autoscaler to take over."""
+        `manifest` itself has no replicas, so that no later apply of it ever resets them. The live object comes back.
+        """
+
+    async def scale(self, deployment: Manifest, replicas: int) -> Manifest:
+        """Set replicas through the scale subresource, leaving them free for an autoscaler; the Deployment as it is then."""
 
     async def delete(self, manifest: Manifest) -> None:
         """Delete exactly this object (uid precondition), in the background; one that is gone already is fine."""
 
-    async def write_status(self, namespace: str, name: str, status: Manifest, resource_version: str) -> Manifest:
-        """Replace the status of a ModelDeployment if it is still at `resource_version`; Conflict otherwise."""
-
-    async def list(self, api_version: str, kind: str) -> list[Manifest]:
-        """Every object of a kind that belongs to Haldane (by label), or every ModelDeployment."""
+    async def write_status(self, parent: Manifest, status: Manifest) -> Manifest:
+        """Replace the status of a ModelDeployment if it is still at `parent`'s resourceVersion; Conflict otherwise."""
 
 
 class Metrics(Protocol):

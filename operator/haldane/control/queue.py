@@ -1,0 +1,160 @@
+"""A keyed work queue: however many events come for a key, it is worked on once, one pass at a time.
+
+Time is the event loop's, so that a test with a loop of its own sees exact moments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Awaitable, Callable, Hashable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+from haldane.control.errors import Conflict, Retryable, Terminal
+
+logger = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=Hashable)
+
+HEARTBEAT = 10.0
+"""Seconds between two beats of an idle queue; a probe that sees an older beat knows that the loop is stuck."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast one key is worked on, in seconds."""
+
+    spacing: float = 0.05
+    """Rest between the end of a pass and the start of the next: a burst of events becomes one more pass."""
+    deadline: float = 60.0
+    """Longest time that one pass may take before it is cancelled and counts as failed."""
+    first_backoff: float = 0.5
+    """Delay after a first failure; it doubles with each further one."""
+    longest_backoff: float = 120.0
+
+    def backoff(self, failures: int) -> float:
+        """Seconds to wait after the given number of consecutive failures, from 1."""
+        return min(self.longest_backoff, self.first_backoff * 2.0 ** min(failures - 1, 30))
+
+
+class Queue(Generic[K]):
+    """Runs `work(key)` for every added key, at most `workers` at once and never two of the same key.
+
+    `work` returns when to look at the key again (None: when something happens). When it raises, the key comes back after
+    an exponential backoff, or after what a Retryable asks for, whichever is later; an event brings it back at once.
+    """
+
+    def __init__(
+        self, work: Callable[[K], Awaitable[timedelta | None]], *, workers: int = 4, pace: Pace | None = None
+    ) -> None:
+        self._work = work
+        self._workers = workers
+        self._pace = pace or Pace()
+        self._due: dict[K, float] = {}
+        self._waiting: list[
+            tuple[float, int, K]
+        ] = []  # a heap of idle keys; entries whose time is not in _due are void
+        self._order = 0
+        self._running: dict[K, asyncio.Task[None]] = {}
+        self._resting: set[K] = set()
+        self._failures: dict[K, int] = {}
+        self._wake = asyncio.Event()
+        self.beat: float | None = None
+        """Loop time at which the queue last looked for work; None before it runs."""
+
+    def add(self, key: K, after: float = 0.0) -> None:
+        """Work on the key in `after` seconds; when it is waiting already, at the earlier of both times."""
+        at = asyncio.get_running_loop().time() + after
+        if at < self._due.get(key, float("inf")):
+            self._due[key] = at
+            self._offer(key)
+
+    def failures(self, key: K) -> int:
+        """Consecutive failed passes of the key."""
+        return self._failures.get(key, 0)
+
+    async def run(self, grace: float = 3.0) -> None:
+        """Work until cancelled; then passes under way get `grace` seconds to end before they are cancelled, too."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                self.beat = loop.time()
+                self._wake.clear()
+                wait = min(self._start_due(loop.time()), HEARTBEAT)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._wake.wait()
+        finally:
+            await self._drain(grace)
+
+    def _offer(self, key: K) -> None:
+        """Let the key be started at its time, unless it is busy: then its end offers it again."""
+        if key in self._running or key in self._resting:
+            return
+        self._order += 1
+        heapq.heappush(self._waiting, (self._due[key], self._order, key))
+        self._wake.set()
+
+    def _start_due(self, now: float) -> float:
+        """Start what is due while there are free workers; seconds until there is more to start."""
+        while self._waiting and len(self._running) < self._workers:
+            at, _, key = self._waiting[0]
+            is_void = self._due.get(key) != at or key in self._running or key in self._resting
+            if not is_void and at > now:
+                return at - now
+            heapq.heappop(self._waiting)
+            if not is_void:
+                del self._due[key]
+                self._running[key] = asyncio.create_task(self._pass(key), name=f"pass of {key}")
+        return float("inf")
+
+    async def _pass(self, key: K) -> None:
+        try:
+            async with asyncio.timeout(self._pace.deadline):
+                again = await self._work(key)
+        except TimeoutError:
+            self._failed(key, f"it took longer than {self._pace.deadline:g} s")
+        except Conflict as conflict:
+            self._failed(key, str(conflict))
+        except Retryable as problem:
+            self._failed(key, problem.reason, problem.after)
+        except Terminal as refused:
+            self._failed(key, refused.reason)
+        except Exception:
+            logger.exception("pass failed", extra={"key": str(key)})
+            self._failed(key, None)
+        else:
+            self._failures.pop(key, None)
+            if again is not None:
+                self.add(key, again.total_seconds())
+        finally:
+            del self._running[key]
+            self._resting.add(key)
+            asyncio.get_running_loop().call_later(self._pace.spacing, self._rested, key)
+            self._wake.set()
+
+    def _failed(self, key: K, reason: str | None, after: timedelta | None = None) -> None:
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        delay = max(after.total_seconds() if after else 0.0, self._pace.backoff(failures))
+        if reason is not None:
+            level = logging.WARNING if failures > 1 else logging.DEBUG
+            logger.log(level, "pass failed", extra={"key": str(key), "reason": reason, "again_in": delay})
+        self.add(key, delay)
+
+    def _rested(self, key: K) -> None:
+        self._resting.discard(key)
+        if key in self._due:
+            self._offer(key)
+
+    async def _drain(self, grace: float) -> None:
+        tasks = set(self._running.values())
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=grace)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)

@@ -1,0 +1,184 @@
+"""One pass over one ModelDeployment: observe, decide, write the status, and then make the cluster follow it.
+
+Level-triggered: a pass starts from the object, its children and the time, whatever event brought it. Nothing that a
+decision rests on is kept here, so the operator may be killed between any two lines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from haldane.api.status import ModelDeploymentStatus
+from haldane.api.v1alpha1 import ModelDeployment
+from haldane.control.converge import Convergence
+from haldane.control.errors import Conflict, Terminal
+from haldane.control.ports import (
+    MODEL_DEPLOYMENTS,
+    Answer,
+    Clock,
+    Cluster,
+    Event,
+    Manifest,
+    Metrics,
+    Recorder,
+    Unavailable,
+)
+from haldane.control.store import Key, Store
+from haldane.plan import analysis, revision, rollout
+from haldane.plan.children import children
+from haldane.plan.observe import observe
+from haldane.plan.observed import Observed
+from haldane.plan.status import compose, invalid, problem_events
+
+logger = logging.getLogger(__name__)
+
+METRICS_DEADLINE = 8.0
+"""Seconds that all queries of a pass may take together."""
+AT_ONCE = timedelta(0)
+
+
+class Reconciler:
+    """The work of the queue. Raises Retryable, Terminal or Conflict when a pass has to be repeated."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        metrics: Metrics,
+        recorder: Recorder,
+        clock: Clock,
+        store: Store,
+        images: Mapping[str, str],
+    ) -> None:
+        self._cluster = cluster
+        self._metrics = metrics
+        self._recorder = recorder
+        self._clock = clock
+        self._store = store
+        self._images = images
+        self._convergence = Convergence(cluster, store)
+        # Why the API server refused a child in the last pass: the next one shows it, and finds out again.
+        self._refusals: dict[Key, str] = {}
+
+    async def __call__(self, key: Key) -> timedelta | None:
+        """One pass; when to look again, None for when something happens."""
+        body = self._store.parent(key)
+        if body is None or body["metadata"].get("deletionTimestamp"):
+            self._convergence.forget(key)
+            self._refusals.pop(key, None)
+            return None  # its children are garbage-collected by their owner references
+        now = self._clock.now()
+        try:
+            md = ModelDeployment.from_wire(body)
+            target = revision.target(md, self._images[md.spec.runtime.device])
+        except ValueError as error:
+            await self._explain(key, body, error, now)
+            return None
+        try:
+            return await self._pass(key, body, md, target, now)
+        except Conflict:
+            await self._refresh(key)
+            raise  # decided on an object that has changed meanwhile: decide again
+
+    async def _pass(
+        self, key: Key, body: Manifest, md: ModelDeployment, target: revision.Revision, now: datetime
+    ) -> timedelta | None:
+        seen = self._store.children(body)
+        revisions = revision.known_revisions(seen, target)
+        observed = observe(key.name, seen)
+        answers = await self._ask(analysis.queries(md, now), now)
+        verdicts = analysis.judge(md, answers, now)
+        decision = rollout.step(md, revisions[target.name], observed, verdicts, now)
+        refusal = self._refusals.get(key)
+        status = compose(md, decision.status, observed, now, refusal)
+
+        written = await self._write(key, body, status.to_wire())
+        if written:
+            _log(key, md.status, status)
+        events = [*decision.events, *problem_events(md.status, decision.status, observed)] if written else []
+        try:
+            outcome = await self._convergence.converge(
+                body, children(md, status, revisions), routes_first=_reroutes(md, status, observed)
+            )
+        finally:
+            # After the effects, which people wait for; but status has moved on, so these are told now or never.
+            for event in events:
+                await self._recorder.record(body, event)
+        if outcome.refusal is None:
+            self._refusals.pop(key, None)
+        elif outcome.refusal != refusal:
+            self._refusals[key] = outcome.refusal
+            await self._recorder.record(body, Event("Warning", "Refused", outcome.refusal))
+        if written or outcome.changed or outcome.refusal != refusal:
+            return AT_ONCE  # our own writes bring no event: look at once what follows from them
+        if outcome.refusal:
+            raise Terminal(outcome.refusal)
+        return decision.requeue_after
+
+    async def _explain(self, key: Key, body: Manifest, error: ValueError, now: datetime) -> None:
+        """Say in status and by an Event what is wrong with a spec that slipped past the API server."""
+        status = invalid(body, error, now)
+        if await self._write(key, body, status):
+            message = next(c["message"] for c in status["conditions"] if c["type"] == "Ready")
+            logger.info("invalid", extra={"key": str(key), "reason": message})
+            await self._recorder.record(body, Event("Warning", "InvalidSpec", message))
+
+    async def _write(self, key: Key, body: Manifest, status: Manifest) -> bool:
+        """Write the status when it differs; whether it did."""
+        if status == body.get("status"):
+            return False
+        try:
+            live = await self._cluster.write_status(body, status)
+        except Terminal as refused:
+            await self._recorder.record(body, Event("Warning", "StatusRefused", refused.reason))
+            raise
+        self._store.put(live)
+        return True
+
+    async def _refresh(self, key: Key) -> None:
+        """Look at the object itself: the watch is late, or lost something."""
+        body = self._store.parent(key)
+        live = await self._cluster.get(MODEL_DEPLOYMENTS, key.namespace, key.name)
+        if live:
+            self._store.put(live)
+        elif body:
+            self._store.remove(body)
+
+    async def _ask(self, queries: Mapping[str, str], now: datetime) -> dict[str, Answer]:
+        """The answers to all queries, asked at once; one that takes too long is Unavailable."""
+        if not queries:
+            return {}
+        tasks = {name: asyncio.create_task(self._metrics.query(promql, now)) for name, promql in queries.items()}
+        _, late = await asyncio.wait(tasks.values(), timeout=METRICS_DEADLINE)
+        for task in late:
+            task.cancel()
+        too_late = Unavailable(f"Prometheus did not answer within {METRICS_DEADLINE:g} s")
+        return {name: too_late if task in late else task.result() for name, task in tasks.items()}
+
+
+def _reroutes(md: ModelDeployment, status: ModelDeploymentStatus, observed: Observed) -> bool:
+    """Whether requests are taken away from pods that serve: from a candidate, or from a stable that was promoted too soon."""
+    less = status.rollout.weight < max(md.status.rollout.weight, observed.route_weight or 0)
+    before, after = md.status.stable, status.stable
+    return less or (before is not None and after is not None and before.revision != after.revision)
+
+
+def _log(key: Key, before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> None:
+    """One line for a decision that moved something; a new count of pods or a new verdict is none."""
+    moved, earlier = _facts(after), _facts(before)
+    if moved != earlier:
+        logger.info("decided", extra={"key": str(key), **moved, "message_": after.rollout.message})
+
+
+def _facts(status: ModelDeploymentStatus) -> dict[str, Any]:
+    return {
+        "phase": status.rollout.phase,
+        "weight": status.rollout.weight,
+        "stable": status.stable and status.stable.revision,
+        "candidate": status.candidate and status.candidate.revision,
+        "previous": status.previous and status.previous.revision,
+    }

@@ -1,0 +1,106 @@
+"""Prometheus as the control loop's `Metrics`: whatever goes wrong is an answer with a reason."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+from prometheus_api_client import PrometheusApiClientException, PrometheusConnect
+from requests import ConnectionError as Unreachable
+from requests import RequestException, Timeout
+from urllib3 import Retry
+
+from haldane.control.ports import Answer, Series, Unavailable
+
+THREADS = 4
+CONNECT_SECONDS = 2.0
+LONGEST_REASON = 300
+
+
+class Prometheus:
+    """Implements `control.ports.Metrics`. Close it when done.
+
+    The client is synchronous: its calls run on a few threads, one connection each. A query has `timeout` seconds,
+    waiting for a thread included; Prometheus is told to give up a little earlier, so that it can say why.
+    """
+
+    def __init__(self, url: str, timeout: float = 5.0) -> None:
+        self._url = url.rstrip("/")
+        self._timeout = timeout
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus")
+        self._local = threading.local()
+
+    def close(self) -> None:
+        """Start no further query; the ones under way end by their own time-outs."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def query(self, promql: str, at: datetime) -> Answer:
+        """See `Metrics`."""
+        if not self._url:
+            return Unavailable("no Prometheus is configured: set HALDANE_PROMETHEUS_URL")
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._timeout):
+                result = await loop.run_in_executor(self._threads, self._ask, promql, at)
+            return read_result(result)
+        except TimeoutError:
+            return Unavailable(f"Prometheus at {self._url} did not answer within {self._timeout:g} s")
+        except Exception as problem:
+            return Unavailable(self._reason(problem))
+
+    def _ask(self, promql: str, at: datetime) -> Any:
+        params = {"time": f"{at.timestamp():.3f}", "timeout": f"{self._timeout * 0.9:.3f}s"}
+        return self._connection().custom_query(
+            promql, params=params, timeout=(min(CONNECT_SECONDS, self._timeout), self._timeout)
+        )
+
+    def _connection(self) -> PrometheusConnect:
+        if not hasattr(self._local, "connection"):
+            # The next evaluation asks again anyway: a retry would only make a late answer later.
+            self._local.connection = PrometheusConnect(self._url, retry=Retry(0))
+        connection: PrometheusConnect = self._local.connection
+        return connection
+
+    def _reason(self, problem: Exception) -> str:
+        match problem:
+            case Timeout():
+                return f"Prometheus at {self._url} did not answer in time"
+            case Unreachable():
+                return f"Prometheus at {self._url} cannot be reached"
+            case PrometheusApiClientException():
+                return f"Prometheus at {self._url} refused the query: {_said(str(problem))}"
+            case RequestException():
+                return f"Prometheus at {self._url} cannot be asked: {str(problem)[:LONGEST_REASON]}"
+            case _:
+                return f"Prometheus at {self._url} gave an answer that cannot be read: {str(problem)[:LONGEST_REASON]}"
+
+
+def read_result(result: Any) -> Answer:
+    """`data.result` of the HTTP API as an instant vector; a scalar is a vector of one element without labels.
+
+    Raises ValueError, KeyError, TypeError or IndexError for anything that is not one.
+    """
+    if not isinstance(result, list):
+        raise TypeError(f"expected a list, got {type(result).__name__}")
+    if result and not isinstance(result[0], dict):
+        return (Series({}, float(result[1])),)
+    if any("values" in element for element in result):
+        return Unavailable(
+            "the query gives a range of values for each series: aggregate it to one, for example by rate()"
+        )
+    return tuple(
+        Series({str(k): str(v) for k, v in element["metric"].items()}, float(element["value"][1])) for element in result
+    )
+
+
+def _said(text: str) -> str:
+    """What Prometheus itself said, out of the client's `HTTP Status Code 400 (b'{...}')`."""
+    start, end = text.find("{"), text.rfind("}")
+    try:
+        return str(json.loads(text[start : end + 1])["error"])[:LONGEST_REASON]
+    except (ValueError, KeyError, TypeError):
+        return text[:LONGEST_REASON]
