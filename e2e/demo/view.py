@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +12,7 @@ from e2e.demo.tally import NOBODY
 from haldane.api.status import CheckStatus, RolloutStatus
 
 _NOTES = 6
+_BAR = 50
 _VERDICT_STYLE = {"Pass": "green", "Fail": "bold red", "Inconclusive": "yellow"}
 
 
@@ -63,7 +63,12 @@ def _rollout(scene: Scene, rollout: RolloutStatus) -> RenderableType:
     facts = Table.grid(padding=(0, 3))
     facts.add_row("phase", Text(rollout.phase, style="bold"), "stable", stable, "candidate", candidate)
     facts.add_row("weight", f"{rollout.weight} %", "observed", observed, "seen by client", percent(by_client))
-    return Group(facts, ProgressBar(total=100, completed=rollout.weight), Text(rollout.message, style="italic"))
+    return Group(facts, _bar(rollout.weight), Text(rollout.message, style="italic"))
+
+
+def _bar(weight: int) -> Text:
+    filled = round(weight / 100 * _BAR)
+    return Text.assemble(("█" * filled, "green"), ("░" * (_BAR - filled), "dim"))
 
 
 def _checks(checks: list[CheckStatus]) -> RenderableType:
