@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+from haldane import settings
 
 Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]
@@ -70,13 +73,16 @@ def test_it_asks_for_little(defaults: list[Manifest]) -> None:
 def test_all_three_probes_look_at_the_probe_port(defaults: list[Manifest]) -> None:
     container = pod(defaults)["containers"][0]
     assert container["ports"] == [{"name": "probes", "containerPort": 8090, "protocol": "TCP"}]
-    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-        assert container[probe]["httpGet"]["port"] == "probes"
+    assert container["startupProbe"]["httpGet"] == {"path": "/health", "port": "probes"}
+    assert container["livenessProbe"]["httpGet"] == {"path": "/health", "port": "probes"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "probes"}
+    assert settings.load(environment(defaults)).health_port == 8090
 
 
 def test_images_follow_the_version_of_the_chart_when_nothing_is_set(defaults: list[Manifest]) -> None:
     assert pod(defaults)["containers"][0]["image"] == "haldane/operator:0.1.0"
     assert environment(defaults)["HALDANE_RUNTIME_IMAGE"] == "haldane/runtime:0.1.0"
+    assert environment(defaults)["HALDANE_RUNTIME_GPU_IMAGE"] == "haldane/runtime-gpu:0.1.0"
 
 
 @pytest.mark.parametrize(
@@ -93,11 +99,14 @@ def test_the_image_is_chosen_by_digest_then_tag(render: Render, image: dict[str,
     assert only(made, "Pod")["spec"]["containers"][0]["image"] == expected
 
 
-def test_values_reach_the_operator_as_its_environment(render: Render) -> None:
+def test_the_operator_reads_every_value_as_it_was_meant(render: Render) -> None:
     made = environment(
         render(
             {
-                "runtime": {"image": "registry.example.com/runtime:2"},
+                "runtime": {
+                    "image": "registry.example.com/runtime:2",
+                    "gpuImage": "registry.example.com/runtime-gpu:2",
+                },
                 "prometheus": {"url": "https://prometheus.example.com/prefix"},
                 "watchNamespaces": ["payments", "search"],
                 "logLevel": "debug",
@@ -106,14 +115,31 @@ def test_values_reach_the_operator_as_its_environment(render: Render) -> None:
             }
         )
     )
-    assert made == {
-        "HALDANE_RUNTIME_IMAGE": "registry.example.com/runtime:2",
-        "HALDANE_PROMETHEUS_URL": "https://prometheus.example.com/prefix",
-        "HALDANE_WATCH_NAMESPACES": "payments,search",
-        "HALDANE_LOG_LEVEL": "debug",
-        "HALDANE_WORKERS": "9",
-        "HTTPS_PROXY": "http://proxy:3128",
-    }
+    assert made.pop("HTTPS_PROXY") == "http://proxy:3128"
+    assert settings.load({**made, "HALDANE_INSTANCE": "haldane-0"}) == settings.Settings(
+        runtime_image="registry.example.com/runtime:2",
+        runtime_gpu_image="registry.example.com/runtime-gpu:2",
+        prometheus_url="https://prometheus.example.com/prefix",
+        watch_namespaces=("payments", "search"),
+        workers=9,
+        log_level="DEBUG",
+        health_port=8090,
+        instance="haldane-0",
+    )
+
+
+def test_every_variable_that_the_chart_sets_is_one_that_the_operator_reads(defaults: list[Manifest]) -> None:
+    read = {f"HALDANE_{field.name.upper()}" for field in dataclasses.fields(settings.Settings)}
+    assert environment(defaults).keys() <= read
+
+
+def test_the_defaults_are_settings_that_the_operator_takes(defaults: list[Manifest]) -> None:
+    assert settings.load(environment(defaults)).watch_namespaces == ()
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
+def test_the_operator_knows_every_log_level_of_the_schema(render: Render, level: str) -> None:
+    assert settings.load(environment(render({"logLevel": level}))).log_level == level.upper()
 
 
 def test_placement_and_annotations_are_passed_on(render: Render) -> None:

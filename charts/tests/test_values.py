@@ -41,6 +41,10 @@ REFUSED: list[tuple[Manifest, str]] = [
         "extraEnv sets HALDANE_LOG_LEVEL, which belongs to the value logLevel: set that instead",
     ),
     (
+        {"extraEnv": [{"name": "HALDANE_HEALTH_PORT", "value": "1"}]},
+        "extraEnv sets HALDANE_HEALTH_PORT, where the probes of the chart look at 8090: leave it out",
+    ),
+    (
         {"podLabels": {"app.kubernetes.io/name": "mine"}},
         "podLabels sets app.kubernetes.io/name, which the chart sets: choose another label",
     ),

@@ -32,6 +32,10 @@
 {{- default (printf "haldane/runtime:%s" .Chart.AppVersion) .Values.runtime.image -}}
 {{- end -}}
 
+{{- define "haldane.runtimeGpuImage" -}}
+{{- default (printf "haldane/runtime-gpu:%s" .Chart.AppVersion) .Values.runtime.gpuImage -}}
+{{- end -}}
+
 {{- define "haldane.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "haldane.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -24,10 +24,13 @@
 {{- if not (regexMatch "^[1-9][0-9]*(ms|s|m|h)$" .Values.podMonitor.interval) -}}
   {{- fail (printf "podMonitor.interval is %q: write a number and its unit, for example 15s" .Values.podMonitor.interval) -}}
 {{- end -}}
-{{- $owned := dict "HALDANE_RUNTIME_IMAGE" "runtime.image" "HALDANE_PROMETHEUS_URL" "prometheus.url" "HALDANE_LOG_LEVEL" "logLevel" "HALDANE_WORKERS" "workers" "HALDANE_WATCH_NAMESPACES" "watchNamespaces" -}}
+{{- $owned := dict "HALDANE_RUNTIME_IMAGE" "runtime.image" "HALDANE_RUNTIME_GPU_IMAGE" "runtime.gpuImage" "HALDANE_PROMETHEUS_URL" "prometheus.url" "HALDANE_LOG_LEVEL" "logLevel" "HALDANE_WORKERS" "workers" "HALDANE_WATCH_NAMESPACES" "watchNamespaces" -}}
 {{- range .Values.extraEnv -}}
   {{- if hasKey $owned .name -}}
     {{- fail (printf "extraEnv sets %s, which belongs to the value %s: set that instead" .name (get $owned .name)) -}}
+  {{- end -}}
+  {{- if eq .name "HALDANE_HEALTH_PORT" -}}
+    {{- fail "extraEnv sets HALDANE_HEALTH_PORT, where the probes of the chart look at 8090: leave it out" -}}
   {{- end -}}
 {{- end -}}
 {{- range $key, $value := .Values.podLabels -}}
