@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,8 @@ A failed load ends the process: 10 InvalidConfiguration, 11 ModelNotFound, 12 Ac
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, run, and end the process with the right exit code."""
     started = time.monotonic()
+    # The first process of a container ignores SIGTERM unless it says otherwise; the drain takes over later.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     # Its start and stop lines repeat ours.

@@ -5,15 +5,20 @@ by ONNX Runtime itself (symbolic links included). A request for a GPU that canno
 error: ONNX Runtime would otherwise go on with the CPU and a warning.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import onnxruntime as ort
-
 from haldane_runtime.core.errors import Code, LoadError, Reason, RequestError, invalid
 from haldane_runtime.core.types import Array, Datatype, ModelSignature, TensorSpec
+
+# Since 1.29 the published wheels report sessions to their maker over the network unless this is set
+# before the import. A model server must not talk to third parties about its models.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime as ort
 
 _DATATYPE = {
     "tensor(bool)": Datatype.BOOL,

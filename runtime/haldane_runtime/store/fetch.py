@@ -55,11 +55,13 @@ def fetch(location: Location, expected: str | None, cache_dir: Path, s3: S3Optio
 
 def _local(location: Location) -> FetchedModel:
     path = Path(location.path)
-    model = path / MODEL_FILE if location.folder else path
     try:
-        if location.folder and path.is_dir() and not model.is_file():
-            raise LoadError(Reason.MODEL_NOT_FOUND, f"{location} has no {MODEL_FILE}{_listing(path)}.")
-        return FetchedModel(model, folder_digest(path) if location.folder else file_digest(path))
+        if not location.folder:
+            return FetchedModel(path, file_digest(path))
+        names = sorted(child.name for child in path.iterdir())
+        if MODEL_FILE not in names:
+            raise _without_model(location, names)
+        return FetchedModel(path / MODEL_FILE, folder_digest(path))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise LoadError(Reason.MODEL_NOT_FOUND, f"{location} does not exist: {error.strerror}.") from error
     except PermissionError as error:
@@ -68,9 +70,9 @@ def _local(location: Location) -> FetchedModel:
         raise LoadError(Reason.LOAD_FAILED, f"{location} cannot be read: {error.strerror or error}.") from error
 
 
-def _listing(folder: Path) -> str:
-    names = sorted(path.name for path in folder.iterdir())[:5]
-    return f"; it holds {', '.join(names)}" if names else "; it is empty"
+def _without_model(location: Location, names: list[str]) -> LoadError:
+    held = f"it holds {', '.join(names[:5])}" if names else "it is empty"
+    return LoadError(Reason.MODEL_NOT_FOUND, f"{location} has no {MODEL_FILE}; {held}.")
 
 
 def _remote(location: Location, expected: str | None, cache: Cache, s3: S3Options) -> FetchedModel:
@@ -79,9 +81,9 @@ def _remote(location: Location, expected: str | None, cache: Cache, s3: S3Option
         return FetchedModel(known / MODEL_FILE, expected)
     source = _source(location, s3)
     entries = source.entries()
-    if MODEL_FILE not in {entry.path for entry in entries}:
-        held = ", ".join(sorted(entry.path for entry in entries)[:5])
-        raise LoadError(Reason.MODEL_NOT_FOUND, f"{location} has no {MODEL_FILE}; it holds {held}.")
+    names = sorted(entry.path for entry in entries)
+    if MODEL_FILE not in names:
+        raise _without_model(location, names)
     key = source_key(str(location), entries)
     tagged = all(entry.tag for entry in entries)
     if tagged and (digest := cache.known_digest(key)):
