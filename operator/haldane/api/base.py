@@ -82,5 +82,8 @@ def text(pattern: str, sentence: str, max_length: int, also: str = "") -> Any:
 
 
 def list_map(key: str) -> dict[str, Any]:
-    """`json_schema_extra` of a list whose items differ in `key`: server-side apply merges it item by item."""
+    """`json_schema_extra` of a list whose items differ in `key`: server-side apply merges it item by item.
+
+    Not for a list with a default: nobody owns the default's items, so that they would stay beside the user's own.
+    """
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from haldane.api.base import ApiModel, Rule, list_map, text, validations
+from haldane.api.base import ApiModel, Rule, text, validations
 from haldane.api.quantity import (
     DURATION_PATTERN,
     NUMBER_PATTERN,
@@ -130,7 +130,8 @@ class Analysis(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=validations(
             Rule(
-                "duration(self.window) >= duration(self.interval)"
+                # has(): the API server also tries the rule on the default {}, before it fills in the fields' own defaults.
+                "!has(self.window) || !has(self.interval) || duration(self.window) >= duration(self.interval)"
                 f" || !(self.window.matches('{DURATION_PATTERN}') && self.interval.matches('{DURATION_PATTERN}'))",
                 "analysis.window must be at least analysis.interval: no request may fall between two looks",
                 ".window",
@@ -179,7 +180,7 @@ class Rollout(ApiModel):
         default_factory=_default_steps,
         min_length=1,
         max_length=20,
-        description="Shares of the traffic, rising, each with its hold.",
+        description="Shares of the traffic, rising, each with its hold. Default: 1 % for 2m, then 5, 25 and 50 % for 10m each.",
     )
     analysis: Analysis = Field(default_factory=Analysis, description="How the checks are evaluated.")
     checks: Annotated[
@@ -191,8 +192,7 @@ class Rollout(ApiModel):
     ] = Field(
         default_factory=_default_checks,
         max_length=16,
-        description="What must hold for the candidate at each step.",
-        json_schema_extra=list_map("name"),
+        description="What must hold for the candidate at each step. Default: at most 1 % more errors than stable, 20 % at once.",
     )
     progress_deadline: PositiveDuration = Field(
         "10m",

@@ -38,9 +38,9 @@ class S3Location(ApiModel):
     """Where the S3 API is, when it is not AWS itself."""
 
     endpoint: Endpoint | None = Field(
-        None, description="URL of the S3 API, for example https://minio.example.com:9000; AWS when empty."
+        None, description="URL of the S3 API, for example https://minio.example.com:9000; AWS when left out."
     )
-    region: Region | None = Field(None, description="Region that requests are signed for; us-east-1 when empty.")
+    region: Region | None = Field(None, description="Region that requests are signed for; us-east-1 when left out.")
 
 
 class Model(ApiModel):
@@ -65,7 +65,7 @@ class Model(ApiModel):
     )
     version: Version | None = Field(
         None,
-        description="Your name for this version, shown to clients and in metrics; derived from the revision when empty.",
+        description="Your name for this version, shown to clients and in metrics; derived from the revision when left out.",
     )
     sha256: Sha256 | None = Field(
         None, description="SHA-256 of the model in lower-case hex; a model that differs is not loaded."
@@ -96,7 +96,7 @@ class Session(ApiModel):
     """ONNX Runtime session settings."""
 
     intra_op_threads: int | None = Field(
-        None, ge=1, le=256, description="Threads inside one operator; the container's CPU quota when empty."
+        None, ge=1, le=256, description="Threads inside one operator; the container's CPU quota when left out."
     )
 
 
@@ -125,19 +125,22 @@ class Resources(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=validations(
             Rule(
-                "!has(self.requests) || !has(self.limits) || self.requests.all(name, !(name in self.limits)"
-                " || !isQuantity(string(self.requests[name])) || !isQuantity(string(self.limits[name]))"
-                " || quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0)",
+                # Only these names, as a rule over all of them would be over the API server's budget. A text that is no
+                # quantity is refused by its own rule: this one keeps silent about it.
+                "!has(self.requests) || !has(self.limits) || ['cpu', 'memory'].all(name,"
+                " !(name in self.requests) || !(name in self.limits)"
+                " || quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0"
+                " || !isQuantity(string(self.requests[name])) || !isQuantity(string(self.limits[name])))",
                 "resources.requests must not be above resources.limits: raise the limit or lower the request",
                 ".requests",
             )
         )
     )
     requests: dict[str, Quantity] | None = Field(
-        None, max_length=16, description="What the scheduler sets aside, for example cpu: 500m."
+        None, max_length=8, description="What the scheduler sets aside, for example cpu: 500m."
     )
     limits: dict[str, Quantity] | None = Field(
-        None, max_length=16, description="What the pod may use at most, for example memory: 2Gi or nvidia.com/gpu: 1."
+        None, max_length=8, description="What the pod may use at most, for example memory: 2Gi or nvidia.com/gpu: 1."
     )
 
 
@@ -150,7 +153,7 @@ class Runtime(ApiModel):
     )
     image: ImageReference | None = Field(
         None,
-        description="Runtime image; the bundled one when empty. It is resolved once for each revision.",
+        description="Runtime image; the bundled one when left out. It is resolved once for each revision.",
     )
     resources: Resources | None = Field(None, description="Compute resources of the runtime container.")
     limits: RequestLimits = Field(default_factory=RequestLimits, description="Queue, time and size limits of one pod.")
@@ -173,7 +176,7 @@ class Runtime(ApiModel):
     )
     service_account_name: ObjectName | None = Field(
         None,
-        description="ServiceAccount of the pods, for workload identity; one without permissions is made when empty.",
+        description="ServiceAccount of the pods, for workload identity; one without permissions is made when left out.",
     )
     pod_template: dict[str, Any] | None = Field(
         None,
@@ -222,15 +225,14 @@ class Scaling(ApiModel):
         default_factory=lambda: [ResourceMetric(type="CPU", target="70%")],
         min_length=1,
         max_length=8,
-        description="What the autoscaler holds; the largest answer wins.",
-        json_schema_extra=list_map("type"),
+        description="What the autoscaler holds; the largest answer wins. Default: 70% of the requested CPU.",
     )
 
 
 class Ingress(ApiModel):
     """A route by an Ingress controller that understands nginx canary annotations (ingress-nginx, Traefik 3.7+)."""
 
-    class_name: ObjectName | None = Field(None, description="IngressClass; the cluster's default when empty.")
+    class_name: ObjectName | None = Field(None, description="IngressClass; the cluster's default when left out.")
     annotations: dict[str, str] = Field(
         default_factory=dict,
         max_length=64,
@@ -268,4 +270,7 @@ class ModelDeploymentSpec(ApiModel):
     runtime: Runtime = Field(default_factory=Runtime, description="How the model is run.")
     scaling: Scaling = Field(default_factory=Scaling, description="How many pods serve.")
     traffic: Traffic = Field(default_factory=Traffic, description="How clients reach the model.")
-    rollout: Rollout = Field(default_factory=Rollout, description="How a new revision replaces the one that serves.")
+    rollout: Rollout = Field(
+        default_factory=Rollout,
+        description="How a new revision takes over: it gets a few per cent of the traffic, proves itself, and goes on or goes back.",
+    )
