@@ -17,13 +17,12 @@ _RESOURCES = {"CPU": "cpu", "Memory": "memory"}
 def autoscaler(md: ModelDeployment, revision: str) -> Manifest:
     """The autoscaler (autoscaling/v2) that owns the replicas of a revision's Deployment."""
     name, scaling = names.revision_name(md.metadata.name, revision), md.spec.scaling
-    spec: Manifest = {
+    spec = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
         "minReplicas": scaling.min_replicas,
         "maxReplicas": scaling.max_replicas,
+        "metrics": [_metric(metric) for metric in scaling.metrics],
     }
-    if scaling.metrics:
-        spec["metrics"] = [_metric(metric) for metric in scaling.metrics]
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",

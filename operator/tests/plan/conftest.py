@@ -1,0 +1,155 @@
+"""Objects as the API server gives them, for the tests of the planning core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from haldane.api.status import ModelDeploymentStatus, RevisionStatus, RolloutStatus
+from haldane.api.v1alpha1 import ModelDeployment
+from haldane.plan import names
+from haldane.plan.revision import revision_hash
+
+NOW = datetime(2026, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
+
+MINIMAL: dict[str, Any] = {"model": {"uri": "s3://models/fraud/1/", "version": "1"}}
+
+FULL: dict[str, Any] = {
+    "model": {
+        "uri": "s3://models/fraud/2.1.0/",
+        "version": "2.1.0",
+        "sha256": "ab" * 32,
+        "credentialsSecret": "s3-models",
+        "s3": {"endpoint": "http://s3.storage.svc:8333", "region": "eu-central-1"},
+    },
+    "runtime": {
+        "device": "gpu",
+        "image": "registry.example.com/haldane/runtime:1.2.3",
+        "resources": {"requests": {"cpu": 2}, "limits": {"memory": "8Gi"}},
+        "limits": {"queue": 64, "requestTimeout": "1m30s", "requestBytes": "1Mi"},
+        "session": {"intraOpThreads": 4},
+        "env": [
+            {"name": "TZ", "value": "UTC"},
+            {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "token", "key": "value"}}},
+        ],
+        "nodeSelector": {"pool": "gpu"},
+        "tolerations": [{"key": "pool", "operator": "Equal", "value": "gpu", "effect": "NoExecute"}],
+        "serviceAccountName": "fraud-identity",
+        "podTemplate": {
+            "metadata": {
+                "labels": {"team": "risk", "haldane.dev/model": "another"},
+                "annotations": {"prometheus.io/scrape": None, "sidecar.istio.io/inject": "false"},
+            },
+            "spec": {
+                "priorityClassName": "serving",
+                "notYetKnownToHaldane": {"anything": [1, 2]},
+                "imagePullSecrets": [{"name": "registry"}],
+                "volumes": [
+                    {"name": "cache", "persistentVolumeClaim": {"claimName": "models"}},
+                    {"name": "extra", "emptyDir": {"medium": "Memory"}},
+                ],
+                "containers": [
+                    {"name": "tap", "image": "registry.example.com/tap:1"},
+                    {
+                        "name": "runtime",
+                        "livenessProbe": {"exec": {"command": ["true"]}},
+                        "env": [{"name": "HALDANE_S3_REGION", "$patch": "delete"}],
+                        "volumeMounts": [{"name": "extra", "mountPath": "/extra"}],
+                        "resources": {"limits": {"cpu": "4"}},
+                    },
+                ],
+            },
+        },
+    },
+}
+
+
+def a_model_deployment(
+    spec: dict[str, Any] | None = None,
+    status: dict[str, Any] | None = None,
+    name: str = "fraud",
+    annotations: dict[str, str] | None = None,
+    **changes: Any,
+) -> ModelDeployment:
+    return ModelDeployment.from_wire(
+        {
+            "apiVersion": "haldane.dev/v1alpha1",
+            "kind": "ModelDeployment",
+            "metadata": {
+                "name": name,
+                "namespace": "payments",
+                "uid": "11111111-2222-3333-4444-555555555555",
+                "generation": 7,
+                "resourceVersion": "42",
+                "labels": {"argocd.argoproj.io/instance": "apps", "team": "risk"},
+                "annotations": annotations or {},
+            },
+            "spec": {**(spec or MINIMAL), **changes},
+            "status": status or {},
+        }
+    )
+
+
+def a_status(md: ModelDeployment, phase: str, **parts: Any) -> ModelDeploymentStatus:
+    """A status with the spec's own revision as stable unless `stable` says otherwise, and the rest of `rollout` in parts."""
+    revision = RevisionStatus(revision=revision_hash(md), version=md.spec.model.version or "", replicas=1)
+    rollout = RolloutStatus.model_validate({"phase": phase, **parts.pop("rollout", {})})
+    return ModelDeploymentStatus(**{"stable": revision, "rollout": rollout, **parts})
+
+
+def a_pod(revision: str = "aaaaaaaaaa", name: str = "pod-1", **status: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "payments", "labels": names.labels("fraud", revision)},
+        "spec": {"containers": [{"name": "runtime", "resources": {"limits": {"memory": "2Gi"}}}]},
+        "status": status,
+    }
+
+
+def a_deployment(revision: str = "aaaaaaaaaa", replicas: int = 2, ready: int = 0, **status: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": f"fraud-{revision}", "namespace": "payments", "labels": names.labels("fraud", revision)},
+        "spec": {"replicas": replicas},
+        "status": {"readyReplicas": ready, **status},
+    }
+
+
+@pytest.fixture(scope="session")
+def now() -> datetime:
+    return NOW
+
+
+@pytest.fixture(scope="session")
+def minimal() -> dict[str, Any]:
+    return MINIMAL
+
+
+@pytest.fixture(scope="session")
+def full() -> dict[str, Any]:
+    return FULL
+
+
+@pytest.fixture(scope="session")
+def model_deployment() -> Callable[..., ModelDeployment]:
+    return a_model_deployment
+
+
+@pytest.fixture(scope="session")
+def status_of() -> Callable[..., ModelDeploymentStatus]:
+    return a_status
+
+
+@pytest.fixture(scope="session")
+def pod() -> Callable[..., dict[str, Any]]:
+    return a_pod
+
+
+@pytest.fixture(scope="session")
+def deployment() -> Callable[..., dict[str, Any]]:
+    return a_deployment
