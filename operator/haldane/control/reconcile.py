@@ -171,7 +171,7 @@ def _log(key: Key, before: ModelDeploymentStatus, after: ModelDeploymentStatus) 
     """One line for a decision that moved something; a new count of pods or a new verdict is none."""
     moved, earlier = _facts(after), _facts(before)
     if moved != earlier:
-        logger.info("decided", extra={"key": str(key), **moved, "message_": after.rollout.message})
+        logger.info("decided", extra={"key": str(key), **moved, "doing": after.rollout.message})
 
 
 def _facts(status: ModelDeploymentStatus) -> dict[str, Any]:

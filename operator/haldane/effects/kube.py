@@ -9,11 +9,12 @@ from http import HTTPStatus
 from typing import Any
 
 import aiohttp
-from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client import ApiClient
 
 from haldane.control.errors import Conflict, Retryable, Terminal
 from haldane.control.ports import SCALE_MANAGER, Kind, Listing, Manifest
-from haldane.effects import login, requests
+from haldane.effects import requests
+from haldane.effects.login import Login
 from haldane.effects.requests import Request
 
 TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=5)
@@ -24,10 +25,9 @@ _BUSY = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.GO
 class KubeCluster:
     """Implements `control.ports.Cluster`. Close it when done."""
 
-    def __init__(self, configuration: Configuration) -> None:
-        self._configuration = configuration
-        self._client = ApiClient(configuration)
-        self._client.user_agent = "haldane"
+    def __init__(self, login: Login) -> None:
+        self._login = login
+        self._client = ApiClient(login.configuration)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -105,7 +105,7 @@ class KubeCluster:
         if status == HTTPStatus.NOT_FOUND and missing_is_fine:
             return None
         if status == HTTPStatus.UNAUTHORIZED:
-            await login.load(self._configuration)
+            await self._login.renew()
         raise error_of(request, status, headers.get("Retry-After"), body.get("message") or "")
 
     async def _exchange(self, request: Request) -> tuple[int, Any, Manifest]:
@@ -115,7 +115,7 @@ class KubeCluster:
             async with asyncio.timeout(TIMEOUT.total):
                 response = await self._client.call_api(
                     request.method,
-                    self._configuration.host + request.target,
+                    self._login.configuration.host + request.target,
                     headers,
                     request.body,
                     _request_timeout=TIMEOUT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass
 
@@ -9,6 +10,9 @@ from kubernetes.aio import config
 from kubernetes.aio.client import Configuration
 
 from haldane.control.errors import Terminal
+
+PAUSE = 2.0
+"""Seconds between two renewals: credentials that are refused again and again must not become a busy loop."""
 
 
 @dataclass(frozen=True)
@@ -23,33 +27,46 @@ class Access:
     private_key_path: str | None
 
 
-async def load(into: Configuration | None = None) -> Configuration:
-    """Read the service account's files, or the kubeconfig when there is none.
+class Login:
+    """The operator's credentials, shared by everything that speaks to the API server."""
 
-    Raises Terminal with what is missing.
-    """
-    configuration = into or Configuration()
-    try:
-        if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG"):
-            config.load_incluster_config(configuration)
-        else:
-            await config.load_kube_config(client_configuration=configuration)
-    except config.ConfigException as problem:
-        raise Terminal(
-            f"no way to reach a Kubernetes API server: {problem}; run inside a cluster with a service account, "
-            "or set KUBECONFIG to the path of a kubeconfig"
-        ) from problem
-    return configuration
+    def __init__(self) -> None:
+        self.configuration = Configuration()
+        self._one_at_a_time = asyncio.Lock()
+        self._renewed_at = float("-inf")
 
+    async def renew(self) -> None:
+        """Read the service account's files, or the kubeconfig (exec plugins included). Raises Terminal with what is missing."""
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
+        async with self._one_at_a_time:
+            if self._renewed_at >= asked_at:
+                return  # somebody else did, meanwhile
+            await asyncio.sleep(max(0.0, self._renewed_at + PAUSE - loop.time()))
+            await self._load()
+            self._renewed_at = loop.time()
 
-async def access(configuration: Configuration) -> Access:
-    """The configuration as plain values, with the token as it is now."""
-    header = await configuration.get_api_key_with_prefix("BearerToken")
-    return Access(
-        server=configuration.host,
-        ca_path=configuration.ssl_ca_cert,
-        insecure=not configuration.verify_ssl,
-        token=header.split(" ", 1)[-1].strip() if header else None,
-        certificate_path=configuration.cert_file,
-        private_key_path=configuration.key_file,
-    )
+    async def access(self) -> Access:
+        """The credentials as they are now."""
+        found = self.configuration
+        header = await found.get_api_key_with_prefix("BearerToken")
+        return Access(
+            server=found.host,
+            ca_path=found.ssl_ca_cert,
+            insecure=not found.verify_ssl,
+            token=header.split(" ", 1)[-1].strip() if header else None,
+            certificate_path=found.cert_file,
+            private_key_path=found.key_file,
+        )
+
+    async def _load(self) -> None:
+        try:
+            if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG"):
+                config.load_incluster_config(self.configuration)
+            else:
+                await config.load_kube_config(client_configuration=self.configuration)
+        except config.ConfigException as problem:
+            raise Terminal(
+                f"no way to reach a Kubernetes API server: {problem}; run inside a cluster with a service account, "
+                "or set KUBECONFIG to the path of a kubeconfig"
+            ) from problem

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
-from prometheus_api_client import PrometheusApiClientException, PrometheusConnect
+from prometheus_api_client.exceptions import PrometheusApiClientException
+from prometheus_api_client.prometheus_connect import PrometheusConnect
 from requests import ConnectionError as Unreachable
 from requests import RequestException, Timeout
 from urllib3 import Retry
@@ -54,9 +55,9 @@ class Prometheus:
 
     def _ask(self, promql: str, at: datetime) -> Any:
         params = {"time": f"{at.timestamp():.3f}", "timeout": f"{self._timeout * 0.9:.3f}s"}
-        return self._connection().custom_query(
-            promql, params=params, timeout=(min(CONNECT_SECONDS, self._timeout), self._timeout)
-        )
+        # Typed as a whole number, but handed on to requests, which takes both of its time-outs.
+        patience: Any = (min(CONNECT_SECONDS, self._timeout), self._timeout)
+        return self._connection().custom_query(promql, params=params, timeout=patience)
 
     def _connection(self) -> PrometheusConnect:
         if not hasattr(self._local, "connection"):
