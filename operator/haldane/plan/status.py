@@ -65,7 +65,7 @@ def invalid(body: Manifest, error: ValueError, now: datetime) -> Manifest:
     status: Manifest = body.get("status") or {}
     generation = body["metadata"]["generation"]
     message = paragraph(
-        f"the spec cannot be used: {_what_is_wrong(error)}", "correct it; what served before goes on serving"
+        f"the spec cannot be used: {_what_is_wrong(error)}", "correct it", "what served before goes on serving"
     )
     before = _readable(status.get("conditions") or [])
     claims = [Claim(READY, False, "InvalidSpec", message), Claim(STALLED, True, "InvalidSpec", message)]

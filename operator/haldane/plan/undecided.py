@@ -8,7 +8,7 @@ from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.conditions import paragraph
 
 _AT_THE_DEADLINE = {
-    "Hold": "the rollout goes on by itself once they can be decided",
+    "Hold": "it goes on by itself once they are decided",
     "Promote": "at the deadline of the step it goes on without them, as onInconclusive asks",
     "Rollback": "at the deadline of the step it is rolled back, as onInconclusive asks",
 }
@@ -57,5 +57,5 @@ def _advice(md: ModelDeployment, status: ModelDeploymentStatus, checks: list[Che
 
 def _consequence(md: ModelDeployment, status: ModelDeploymentStatus) -> str:
     if status.rollout.phase == "Watching":
-        return "without them nothing is rolled back"
-    return _AT_THE_DEADLINE[md.spec.rollout.analysis.on_inconclusive]
+        return "undecided checks roll nothing back"
+    return "undecided checks hold the rollout; " + _AT_THE_DEADLINE[md.spec.rollout.analysis.on_inconclusive]

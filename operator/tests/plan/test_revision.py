@@ -203,7 +203,7 @@ def test_resources(model_deployment: Make, runtime: dict[str, Any], resources: d
 
 @pytest.mark.parametrize(
     ("given", "seconds", "grace"),
-    [("10s", "10", 60), ("250ms", "0.25", 60), ("1m30s", "90", 105), ("1h", "3600", 3615), ("0.0005s", "0.001", 60)],
+    [("10s", "10", 60), ("250ms", "0.25", 60), ("1m30s", "90", 105), ("1h", "3600", 3615), ("1ms", "0.001", 60)],
 )
 def test_request_timeout(model_deployment: Make, given: str, seconds: str, grace: int) -> None:
     md = model_deployment(runtime={"limits": {"requestTimeout": given}})
