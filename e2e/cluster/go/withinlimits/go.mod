@@ -1,0 +1,3 @@
+module haldane.dev/e2e/cluster/withinlimits
+
+go 1.21
