@@ -7,6 +7,10 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+
+# The operator's tests run a kube-apiserver; these here get one of their own, because a release owns its CRD.
+from operator.tests.apiserver import fixtures
+from operator.tests.apiserver.fixtures import apiserver, pytest_runtest_makereport
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,8 @@ from e2e.cluster.shell import Shell
 
 Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]
+__all__ = ["apiserver", "pytest_runtest_makereport"]
+
 RunHelm = Callable[..., subprocess.CompletedProcess[str]]
 Refusal = Callable[[dict[str, Any]], str]
 
@@ -46,8 +52,7 @@ def new_enough(program: str) -> bool:
     return numbers is not None and (int(numbers[1]), int(numbers[2])) >= OLDEST_HELM
 
 
-@pytest.fixture(scope="session")
-def helm() -> str:
+def find_helm() -> str:
     """The `helm` of PATH when it is new enough, otherwise the one that the clusters use, built when it is not there yet."""
     found = shutil.which("helm")
     if found and new_enough(found):
@@ -55,6 +60,21 @@ def helm() -> str:
     if not programs.HELM.ready():
         programs.HELM.get(Shell("helm"))
     return str(programs.HELM.path)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build what is missing before the first test: inside a fixture the test's own timeout would cut it short."""
+    fixtures.pytest_collection_finish(session)
+    if not session.config.option.collectonly and any(
+        "helm" in getattr(item, "fixturenames", ()) for item in session.items
+    ):
+        find_helm()
+
+
+@pytest.fixture(scope="session")
+def helm() -> str:
+    """Path of Helm."""
+    return find_helm()
 
 
 @pytest.fixture(scope="session")

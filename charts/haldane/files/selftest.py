@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 ACCOUNT = Path(os.environ.get("ACCOUNT", "/var/run/secrets/kubernetes.io/serviceaccount"))
@@ -20,7 +20,7 @@ DEADLINE = 10.0
 
 
 def kubernetes(path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """One call of the Kubernetes API: POST with a body, otherwise GET. Raises URLError (HTTPError included)."""
+    """One call of the Kubernetes API: POST with a body, otherwise GET. Raises OSError, of which HTTPError is one."""
     address = f"https://{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}{path}"
     token = (ACCOUNT / "token").read_text().strip()
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -82,16 +82,19 @@ def missing_rights(rules: list[dict[str, list[str]]], namespaces: list[str]) -> 
 
 def prometheus_fault(url: str) -> str | None:
     """Why Prometheus does not answer a query, or None."""
+    so = "rollouts with checks would hold. Correct prometheus.url."
     try:
         with urlopen(f"{url.rstrip('/')}/api/v1/query?query=1", timeout=DEADLINE) as answer:
-            status = json.load(answer).get("status")
+            said = json.load(answer)
     except HTTPError as error:
-        return f"Prometheus at {url} answered {error.code}: rollouts with checks would hold. Correct prometheus.url."
-    except (URLError, OSError, ValueError) as error:
-        return (
-            f"Prometheus at {url} does not answer ({error}): rollouts with checks would hold. Correct prometheus.url."
-        )
-    return None if status == "success" else f"What answers at {url} is not Prometheus. Correct prometheus.url."
+        return f"Prometheus at {url} answered {error.code}: {so}"
+    except OSError as error:
+        return f"Prometheus at {url} does not answer ({error}): {so}"
+    except ValueError:
+        said = None
+    if isinstance(said, dict) and said.get("status") == "success":
+        return None
+    return f"What answers at {url} is not Prometheus: {so}"
 
 
 def main() -> int:

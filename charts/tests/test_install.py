@@ -1,0 +1,248 @@
+"""Releases on a real kube-apiserver: what it accepts, what an upgrade and an uninstall leave, what the operator may do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from operator.tests.apiserver.server import ApiServer
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.api
+
+Manifest = dict[str, Any]
+Render = Callable[..., list[Manifest]]
+SYSTEM = "haldane-system"
+CRD = "modeldeployments.haldane.dev"
+ACCOUNT = f"system:serviceaccount:{SYSTEM}:haldane"
+MODEL = {
+    "apiVersion": "haldane.dev/v1alpha1",
+    "kind": "ModelDeployment",
+    "metadata": {"name": "fraud", "namespace": "payments"},
+    "spec": {"model": {"uri": "s3://models/fraud/1.0.0/model.onnx"}},
+}
+
+
+class Cluster:
+    """kubectl and Helm on one API server."""
+
+    def __init__(self, apiserver: ApiServer, run_helm: Callable[..., CompletedProcess[str]], chart: Path) -> None:
+        self._apiserver = apiserver
+        self._run_helm = run_helm
+        self._chart = chart
+
+    def kubectl(self, *arguments: str, stdin: str = "") -> str:
+        done = self._apiserver.kubectl(*arguments, stdin=stdin)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def attempt(self, *arguments: str, values: Manifest | None = None) -> CompletedProcess[str]:
+        env = {"KUBECONFIG": str(self._apiserver.kubeconfig())}
+        return self._run_helm(*arguments, "--namespace", SYSTEM, values=values, env=env)
+
+    def helm(self, verb: str, values: Manifest | None = None, *, release: str = "haldane") -> str:
+        chart = [str(self._chart)] if values is not None else []
+        done = self.attempt(verb, release, *chart, values=values)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def names(self, kind: str, *arguments: str) -> list[str]:
+        return self.kubectl("get", kind, "--output", "name", *arguments).split()
+
+    def may(self, account: str, verb: str, resource: str, *arguments: str) -> bool:
+        whole, _, subresource = resource.partition("/")
+        detail = ["--subresource", subresource] if subresource else []
+        done = self._apiserver.kubectl("auth", "can-i", verb, whole, *detail, "--as", account, *arguments)
+        assert done.stdout.strip() in {"yes", "no"}, done.stderr
+        return done.stdout.strip() == "yes"
+
+
+@pytest.fixture(scope="module")
+def namespaces(apiserver: ApiServer) -> None:
+    """The namespaces of the tests; the release's own enforces the restricted Pod Security Standard."""
+    made = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in ("payments", "search")]
+    labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
+    made.append({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM, "labels": labels}})
+    done = apiserver.kubectl("create", "-f", "-", stdin=yaml.safe_dump_all(made))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def cluster(
+    apiserver: ApiServer, namespaces: None, run_helm: Callable[..., CompletedProcess[str]], chart: Path
+) -> Iterator[Cluster]:
+    """A cluster without a release; what a test leaves is removed."""
+    there = Cluster(apiserver, run_helm, chart)
+    yield there
+    if "haldane" in there.attempt("list", "--short").stdout.split():
+        there.helm("uninstall")
+    there.kubectl("delete", "crd", CRD, "--ignore-not-found", "--timeout=30s")
+
+
+@pytest.fixture(scope="module")
+def pod_monitors(apiserver: ApiServer) -> None:
+    """The part of the Prometheus operator's CRD that the chart uses, closed to every other field."""
+    text = {"type": "string"}
+    texts = {"type": "object", "additionalProperties": text}
+    endpoint = {"type": "object", "properties": {"port": text, "path": text, "interval": text}}
+    namespaces = {"any": {"type": "boolean"}, "matchNames": {"type": "array", "items": text}}
+    spec = {
+        "namespaceSelector": {"type": "object", "properties": namespaces},
+        "selector": {"type": "object", "properties": {"matchLabels": texts}},
+        "podMetricsEndpoints": {"type": "array", "items": endpoint},
+    }
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": spec}}}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "podmonitors.monitoring.coreos.com"},
+        "spec": {
+            "group": "monitoring.coreos.com",
+            "scope": "Namespaced",
+            "names": {"kind": "PodMonitor", "plural": "podmonitors", "singular": "podmonitor"},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
+        },
+    }
+    for arguments, stdin in (
+        (("create", "-f", "-"), json.dumps(definition)),
+        (("wait", "--for=condition=Established", "--timeout=20s", "crd/podmonitors.monitoring.coreos.com"), ""),
+    ):
+        done = apiserver.kubectl(*arguments, stdin=stdin)
+        assert done.returncode == 0, done.stderr
+
+
+COMBINATIONS: dict[str, Manifest] = {
+    "nothing set": {},
+    "some namespaces": {"watchNamespaces": ["payments", "search"]},
+    "the CRD by others": {"crds": {"install": False}},
+    "the CRD not kept": {"crds": {"keep": False}},
+    "rights by others": {"rbac": {"create": False, "aggregate": False}},
+    "an account of one's own": {"serviceAccount": {"create": False, "name": "default"}},
+    "an image by digest": {"image": {"digest": "sha256:" + "0" * 64}, "imagePullSecrets": [{"name": "registry"}]},
+    "everything": {
+        "watchNamespaces": ["payments"],
+        "serviceAccount": {"annotations": {"example.com/role": "models"}},
+        "prometheus": {"url": "https://prometheus.example.com/prefix"},
+        "logLevel": "debug",
+        "resources": {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"memory": "1Gi"}},
+        "nodeSelector": {"pool": "infra"},
+        "tolerations": [{"key": "infra", "operator": "Exists", "effect": "NoSchedule"}],
+        "affinity": {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [{"matchExpressions": [{"key": "gpu", "operator": "DoesNotExist"}]}]
+                }
+            }
+        },
+        "priorityClassName": "system-cluster-critical",
+        "podAnnotations": {"example.com/team": "ml"},
+        "podLabels": {"example.com/team": "ml"},
+        "extraEnv": [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
+        "podMonitor": {"enabled": True, "labels": {"release": "stack"}},
+        "networkPolicy": {"enabled": True},
+    },
+}
+
+
+@pytest.mark.parametrize("values", COMBINATIONS.values(), ids=COMBINATIONS.keys())
+def test_the_api_server_takes_every_object_without_a_warning(
+    apiserver: ApiServer, namespaces: None, pod_monitors: None, render: Render, values: Manifest
+) -> None:
+    made = render(values)
+    done = apiserver.kubectl(
+        *("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-"),
+        stdin=yaml.safe_dump_all(made),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    assert len(done.stdout.splitlines()) == len(made)
+
+
+def test_a_release_from_install_to_uninstall_and_back_keeps_the_models(cluster: Cluster) -> None:
+    assert "STATUS: deployed" in cluster.helm("install", {})
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=20s", f"crd/{CRD}")
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps(MODEL))
+    of_model = ("get", "modeldeployment/fraud", "--namespace=payments", "--output=jsonpath={.metadata.uid}")
+    uid = cluster.kubectl(*of_model)
+
+    cluster.helm("upgrade", {"workers": 3, "networkPolicy": {"enabled": True}})
+    image = (
+        "get",
+        "deployment/haldane",
+        "--namespace",
+        SYSTEM,
+        "--output=jsonpath={..env[?(@.name=='HALDANE_WORKERS')].value}",
+    )
+    assert cluster.kubectl(*image) == "3"
+    assert cluster.names("networkpolicy", "--namespace", SYSTEM)
+    assert cluster.attempt("rollback", "haldane", "1").returncode == 0
+    assert not cluster.names("networkpolicy", "--namespace", SYSTEM)
+
+    assert f"[CustomResourceDefinition] {CRD}" in cluster.helm("uninstall")
+    assert not cluster.names(
+        "deployment,serviceaccount", "--namespace", SYSTEM, "--selector=app.kubernetes.io/part-of=haldane"
+    )
+    assert not cluster.names("clusterrole,clusterrolebinding", "--selector=app.kubernetes.io/part-of=haldane")
+    assert cluster.kubectl(*of_model) == uid
+
+    assert "STATUS: deployed" in cluster.helm("install", {})
+    assert cluster.kubectl(*of_model) == uid
+
+
+def test_a_crd_that_is_not_kept_goes_with_the_release(cluster: Cluster) -> None:
+    cluster.helm("install", {"crds": {"keep": False}})
+    assert cluster.names("crd", CRD)
+    cluster.helm("uninstall")
+    cluster.kubectl("wait", "--for=delete", "--timeout=20s", f"crd/{CRD}")
+
+
+def test_a_crd_that_others_installed_is_left_alone(cluster: Cluster, repository: Path) -> None:
+    cluster.kubectl("apply", "--server-side", "--filename", str(repository / "crds"))
+    refused = cluster.attempt("install", "haldane", str(repository / "charts/haldane"))
+    assert "cannot be imported into the current release" in refused.stderr
+    cluster.attempt("uninstall", "haldane")
+    cluster.helm("install", {"crds": {"install": False}})
+    cluster.helm("uninstall")
+    assert cluster.names("crd", CRD)
+
+
+FORBIDDEN = [
+    ("get", "secrets"),
+    ("list", "secrets"),
+    ("create", "pods"),
+    ("create", "pods/exec"),
+    ("create", "serviceaccounts/token"),
+    ("update", "modeldeployments.haldane.dev"),
+    ("patch", "modeldeployments.haldane.dev"),
+    ("delete", "modeldeployments.haldane.dev"),
+    ("update", "modeldeployments.haldane.dev/finalizers"),
+    ("get", "configmaps"),
+    ("list", "events"),
+    ("create", "roles.rbac.authorization.k8s.io"),
+    ("impersonate", "users"),
+    ("list", "nodes"),
+    ("list", "namespaces"),
+    ("deletecollection", "deployments.apps"),
+]
+
+
+def test_the_operator_may_nothing_but_its_work(cluster: Cluster) -> None:
+    cluster.helm("install", {})
+    assert cluster.may(ACCOUNT, "create", "deployments.apps", "--all-namespaces")
+    assert cluster.may(ACCOUNT, "update", "modeldeployments.haldane.dev/status", "--namespace=payments")
+    held = [right for right in FORBIDDEN if cluster.may(ACCOUNT, *right, "--namespace=payments")]
+    assert not held
+
+
+def test_with_a_list_of_namespaces_it_may_nothing_elsewhere(cluster: Cluster) -> None:
+    cluster.helm("install", {"watchNamespaces": ["payments"]})
+    assert cluster.may(ACCOUNT, "create", "deployments.apps", "--namespace=payments")
+    for elsewhere in ("--namespace=search", f"--namespace={SYSTEM}", "--all-namespaces"):
+        assert not cluster.may(ACCOUNT, "list", "modeldeployments.haldane.dev", elsewhere)
+        assert not cluster.may(ACCOUNT, "create", "deployments.apps", elsewhere)
+    held = [right for right in FORBIDDEN if cluster.may(ACCOUNT, *right, "--namespace=payments")]
+    assert not held

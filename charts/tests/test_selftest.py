@@ -1,0 +1,178 @@
+"""`helm test`'s script, run as the operator's ServiceAccount against a real kube-apiserver."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from operator.tests.apiserver.server import ApiServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+pytestmark = pytest.mark.api
+
+Manifest = dict[str, Any]
+Render = Callable[..., list[Manifest]]
+Check = Callable[..., tuple[int, str]]
+NAMESPACE = "selftest"
+SERVED = "ModelDeployments are served by the API server."
+RIGHTS = "The operator has the rights that it needs."
+
+
+@pytest.fixture(scope="module")
+def account(apiserver: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as a pod of the operator finds it: its token and the certificate of the server."""
+    folder = tmp_path_factory.mktemp("account")
+    for arguments in (("namespace", NAMESPACE), ("serviceaccount", "haldane", "--namespace", NAMESPACE)):
+        done = apiserver.kubectl("create", *arguments)
+        assert done.returncode == 0, done.stderr
+    token = apiserver.kubectl("create", "token", "haldane", "--namespace", NAMESPACE)
+    assert token.returncode == 0, token.stderr
+    (folder / "token").write_text(token.stdout)
+    shutil.copyfile(apiserver.ca_file, folder / "ca.crt")
+    return folder
+
+
+@pytest.fixture
+def check(apiserver: ApiServer, account: Path, render: Render) -> Iterator[Check]:
+    """Apply a part of what some values make, run the test pod's command with its environment; exit status and output.
+
+    All that was applied is removed when the test ends.
+    """
+    applied: list[str] = []
+
+    def run(values: Manifest, without: tuple[str, ...] = ()) -> tuple[int, str]:
+        made = render(values, "--namespace", NAMESPACE)
+        parts = [
+            manifest for manifest in made if manifest["kind"] not in {"Deployment", "Pod", "ServiceAccount", *without}
+        ]
+        if parts:
+            applied.append(json.dumps({"apiVersion": "v1", "kind": "List", "items": parts}))
+            done = apiserver.kubectl("apply", "--server-side", "-f", "-", stdin=applied[-1])
+            assert done.returncode == 0, done.stderr
+        if "CustomResourceDefinition" not in without:
+            until_served(apiserver)
+        (container,) = next(manifest for manifest in made if manifest["kind"] == "Pod")["spec"]["containers"]
+        address = urlsplit(apiserver.url)
+        env = {entry["name"]: entry["value"] for entry in container["env"]} | {
+            "KUBERNETES_SERVICE_HOST": str(address.hostname),
+            "KUBERNETES_SERVICE_PORT": str(address.port),
+            "ACCOUNT": str(account),
+            "PATH": os.environ["PATH"],
+        }
+        assert container["command"] == ["python3", "-c"]
+        command = [sys.executable, "-c", *container["args"]]
+        ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+        assert not ended.stderr, ended.stderr
+        return ended.returncode, ended.stdout
+
+    yield run
+    for manifests in applied:
+        apiserver.kubectl("delete", "--ignore-not-found", "--timeout=30s", "-f", "-", stdin=manifests)
+
+
+def until_served(apiserver: ApiServer) -> None:
+    crd = "crd/modeldeployments.haldane.dev"
+    done = apiserver.kubectl("wait", "--for=condition=Established", "--timeout=20s", crd)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def prometheus() -> Iterator[Callable[[int, str], str]]:
+    """Starts a stand-in for Prometheus that answers every request in one way; its URL."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(status: int, body: str) -> str:
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(status if self.path == "/api/v1/query?query=1" else 404)
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def log_message(self, format: str, *arguments: Any) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_all_is_well(check: Check, prometheus: Callable[[int, str], str]) -> None:
+    url = prometheus(200, '{"status": "success"}')
+    assert check({"prometheus": {"url": url}}) == (0, f"{SERVED}\n{RIGHTS}\nPrometheus answers at {url}.\n")
+
+
+def test_all_is_well_in_some_namespaces(apiserver: ApiServer, check: Check) -> None:
+    apiserver.kubectl("create", "namespace", "selftest-team")
+    status, said = check({"prometheus": {"url": ""}, "watchNamespaces": [NAMESPACE, "selftest-team"]})
+    assert said.splitlines() == [
+        SERVED,
+        RIGHTS,
+        "No prometheus.url is set: rollouts with checks hold until there is one.",
+    ]
+    assert status == 0
+
+
+def test_without_the_crd_it_says_which_value_to_set(check: Check) -> None:
+    status, said = check({}, without=("CustomResourceDefinition",))
+    assert (status, said) == (
+        1,
+        "The CRD of ModelDeployment is missing: set crds.install=true and upgrade the release.\n",
+    )
+
+
+def test_without_rights_it_says_which_value_to_set(check: Check) -> None:
+    status, said = check({"rbac": {"create": False, "aggregate": False}})
+    assert status == 1
+    assert "The operator may not list ModelDeployments: set rbac.create=true" in said
+
+
+def test_rights_that_are_missing_are_named(apiserver: ApiServer, check: Check) -> None:
+    reader = ("--clusterrole=haldane-view", f"--serviceaccount={NAMESPACE}:haldane")
+    done = apiserver.kubectl("create", "clusterrolebinding", "haldane", *reader)
+    assert done.returncode == 0, done.stderr
+    try:
+        status, said = check({"prometheus": {"url": ""}}, without=("ClusterRoleBinding",))
+    finally:
+        apiserver.kubectl("delete", "clusterrolebinding", "haldane")
+    assert status == 1
+    assert "The operator lacks rights: update modeldeployments/status in all namespaces; get deployments in" in said
+    assert "list modeldeployments" not in said
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "sentence"),
+    [
+        (503, "", "answered 503: rollouts with checks would hold. Correct prometheus.url."),
+        (200, '{"status": "error"}', "is not Prometheus: rollouts with checks would hold. Correct prometheus.url."),
+        (200, '["a list"]', "is not Prometheus: rollouts with checks would hold. Correct prometheus.url."),
+        (200, "<html>", "is not Prometheus"),
+    ],
+)
+def test_what_is_no_prometheus_is_a_fault(
+    check: Check, prometheus: Callable[[int, str], str], status: int, body: str, sentence: str
+) -> None:
+    ended, said = check({"prometheus": {"url": prometheus(status, body)}})
+    assert ended == 1
+    assert said.splitlines()[:2] == [SERVED, RIGHTS]
+    assert sentence in said
+
+
+def test_a_prometheus_that_is_not_there_is_a_fault(check: Check) -> None:
+    ended, said = check({"prometheus": {"url": "http://127.0.0.1:9"}})
+    assert ended == 1
+    assert "Prometheus at http://127.0.0.1:9 does not answer (" in said
