@@ -1,0 +1,54 @@
+"""What a person needs to see of a scenario that failed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from e2e.scenarios.manifest import NAME
+from e2e.scenarios.place import Place
+from e2e.scenarios.shared import OPERATOR_NAMESPACE, CannotGoOn
+
+CHILDREN: Final = (
+    "deployments,replicasets,pods,services,endpointslices,ingresses,horizontalpodautoscalers,"
+    "poddisruptionbudgets,controllerrevisions,serviceaccounts"
+)
+_OPERATOR: Final = ("-n", OPERATOR_NAMESPACE, "-l", "app.kubernetes.io/name=haldane", "--prefix")
+_LINES: Final = 120
+
+
+async def diagnosis(place: Place, seconds: float) -> str:
+    """Course, status, Events, children and logs of the last `seconds`, as far as they can be had."""
+    space = ("-n", place.namespace)
+    runtimes = ("logs", *space, "-l", f"haldane.dev/model={NAME}", "--tail=15", "--prefix", "--ignore-errors")
+    since = f"--since={seconds + 5:.0f}s"
+    looks = {
+        "status": ("get", "modeldeployments", NAME, *space, "-o", "yaml"),
+        "events": ("get", "events", *space, "--sort-by=.lastTimestamp"),
+        "children": ("get", CHILDREN, *space, "-o", "wide"),
+        "operator": ("logs", *_OPERATOR, "--tail=2000", since),
+        "operator, before it was restarted": ("logs", *_OPERATOR, "--tail=40", "--previous"),
+        "runtimes": runtimes,
+        "runtimes, before they were restarted": (*runtimes, "--previous"),
+    }
+    seen = ["--- course", *_course(place), f"--- client: {place.answers}"]
+    for title, words in looks.items():
+        try:
+            said = (await place.kube.kubectl(*words)).splitlines()
+        except CannotGoOn as error:
+            said = str(error).splitlines()
+        if title == "operator":
+            said = [line for line in said if place.namespace in line or "e2e-" not in line]
+        seen += [f"--- {title}", *said[-_LINES:]]
+    return "\n".join(seen)
+
+
+def _course(place: Place) -> list[str]:
+    """One line for each state that differs from the one before, with the seconds since the first."""
+    lines, last = [], ""
+    for moment in place.moments:
+        rollout = moment.deployment.status.rollout
+        line = f"{rollout.phase}, step {rollout.step}, weight {rollout.weight} %: {rollout.message}"
+        if line != last:
+            lines.append(f"{moment.at - place.moments[0].at:6.1f} s  {line}")
+            last = line
+    return lines

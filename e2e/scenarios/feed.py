@@ -1,0 +1,58 @@
+"""Every state of some objects, in the order in which the API server had them: polling would miss the short ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import aiohttp
+from kubernetes.aio import client, config, watch
+
+from e2e.scenarios.shared import Addresses
+from haldane.api.v1alpha1 import GROUP, PLURAL, VERSION
+
+Seen = Callable[[str, dict[str, Any]], None]
+"""Takes ADDED, MODIFIED or DELETED, and the object."""
+
+_AGAIN_AFTER: Final = 0.5
+
+
+class Feeds:
+    """One connection to the API server, for all feeds of a run. Close it when done."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+        self._custom = client.CustomObjectsApi(api)
+        self._core = client.CoreV1Api(api)
+
+    @classmethod
+    async def open(cls, addresses: Addresses) -> Feeds:
+        return cls(
+            await config.new_client_from_config(
+                config_file=addresses.kubeconfig, context=addresses.context, persist_config=False
+            )
+        )
+
+    async def close(self) -> None:
+        await self._api.close()
+
+    async def model_deployments(self, namespace: str, seen: Seen) -> None:
+        """Tell `seen` of every state of the namespace's ModelDeployments, for ever."""
+        await _follow(seen, self._custom.list_namespaced_custom_object, GROUP, VERSION, namespace, PLURAL)
+
+    async def pods(self, namespace: str, seen: Seen) -> None:
+        """Tell `seen` of every state of the namespace's pods, for ever."""
+        await _follow(seen, self._core.list_namespaced_pod, namespace)
+
+
+async def _follow(seen: Seen, listing: Callable[..., Any], *arguments: str) -> None:
+    """A watch that broke off starts again with the objects as they are then; the API server decides how long one lasts."""
+    while True:
+        try:
+            # Without a type to build, the objects stay as they came.
+            async with watch.Watch(return_type="object") as stream:
+                async for event in stream.stream(listing, *arguments):
+                    seen(event["type"], event["raw_object"])
+        except (client.ApiException, aiohttp.ClientError, OSError, TimeoutError):
+            await asyncio.sleep(_AGAIN_AFTER)

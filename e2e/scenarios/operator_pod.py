@@ -1,0 +1,74 @@
+"""The operator's own pod: what it logged, and how to end it the hard way."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from e2e.scenarios.errors import Unmet
+from e2e.scenarios.place import Place
+from e2e.scenarios.shared import OPERATOR_NAMESPACE, output
+
+_SELECTOR: Final = "app.kubernetes.io/name=haldane"
+_LOUD: Final = ("warning", "error", "critical")
+_LEVEL: Final = re.compile(r"\blevel=(\w+)")
+
+
+async def pod(place: Place) -> dict[str, Any]:
+    """The operator's pod. Raises Unmet unless there is exactly one that is not on its way out."""
+    found = [
+        each
+        for each in await place.objects("pods", _SELECTOR, OPERATOR_NAMESPACE)
+        if not each["metadata"].get("deletionTimestamp")
+    ]
+    if len(found) != 1:
+        raise Unmet(f"There are {len(found)} pods of the operator in {OPERATOR_NAMESPACE}, not 1.")
+    return found[0]
+
+
+def container(of: dict[str, Any]) -> dict[str, Any]:
+    """State of the pod's one container."""
+    (state,) = of["status"]["containerStatuses"]
+    return dict(state)
+
+
+async def complaints(place: Place, about: str = "") -> list[str]:
+    """Lines of the running operator's log that are warnings or worse or no log lines at all, and that contain `about`."""
+    text = await place.kube.kubectl("logs", "-n", OPERATOR_NAMESPACE, "-l", _SELECTOR, "--tail=-1")
+    return [line for line in text.splitlines() if about in line and _level(line) in (*_LOUD, None)]
+
+
+async def kill(place: Place) -> str:
+    """SIGKILL to the operator's process, by its number inside the node; the id of the container that it ended."""
+    now = await pod(place)
+    node, identity = now["spec"]["nodeName"], container(now)["containerID"].partition("://")[2]
+    tasks = await output(["docker", "exec", node, "ctr", "--namespace", "k8s.io", "task", "list"], seconds=15)
+    process = next((line.split()[1] for line in tasks.splitlines() if line.startswith(identity)), None)
+    if process is None:
+        raise Unmet(f"containerd on {node} has no task {identity}:\n{tasks}")
+    await output(["docker", "exec", node, "kill", "-KILL", process], seconds=15)
+    return str(identity)
+
+
+async def until_back(place: Place, killed: str, seconds: float) -> None:
+    """Wait until another container of the operator is ready."""
+
+    async def look() -> bool:
+        state = container(await pod(place))
+        return bool(state["ready"] and state.get("containerID", "").partition("://")[2] != killed)
+
+    await place.until_seen("the operator to be back", look, seconds)
+
+
+async def renew(place: Place, seconds: float = 60) -> None:
+    """Another pod, unless this one has never been restarted: the kubelet lets a container that ended often wait for minutes."""
+    before = await pod(place)
+    if not container(before)["restartCount"]:
+        return
+    await place.kube.kubectl("delete", "pod", "-n", OPERATOR_NAMESPACE, before["metadata"]["name"], "--wait=true")
+    await until_back(place, container(before)["containerID"].partition("://")[2], seconds)
+
+
+def _level(line: str) -> str | None:
+    found = _LEVEL.search(line)
+    return found[1] if found else None

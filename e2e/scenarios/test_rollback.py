@@ -1,0 +1,83 @@
+"""A bad candidate is taken back; stable never notices."""
+
+from __future__ import annotations
+
+import asyncio
+
+from e2e.scenarios.manifest import NAME, Manifest
+from e2e.scenarios.place import Place, condition, is_true
+from e2e.scenarios.scenario import scenario
+from haldane.api.v1alpha1 import ModelDeployment
+
+_QUIET_SECONDS = 8.0
+
+
+async def must_be_rejected(place: Place, md: ModelDeployment, version: str, check: str) -> None:
+    """The reason stands in status and in an Event, and what serves goes on serving."""
+    rejected = md.status.rejected[-1]
+    assert rejected.version == version
+    assert rejected.reason == "CheckFailed"
+    assert rejected.message.startswith(f"check {check} failed")
+    ready, stalled = condition(md, "Ready"), condition(md, "Stalled")
+    assert ready is not None
+    assert (ready.status, ready.reason) == ("False", "RolledBack")
+    assert check in ready.message
+    assert stalled is not None
+    assert stalled.status == "True"
+    assert is_true(md, "Available")
+    assert md.status.stable is not None
+    assert md.status.stable.version == "v1"
+    assert md.status.history[-1].outcome == "RolledBack"
+    await place.until_event("RolledBack", f"check {check} failed")
+
+
+async def must_not_be_tried_again(place: Place, revision: str) -> None:
+    """Neither time nor an edit that makes no new revision brings a rejected revision back."""
+    began = len(place.moments)
+    changed = {"metadata": {"annotations": {"example.com/touched": "yes"}}, "spec": {"scaling": {"minReplicas": 2}}}
+    await place.patch(changed)
+    await place.until(
+        "two stable pods", lambda md: md.status.stable is not None and md.status.stable.ready_replicas == 2
+    )
+    await asyncio.sleep(_QUIET_SECONDS)
+    assert all(moment.deployment.status.candidate is None for moment in place.moments[began:])
+    deployments = [each["metadata"]["name"] for each in await place.objects("deployments")]
+    assert f"{NAME}-{revision}" not in deployments
+
+
+@scenario(seconds=120)
+async def test_rollback_on_errors(place: Place) -> None:
+    """A model that fails on real rows is rolled back by its error rate, and not retried by itself."""
+    await place.first_deployment("v1")
+    async with place.traffic():
+        await place.apply("v4-broken")
+        await place.until_weight(20)
+        began = place.time
+        md = await place.until_rolled_back("v4-broken", seconds=45)
+        await must_be_rejected(place, md, "v4-broken", "errors")
+        await must_not_be_tried_again(place, md.status.rejected[-1].revision)
+    place.answers.must_have_lost_nothing(own=["v4-broken"])
+    assert place.answers.count("v4-broken") > 0
+    span = place.answers.last_failure_at["v4-broken"] - began
+    place.say(f"the broken candidate had traffic for {span:.1f} s")
+    assert span <= 15
+    assert place.weights() == [0, 20, 0]
+
+
+@scenario(seconds=120)
+async def test_rollback_on_latency(place: Place) -> None:
+    """A model that is too slow is rolled back by its latency quantile."""
+    checks = [
+        {"name": "errors", "errorRate": {"max": "1%", "abort": "20%"}},
+        {"name": "p90", "latency": {"quantile": "0.9", "max": "100ms"}},
+    ]
+    # Three slow answers a second are as much as one of two cores can give while others work beside it.
+    slow: Manifest = {"rollout": {"checks": checks, "steps": [{"weight": 10, "hold": "5s"}]}}
+    await place.first_deployment("v1", slow)
+    async with place.traffic(rate=30):
+        await place.apply("v3-slow", slow)
+        md = await place.until_rolled_back("v3-slow", seconds=75)
+        await must_be_rejected(place, md, "v3-slow", "p90")
+    place.answers.must_have_lost_nothing(own=["v3-slow"])
+    assert place.answers.count("v3-slow") > 0
+    assert place.weights() == [0, 10, 0]

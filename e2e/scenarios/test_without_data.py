@@ -1,0 +1,71 @@
+"""No data is no proof and no fault: the rollout holds, says why, and goes on when data come."""
+
+from __future__ import annotations
+
+import asyncio
+
+from e2e.scenarios.place import Place, condition
+from e2e.scenarios.scenario import scenario
+from e2e.scenarios.timetable import OPERATOR, PROMETHEUS
+from haldane.api.v1alpha1 import ModelDeployment
+
+_HELD_SECONDS = 8.0
+
+
+async def must_hold(place: Place, weight: int) -> None:
+    """For some time nothing moves."""
+    began = len(place.moments)
+    await asyncio.sleep(_HELD_SECONDS)
+    for moment in place.moments[began:]:
+        rollout = moment.deployment.status.rollout
+        assert (rollout.phase, rollout.weight) == ("Progressing", weight), rollout.message
+        assert not moment.deployment.status.rejected
+
+
+def ready_message(md: ModelDeployment) -> str:
+    """What the Ready condition says."""
+    found = condition(md, "Ready")
+    return found.message if found else ""
+
+
+@scenario(seconds=150)
+async def test_no_traffic(place: Place) -> None:
+    """Without requests the first step is held; with requests it goes on to the promotion."""
+    await place.first_deployment("v1")
+    generation = await place.apply("v2")
+    await place.until("the reason", lambda md: "no requests arrive" in ready_message(md))
+    await must_hold(place, 20)
+    async with place.traffic():
+        await place.until_weight(50)
+        await place.until_stable("v2", generation, seconds=75)
+    place.answers.must_have_lost_nothing()
+
+
+async def scale_prometheus(place: Place, replicas: int) -> None:
+    """Take Prometheus away, or bring it back and wait until it answers."""
+    place.say(f"scale Prometheus to {replicas}")
+    where = ("-n", "monitoring")
+    await place.kube.kubectl("scale", "deployment/prometheus", *where, f"--replicas={replicas}")
+    if replicas:
+        await place.kube.kubectl("rollout", "status", "deployment/prometheus", *where, "--timeout=60s", seconds=70)
+    else:
+        gone = ("wait", "--for=delete", "pod", "-l", "app=prometheus", *where, "--timeout=60s")
+        await place.kube.kubectl(*gone, seconds=70)
+
+
+@scenario(seconds=180, needs=[OPERATOR], breaks=[PROMETHEUS])
+async def test_prometheus_down(place: Place) -> None:
+    """An outage of the monitoring alone rolls nothing back and promotes nothing; afterwards the rollout goes on."""
+    await place.first_deployment("v1")
+    async with place.traffic():
+        generation = await place.apply("v2")
+        await place.until_weight(20)
+        try:
+            await scale_prometheus(place, 0)
+            await place.until("the reason", lambda md: "Prometheus gave no answer" in ready_message(md))
+            await must_hold(place, 20)
+        finally:
+            await scale_prometheus(place, 1)
+        await place.until_stable("v2", generation, seconds=90)
+    place.answers.must_have_lost_nothing()
+    assert place.weights() == [0, 20, 50, 100, 0]

@@ -1,0 +1,72 @@
+"""Steady requests with real rows, and what came of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Collection
+from typing import Final
+
+from e2e.scenarios.errors import Unmet
+from e2e.scenarios.shared import NOBODY, Pace, Tally, Target, send_steadily
+from examples.dataset import holdout_rows
+
+_LAST_ANSWERS_SECONDS: Final = 15.0
+
+
+class Answers(Tally):
+    """The client's counts, and when each version answered first, last, and last with a failure, by the event loop's clock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first_at: dict[str, float] = {}
+        self.last_at: dict[str, float] = {}
+        self.last_failure_at: dict[str, float] = {}
+
+    def answered(self, version: str, *, right: bool, seconds: float, at: float) -> None:
+        super().answered(version, right=right, seconds=seconds, at=at)
+        self.first_at.setdefault(version, at)
+        self.last_at[version] = at
+
+    def failed(self, version: str | None, why: str, *, seconds: float, at: float) -> None:
+        super().failed(version, why, seconds=seconds, at=at)
+        self.last_failure_at[version or NOBODY] = at
+
+    def count(self, version: str) -> int:
+        """Requests that a version answered, failures included."""
+        return self.versions[version].requests if version in self.versions else 0
+
+    def must_have_lost_nothing(self, own: Collection[str] = ()) -> None:
+        """Raises Unmet when a request failed that stable would have answered: any that not one of `own` failed itself."""
+        lost = self.lost(own)
+        if lost:
+            failures = [
+                f"{version}: {why}"
+                for version, count in self.versions.items()
+                if version not in own
+                for why in count.failures
+            ]
+            raise Unmet(
+                f"{lost} of {self.requests} requests failed that stable would have answered:\n  "
+                + "\n  ".join(failures)
+            )
+
+    def __str__(self) -> str:
+        counts = (
+            f"{version} {count.requests}" + (f" ({count.failed} failed)" if count.failed else "")
+            for version, count in self.versions.items()
+        )
+        return ", ".join(counts) or "no requests"
+
+
+@contextlib.asynccontextmanager
+async def sending(target: Target, answers: Answers, rate: float) -> AsyncIterator[None]:
+    """`rate` requests a second for as long as the context lasts; `answers` is complete when it ends."""
+    stop = asyncio.Event()
+    pace = Pace(rate=rate)
+    sender = asyncio.create_task(send_steadily(target, holdout_rows(), answers, stop, pace))
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait_for(sender, pace.timeout + _LAST_ANSWERS_SECONDS)
