@@ -13,7 +13,7 @@ from pydantic import AfterValidator
 
 from haldane.api.base import Rule, text
 
-DURATION_PATTERN = r"^([0-9]{1,8}([.][0-9]{1,9})?(ms|s|m|h))+$"
+DURATION_PATTERN = r"^([0-9]{1,7}([.][0-9]{1,3})?(ms|s|m|h))+$"
 _PERCENT = r"^(([0-9]|[1-9][0-9])([.][0-9]+)?|100([.]0+)?)%$"
 _INCREASE = r"^[0-9]{1,6}([.][0-9]+)?%$"
 _BYTES = r"^[1-9][0-9]{0,11}(Ki|Mi|Gi|k|M|G)?$"
@@ -91,7 +91,7 @@ Duration = Annotated[
 # A text that is no duration at all is refused by Duration's own rule: the next two keep silent about it.
 PositiveDuration = Annotated[
     Duration,
-    Rule(f"duration(self) > duration('0s') || !self.matches('{DURATION_PATTERN}')", POSITIVE_SENTENCE),
+    Rule(f"self.matches('[1-9]') || !self.matches('{DURATION_PATTERN}')", POSITIVE_SENTENCE),
     _at_least(timedelta(microseconds=1), POSITIVE_SENTENCE),
 ]
 Interval = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -62,14 +63,18 @@ class Rest:
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
-    def send(self, method: str, where: str, body: Body | None = None, /, media: str = "", **query: str) -> Answer:
-        """Any request, for what the methods below do not do."""
+    def send(
+        self, method: str, where: str, body: Body | None = None, /, media: str = "", accept: str = "", **query: str
+    ) -> Answer:
+        """Any request, for what the methods below do not do. `media` is what is sent, `accept` what is wanted."""
         headers = {"Content-Type": media} if media else {}
+        headers |= {"Accept": accept} if accept else {}
         answer = self._client.request(method, where, json=body, headers=headers, params=query)
         # A path that is not served (yet) is answered in plain text.
         is_json = answer.headers["Content-Type"].startswith("application/json")
         read = answer.json() if is_json else {"message": answer.text}
-        warnings = tuple(text.split(" ", 2)[2].strip('"') for text in answer.headers.get_list("warning"))
+        # Each is `299 - "text"`, the text quoted as in JSON.
+        warnings = tuple(json.loads(text.split(" ", 2)[2]) for text in answer.headers.get_list("warning"))
         return Answer(answer.status_code, read, warnings)
 
     def create(self, namespace: str, body: Body, **query: str) -> Answer:
