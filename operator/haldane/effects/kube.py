@@ -20,6 +20,8 @@ from haldane.effects.requests import Request
 TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=5)
 LONGEST_MESSAGE = 2000
 _BUSY = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.GONE}
+# How server-side apply refuses an unknown field, a wrong type, or an item that stands twice in a list.
+_UNTYPED = "failed to create typed patch object"
 
 
 class KubeCluster:
@@ -136,6 +138,9 @@ def error_of(request: Request, status: int, retry_after: str | None, message: st
         return Conflict(sentence)
     if status == HTTPStatus.UNAUTHORIZED:
         return Retryable(f"cannot {request.does}: the API server does not accept the operator's credentials")
+    if _UNTYPED in message:
+        # Answered with 500, but it is the manifest that is wrong, and no other try will be better.
+        return Terminal(sentence)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _BUSY:
         seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
         return Retryable(sentence, timedelta(seconds=seconds) if seconds else None)

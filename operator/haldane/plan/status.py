@@ -117,7 +117,10 @@ def _claims(
     rejected = standing_rejection(md, status.rejected, wanted)
     if refusal:
         message = paragraph(
-            f"the cluster refuses what the spec asks for: {refusal}", "correct the spec", *problems, serving
+            f"the cluster refuses what the spec asks for: {refusal}",
+            "correct the spec, or what the message names",
+            *problems,
+            serving,
         )
         return [Claim(READY, False, "Refused", message), available, Claim(STALLED, True, "Refused", message)]
     if rejected:

@@ -10,6 +10,9 @@ import pytest
 
 from haldane.api.status import ModelDeploymentStatus, RevisionStatus, RolloutStatus
 from haldane.api.v1alpha1 import NAME_LIMIT, ModelDeployment
+from haldane.control.errors import Terminal
+from haldane.effects import requests
+from haldane.effects.kube import error_of
 from haldane.plan.children import Child, children
 from haldane.plan.revision import Revision, from_controller_revision, known_revisions, target
 
@@ -263,9 +266,11 @@ def test_an_unknown_field_of_the_pod_template_is_refused_by_the_api_server_and_n
     made = children(md, status, {wanted.name: wanted})
     deployment = next(child.manifest for child in made if child.manifest["kind"] == "Deployment")
     refused = apply(rest, deployment)
-    # Not a 4xx: what applies it has to tell this from a server in trouble by its words.
+    # Not a 4xx: it is told from a server in trouble by its words, or it would be tried for ever without a condition.
     assert refused.status == httpx.codes.INTERNAL_SERVER_ERROR
-    assert ".spec.template.spec.ofTomorrow: field not declared in schema" in refused.body["message"]
+    told = error_of(requests.apply(deployment), refused.status, None, refused.body["message"])
+    assert isinstance(told, Terminal)
+    assert ".spec.template.spec.ofTomorrow: field not declared in schema" in told.reason
 
 
 @pytest.mark.parametrize("case", CASES)

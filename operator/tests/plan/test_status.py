@@ -249,7 +249,8 @@ def test_a_refused_child_stalls(model_deployment: Make, status_of: StatusOf) -> 
     shown = compose(md, status_of(md, "Stable"), pods({revision_hash(md): 2}), NOW, "Ingress fraud: host is taken")
     assert summary(shown) == {"Ready": "False Refused", "Available": "True Serving", "Stalled": "True Refused"}
     assert message(shown) == (
-        "The cluster refuses what the spec asks for: Ingress fraud: host is taken. Correct the spec. "
+        "The cluster refuses what the spec asks for: Ingress fraud: host is taken. "
+        "Correct the spec, or what the message names. "
         "Version 1 serves with 2 ready pods."
     )
 
