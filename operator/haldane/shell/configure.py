@@ -8,7 +8,7 @@ import signal
 from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -99,6 +99,8 @@ async def _serve(stop: asyncio.Event, queue: Queue[Key], feed: Feed, login: Logi
         kopf.operator(
             registry=handlers.register(feed, login),
             settings=kopf_settings(),
+            # Without a name kopf looks up the user's, and the image's user has none.
+            identity=cast(Any, "haldane"),
             standalone=True,
             clusterwide=not namespaces,
             namespaces=namespaces,
