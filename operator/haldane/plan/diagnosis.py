@@ -30,6 +30,7 @@ class Severity(IntEnum):
     CRASH = 5
     READINESS = 6
     LOST = 7
+    LOADING = 8
 
 
 LOAD_ADVICE = {
@@ -50,6 +51,9 @@ _IMAGE_REASONS = frozenset(
 )
 _CONFIGURATION_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 _MISSING = re.compile(r'(secret|configmap) "([^"]+)" not found')
+PASSING = frozenset({"Loading", "NotReady"})
+"""Reasons that every pod has for a moment: good to know while waiting, no reason to call anybody."""
+
 _REASON = re.compile(r"^[A-Za-z][A-Za-z0-9]{0,62}$")
 _LENGTH = 700
 
@@ -57,7 +61,7 @@ _Finding = tuple[Severity, Problem]
 
 
 def diagnose(pods: Iterable[Manifest], deployment: Manifest | None = None) -> Problem | None:
-    """The worst problem of a revision's pods and of its Deployment; None when they only need time.
+    """The worst problem of a revision's pods and of its Deployment; None when nothing is to be seen yet.
 
     Call it for a revision that lacks ready pods: what pods that went away long ago died of is no problem then.
     """
@@ -102,20 +106,34 @@ def _scheduling(status: Manifest) -> Iterator[_Finding]:
 
 def _container(pod: Manifest, state: Manifest) -> Iterator[_Finding]:
     now = state.get("state", {})
-    if state.get("started") and "running" in now:
-        # It got through its start: what an earlier run of it died of is not why it is not ready.
-        told = f"container {state['name']} runs but is not ready: {_log_command(pod)}"
-        yield Severity.READINESS, Problem("NotReady", told)
-        return
     ended = now.get("terminated") or state.get("lastState", {}).get("terminated")
-    if ended:
+    running = now.get("running")
+    if running is not None and _was_ready(pod, running):
+        # It got through its start: what an earlier run of it died of is not why it is not ready.
+        told = f"container {state['name']} runs but is not ready any more: {_log_command(pod)}"
+        yield Severity.READINESS, Problem("NotReady", told)
+    elif ended:
         yield _ended(pod, state, ended)
+    elif running is not None:
+        told = "the model is being loaded" if state["name"] == CONTAINER else f"container {state['name']} starts"
+        yield Severity.LOADING, Problem("Loading", f"{told}: {_log_command(pod)}")
     waiting = now.get("waiting", {})
     reason = waiting.get("reason", "")
     if reason in _IMAGE_REASONS:
         yield Severity.IMAGE, _image(state, reason, waiting.get("message", ""))
     elif reason in _CONFIGURATION_REASONS:
         yield Severity.CONFIGURATION, _configuration(pod, reason, waiting.get("message", ""))
+
+
+def _was_ready(pod: Manifest, running: Manifest) -> bool:
+    """Whether the pod was ready since its container runs: then it has lost its readiness after the container's start.
+
+    RFC 3339 times of one form and zone compare as text.
+    """
+    since = running.get("startedAt") or ""
+    conditions = pod.get("status", {}).get("conditions", [])
+    lost = next((c.get("lastTransitionTime") or "" for c in conditions if c.get("type") == "Ready"), "")
+    return bool(lost > since)
 
 
 def _ended(pod: Manifest, state: Manifest, ended: Manifest) -> _Finding:

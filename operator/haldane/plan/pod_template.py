@@ -24,7 +24,7 @@ DRAIN_BEFORE_SIGTERM = 5
 for a while; this sleep, not retries, is what makes the loss zero."""
 
 _GRACE = 60
-_LOADING_LIMIT = 3600
+_START_LIMIT = 3600
 _GPU = "nvidia.com/gpu"
 _GPU_VENDOR = "nvidia.com/"
 # Small, so that a model fits beside others when nothing is asked for; there at all, so that an autoscaler on CPU works.
@@ -90,8 +90,8 @@ def _container(md: ModelDeployment, revision: str, version: str, image: str) -> 
         "ports": [{"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],
         "env": _environment(md, revision, version),
         "resources": _resources(md),
-        # The runtime itself gives up on a model that cannot be loaded; this bounds one that loads for ever.
-        "startupProbe": _probe("/startup", period=1, timeout=3, failures=_LOADING_LIMIT),
+        # Long enough for a big download, wherever in its start the runtime begins to answer.
+        "startupProbe": _probe("/startup", period=1, timeout=3, failures=_START_LIMIT),
         "readinessProbe": _probe("/ready", period=2, timeout=3, failures=3),
         "livenessProbe": _probe("/health", period=10, timeout=5, failures=6),
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_BEFORE_SIGTERM}}},

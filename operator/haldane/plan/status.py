@@ -16,6 +16,7 @@ from haldane.api.v1alpha1 import RETRY_ANNOTATION, ModelDeployment
 from haldane.plan import names
 from haldane.plan.conditions import AVAILABLE, READY, RECONCILING, STALLED, Claim, paragraph, sentence, settle
 from haldane.plan.deadlines import is_overdue
+from haldane.plan.diagnosis import PASSING
 from haldane.plan.observed import Event, Observed
 from haldane.plan.rejection import standing_rejection
 from haldane.plan.revision import revision_hash
@@ -23,9 +24,6 @@ from haldane.plan.traffic.ingress import url
 from haldane.plan.undecided import undecided
 
 Manifest = dict[str, Any]
-
-_PASSING = frozenset({"NotReady"})
-"""Problems that every pod has for a moment: told in a condition, not worth an Event."""
 
 
 def compose(
@@ -85,7 +83,7 @@ def problem_events(
     for revision in (decided.stable, decided.candidate):
         problem = observed.pods(revision.revision).problem if revision else None
         text = _problem(revision, observed)
-        if problem and text not in told and problem.reason not in _PASSING:
+        if problem and text not in told and problem.reason not in PASSING:
             events.append(Event("Warning", problem.reason, text))
     return tuple(events)
 
@@ -185,6 +183,8 @@ def _problem(revision: RevisionStatus | None, observed: Observed) -> str:
     problem = observed.pods(revision.revision).problem if revision else None
     if revision is None or problem is None:
         return ""
+    if problem.reason in PASSING:
+        return sentence(f"version {revision.version}: {problem.message}")
     return sentence(f"version {revision.version} is held up ({problem.reason}): {problem.message}")
 
 

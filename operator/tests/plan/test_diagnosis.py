@@ -25,7 +25,7 @@ PULL = (
 
 
 def container(name: str = "runtime", ready: bool = False, **state: Any) -> Manifest:
-    return {"name": name, "image": "haldane/runtime:x", "ready": ready, "started": state.pop("started", False), **state}
+    return {"name": name, "image": "haldane/runtime:x", "ready": ready, **state}
 
 
 def waiting(reason: str, message: str = "", **more: Any) -> Manifest:
@@ -48,6 +48,8 @@ CHECKSUM = failed_load("ChecksumMismatch", "s3://models/fraud/1/ has the SHA-256
 DOWN = failed_load(
     "StorageUnreachable", "http://s3.storage.svc:8333 cannot be reached for listing: Connection refused."
 )
+
+RUNNING = {"running": {"startedAt": "2026-01-01T00:00:01Z"}}
 
 CASES: list[tuple[str, Manifest, Problem]] = [
     (
@@ -134,7 +136,7 @@ CASES: list[tuple[str, Manifest, Problem]] = [
     ),
     (
         "store down, trying again",
-        {"containerStatuses": [container(state={"running": {}}, lastState=ended("noise\n" + DOWN + "\n"))]},
+        {"containerStatuses": [container(state=RUNNING, lastState=ended("noise\n" + DOWN + "\n"))]},
         Problem(
             "StorageUnreachable",
             "http://s3.storage.svc:8333 cannot be reached for listing: Connection refused: check that the store is up "
@@ -202,11 +204,31 @@ CASES: list[tuple[str, Manifest, Problem]] = [
     ),
     (
         "not ready any more; what an earlier run died of is not why",
-        {"containerStatuses": [container(started=True, state={"running": {}}, lastState=ended(DOWN))]},
+        {
+            "containerStatuses": [container(state=RUNNING, lastState=ended(DOWN))],
+            "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:05:00Z"}],
+        },
         Problem(
             "NotReady",
-            "container runtime runs but is not ready: see kubectl logs -n payments -l haldane.dev/revision=aaaaaaaaaa",
+            "container runtime runs but is not ready any more: "
+            "see kubectl logs -n payments -l haldane.dev/revision=aaaaaaaaaa",
         ),
+    ),
+    (
+        "loading",
+        {
+            "containerStatuses": [container(state=RUNNING)],
+            "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+        },
+        Problem(
+            "Loading",
+            "the model is being loaded: see kubectl logs -n payments -l haldane.dev/revision=aaaaaaaaaa",
+        ),
+    ),
+    (
+        "a side car starts",
+        {"containerStatuses": [container(ready=True), container("tap", state=RUNNING)]},
+        Problem("Loading", "container tap starts: see kubectl logs -n payments -l haldane.dev/revision=aaaaaaaaaa"),
     ),
     (
         "evicted",
@@ -243,8 +265,7 @@ def test_a_failing_pull_without_a_cause(pod: MakePod) -> None:
         {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "True"}]},
         {"containerStatuses": [waiting("ContainerCreating")]},
         {"containerStatuses": [waiting("PodInitializing")]},
-        {"containerStatuses": [container(state={"running": {}})]},
-        {"containerStatuses": [container(ready=True, started=True, state={"running": {}}, lastState=ended(DOWN))]},
+        {"containerStatuses": [container(ready=True, state=RUNNING, lastState=ended(DOWN))]},
         {"phase": "Succeeded", "containerStatuses": [container(state=ended(reason="Completed", code=0))]},
         {"initContainerStatuses": [container("fetch", ready=True, state=ended(reason="Completed", code=0))]},
     ],
@@ -272,7 +293,7 @@ def test_refused_pods_are_named_by_the_deployment(deployment: Callable[..., Mani
 
 
 def test_the_worst_of_several_pods_is_told(pod: MakePod) -> None:
-    loading = pod(name="pod-1", containerStatuses=[container(state={"running": {}})])
+    loading = pod(name="pod-1", containerStatuses=[container(state=RUNNING)])
     homeless = pod(name="pod-2", conditions=unscheduled(NO_GPU))
     crashing = pod(name="pod-3", containerStatuses=[container(state=ended())])
     broken = pod(name="pod-4", containerStatuses=[container(state=ended(CHECKSUM))])
@@ -280,7 +301,7 @@ def test_the_worst_of_several_pods_is_told(pod: MakePod) -> None:
     for pods in ([loading], [loading, crashing], [loading, crashing, homeless], [loading, crashing, homeless, broken]):
         found = diagnose(pods)
         told.append(found.reason if found else None)
-    assert told == [None, "CrashLoopBackOff", "Unschedulable", "ChecksumMismatch"]
+    assert told == ["Loading", "CrashLoopBackOff", "Unschedulable", "ChecksumMismatch"]
 
 
 def test_pages_of_text_are_cut(pod: MakePod) -> None:

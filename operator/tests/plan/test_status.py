@@ -377,8 +377,10 @@ class TestEvents:
 
     def test_a_moment_of_not_ready_is_no_event(self, model_deployment: Make, status_of: StatusOf) -> None:
         md = model_deployment()
-        starting = Problem("NotReady", "container runtime runs but is not ready")
-        assert problem_events(md.status, status_of(md, "Stable"), pods({revision_hash(md): 1}, starting)) == ()
+        for reason in ("Loading", "NotReady"):
+            observed = pods({revision_hash(md): 1}, Problem(reason, "see kubectl logs"))
+            assert problem_events(md.status, status_of(md, "Stable"), observed) == ()
+            assert "Version 1: see kubectl logs." in message(compose(md, status_of(md, "Stable"), observed, NOW))
 
 
 class TestInvalid:
