@@ -78,7 +78,7 @@ def body_of(regarding: Manifest, event: Event, now: datetime, instance: str) -> 
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"namespace": metadata["namespace"], "generateName": f"{metadata['name']}."},
+        "metadata": {"namespace": metadata["namespace"], "generateName": f"{metadata['name']}-"},
         "eventTime": _micro(now),
         "reportingController": CONTROLLER,
         "reportingInstance": instance[:128],
