@@ -61,6 +61,6 @@ def _transfer(source: Source, entry: Entry, part: Path, sleep: Callable[[float],
 
 
 def _append(source: Source, entry: Entry, part: Path, offset: int) -> None:
-    with source.read(entry, offset) as chunks, part.open("ab") as file:
+    with source.read(entry, offset) as chunks, part.open("ab", buffering=0) as file:
         for chunk in chunks:
             file.write(chunk)

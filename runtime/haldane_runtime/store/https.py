@@ -91,7 +91,7 @@ def _strong(tag: str) -> str:
 def _chunks(response: HTTPResponse, skip: int) -> Iterator[bytes]:
     """The body without its first `skip` bytes, for a server that ignores ranges."""
     try:
-        while chunk := response.read(min(skip, CHUNK_BYTES) if skip else CHUNK_BYTES):
+        while chunk := response.read1(min(skip, CHUNK_BYTES) if skip else CHUNK_BYTES):
             if skip:
                 skip -= len(chunk)
             else:

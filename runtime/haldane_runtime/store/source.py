@@ -5,7 +5,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-CHUNK_BYTES = 1 << 20
+# Small enough that a slow transfer shows progress, and that a kill loses next to nothing.
+CHUNK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,262 @@
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from haldane_runtime.core.errors import Code, RequestError
+from haldane_runtime.core.types import (
+    FLOATS,
+    NUMPY_DTYPE,
+    Datatype,
+    InferResponse,
+    ModelSignature,
+    ServedModel,
+    TensorSpec,
+)
+from haldane_runtime.protocol.codec import decode_infer, encode_infer, encode_model_metadata
+
+X = TensorSpec("x", Datatype.FP32, ("N", 3))
+Y = TensorSpec("y", Datatype.FP32, ("N", 3))
+SIGNATURE = ModelSignature((X,), (Y,))
+MODEL = ServedModel("fraud", "2.1.0", "d" * 64, "cpu", SIGNATURE)
+
+
+def one(spec: TensorSpec) -> ModelSignature:
+    return ModelSignature((spec,), (Y,))
+
+
+def body(**changes: Any) -> bytes:
+    item = {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2.5, 3]} | changes
+    return json.dumps({"inputs": [{name: value for name, value in item.items() if value is not ...}]}).encode()
+
+
+def refusal(data: bytes, signature: ModelSignature = SIGNATURE) -> str:
+    with pytest.raises(RequestError) as caught:
+        decode_infer(data, signature)
+    assert caught.value.code is Code.INVALID
+    return caught.value.message
+
+
+def test_flat_and_nested_data_are_the_same() -> None:
+    for data in ([1, 2, 3, 4, 5, 6], [[1, 2, 3], [4, 5, 6]]):
+        _, request = decode_infer(body(shape=[2, 3], data=data), SIGNATURE)
+        assert request.inputs["x"].dtype == np.float32
+        assert request.inputs["x"].tolist() == [[1, 2, 3], [4, 5, 6]]
+        assert request.outputs == ("y",)
+
+
+def test_the_id_is_kept() -> None:
+    document = json.loads(body()) | {"id": "r-1"}
+    assert decode_infer(json.dumps(document).encode(), SIGNATURE)[0] == "r-1"
+    assert decode_infer(body(), SIGNATURE)[0] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "z"}, "unknown input 'z'; the model takes 'x' (FP32 of shape [-1, 3])"),
+        ({"name": 1}, "every item of 'inputs' must be an object with a 'name'"),
+        ({"datatype": "FP64"}, "input 'x' expects FP32 of shape [-1, 3], got datatype \"FP64\""),
+        ({"datatype": ...}, "got datatype null"),
+        ({"shape": [1, 4]}, "input 'x' expects FP32 of shape [-1, 3], got shape [1, 4]"),
+        ({"shape": [3]}, "got shape [3]"),
+        ({"shape": [-1, 3]}, "its 'shape' must be a list of whole numbers from 0 up"),
+        ({"shape": [True, 3]}, "its 'shape' must be a list of whole numbers"),
+        ({"shape": ...}, "its 'shape' must be a list of whole numbers"),
+        ({"data": ...}, "its 'data' must be a list"),
+        ({"data": "1,2,3"}, "its 'data' must be a list"),
+        ({"data": [1, 2]}, "input 'x' of shape [1, 3] needs 3 values, got 2"),
+        ({"shape": [10**9, 3]}, "needs 3000000000 values, got 3"),
+        ({"data": [1, 2, "3"]}, "input 'x' expects FP32 values, which are numbers in JSON, got a string"),
+        ({"data": [1, 2, None]}, "got null"),
+        ({"data": [1, 2, True]}, "got true or false"),
+        ({"data": [1, 2, [3]]}, "got a list"),
+        ({"data": [1, 2, {}]}, "got an object"),
+        ({"data": [1, 2, 1e39]}, "expects finite FP32 numbers"),
+        ({"data": [[1, 2], [3]]}, "nested as [2, 2], which is not its shape [1, 3]"),
+        ({"data": [[1, 2, 3], [4, 5]], "shape": [2, 3]}, "ragged data: every list at this depth must hold 3 values"),
+        ({"data": [[1, 2, 3], 4], "shape": [2, 3]}, "ragged data"),
+        ({"parameters": {"binary_data_size": 12}, "data": ...}, "sent as binary data"),
+    ],
+)
+def test_a_wrong_input_is_named_with_what_was_expected(changes: dict[str, Any], message: str) -> None:
+    assert message in refusal(body(**changes))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "the request body is empty; send {"),
+        (b"[]", "must be a JSON object"),
+        (b"{", "not valid JSON"),
+        (b"\xff\xfe", "not valid JSON"),
+        (b"[" * 5000 + b"]" * 5000, "not valid JSON"),
+        (b"{}", "'inputs' must be a list of tensors; the model takes 'x'"),
+        (b'{"inputs": []}', "'inputs' must be a list of tensors"),
+        (b'{"inputs": [1]}', "every item of 'inputs' must be an object"),
+        (b'{"id": 7, "inputs": []}', "'id' must be a string"),
+        (body()[:-2] + b"," + body()[12:-2] + b"]}", "input 'x' is given twice"),
+        (body()[:-1] + b', "outputs": [{"name": "q"}]}', "unknown output 'q'; the model has 'y'"),
+        (body()[:-1] + b', "outputs": {}}', "'outputs' must be a list"),
+        (body()[:-1] + b', "outputs": [7]}', "every item of 'outputs'"),
+    ],
+)
+def test_a_wrong_document_is_told(data: bytes, message: str) -> None:
+    assert message in refusal(data)
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_nan_names_its_input_and_what_was_expected(word: str) -> None:
+    data = b'{"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, %s, 3]}]}' % word.encode()
+    assert "input 'x' expects finite FP32 numbers, got NaN, Infinity or a number out of range" in refusal(data)
+
+
+def test_nan_in_a_large_body_is_told_without_a_second_parse() -> None:
+    data = b'{"inputs": [{"name": "x", "data": [NaN' + b", 1" * (1 << 20) + b"]}]}"
+    assert "holds NaN or Infinity" in refusal(data)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "value", "message"),
+    [
+        (Datatype.UINT8, 256, "outside the range of UINT8"),
+        (Datatype.UINT8, -1, "outside the range of UINT8"),
+        (Datatype.INT64, 2**63, "outside the range of INT64"),
+        (Datatype.INT32, 1.0, "which are whole numbers in JSON, got a number with a fraction"),
+        (Datatype.FP16, 70000, "finite FP16"),
+        (Datatype.BOOL, 1, "which are true or false in JSON, got a number"),
+        (Datatype.BYTES, 1, "which are strings in JSON, got a number"),
+    ],
+)
+def test_values_must_fit_their_datatype(datatype: Datatype, value: Any, message: str) -> None:
+    spec = TensorSpec("x", datatype, ("N",))
+    assert message in refusal(body(datatype=str(datatype), shape=[1], data=[value]), one(spec))
+
+
+def test_shared_dimensions_must_agree() -> None:
+    signature = ModelSignature(
+        (
+            TensorSpec("a", Datatype.INT64, ("N",)),
+            TensorSpec("b", Datatype.INT64, ("N", "")),
+        ),
+        (Y,),
+    )
+    tensors = [
+        {"name": "a", "shape": [2], "datatype": "INT64", "data": [1, 2]},
+        {"name": "b", "shape": [3, 1], "datatype": "INT64", "data": [1, 2, 3]},
+    ]
+    message = refusal(json.dumps({"inputs": tensors}).encode(), signature)
+    assert message == "inputs 'a' and 'b' must have the same size in dimension 'N', got 2 and 3"
+    assert "missing input 'b': the model expects INT64" in refusal(
+        json.dumps({"inputs": tensors[:1]}).encode(), signature
+    )
+
+
+def test_only_the_wanted_outputs_are_asked_for() -> None:
+    signature = ModelSignature((X,), (Y, TensorSpec("z", Datatype.FP32, ())))
+    assert decode_infer(body(), signature)[1].outputs == ("y", "z")
+    assert decode_infer(body()[:-1] + b', "outputs": [{"name": "z"}, {"name": "z"}]}', signature)[1].outputs == ("z",)
+
+
+def test_the_answer_carries_version_id_and_time() -> None:
+    outputs = {"y": np.array([[1.5, np.nan, 3]], np.float32)}
+    answer = json.loads(encode_infer(InferResponse(MODEL, outputs, 0.1, 0.2), "r-1", 1.23456))
+    assert answer == {
+        "model_name": "fraud",
+        "model_version": "2.1.0",
+        "id": "r-1",
+        "parameters": {"time_ms": 1.235},
+        "outputs": [{"name": "y", "datatype": "FP32", "shape": [1, 3], "data": [1.5, None, 3.0]}],
+    }
+
+
+def test_metadata_uses_minus_one_for_a_dynamic_dimension() -> None:
+    assert encode_model_metadata(MODEL)["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}]
+
+
+SHAPES = npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
+
+
+def elements(datatype: Datatype) -> st.SearchStrategy[Any] | None:
+    if datatype is Datatype.BYTES:
+        return st.text(max_size=5)
+    return {"allow_nan": False, "allow_infinity": False} if datatype in FLOATS else None  # type: ignore[return-value]
+
+
+@st.composite
+def arrays(draw: st.DrawFn) -> tuple[Datatype, Any]:
+    datatype = draw(st.sampled_from(list(Datatype)))
+    return datatype, draw(npst.arrays(NUMPY_DTYPE[datatype], SHAPES, elements=elements(datatype)))
+
+
+@given(arrays(), st.booleans())
+@settings(max_examples=300)
+def test_what_was_encoded_is_decoded(drawn: tuple[Datatype, Any], nested: bool) -> None:
+    datatype, array = drawn
+    spec = TensorSpec("x", datatype, tuple("" for _ in array.shape))
+    model = ServedModel("m", "1", "d", "cpu", ModelSignature((spec,), (spec,)))
+    encoded = json.loads(encode_infer(InferResponse(model, {"x": array}, 0, 0), "i", 0))["outputs"][0]
+    if nested and array.ndim:
+        encoded["data"] = array.tolist()
+    _, request = decode_infer(json.dumps({"inputs": [encoded]}).encode(), model.signature)
+    decoded = request.inputs["x"]
+    assert decoded.shape == array.shape
+    assert decoded.dtype == array.dtype
+    assert np.array_equal(decoded, array)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=3)
+    | st.sampled_from(["x", "FP32", "BYTES"]),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["name", "shape", "data", "datatype"]), inner)
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["inputs", "outputs", "id", "parameters"]), JSON), st.sampled_from(list(Datatype))
+)
+@settings(max_examples=300)
+def test_any_document_is_decoded_or_refused(document: Any, datatype: Datatype) -> None:
+    decide(json.dumps(document).encode(), TensorSpec("x", datatype, ("N", 3)))
+
+
+@given(st.fixed_dictionaries({"shape": JSON, "data": JSON, "datatype": st.just("FP32"), "name": st.just("x")}))
+@settings(max_examples=300)
+def test_any_tensor_is_decoded_or_refused(tensor: Any) -> None:
+    decide(json.dumps({"inputs": [tensor]}).encode(), TensorSpec("x", Datatype.FP32, ()))
+
+
+@given(
+    st.binary(max_size=60)
+    | st.tuples(st.integers(0, 80), st.binary(max_size=3)).map(lambda cut: body()[: cut[0]] + cut[1])
+)
+@settings(max_examples=300)
+def test_any_bytes_are_decoded_or_refused(data: bytes) -> None:
+    decide(data, X)
+
+
+def decide(data: bytes, spec: TensorSpec) -> None:
+    """Either a request that fits the signature or a sentence; never another exception."""
+    try:
+        _, request = decode_infer(data, one(spec))
+    except RequestError as refused:
+        error = refused
+    else:
+        array = request.inputs["x"]
+        assert array.dtype == NUMPY_DTYPE[spec.datatype]
+        assert array.size == math.prod(array.shape)
+        return
+    assert error.code is Code.INVALID
+    assert error.message

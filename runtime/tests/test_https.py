@@ -1,0 +1,92 @@
+"""Against a real https server with a certificate of its own."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from haldane_runtime.core.errors import LoadError, Reason
+from haldane_runtime.store import https
+from haldane_runtime.store.fetch import FetchedModel, S3Options, fetch
+from haldane_runtime.store.location import parse
+
+
+@pytest.fixture
+def get(web: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., FetchedModel]:
+    monkeypatch.setattr(https, "BACKOFF_SECONDS", 0.01)
+
+    def getter(path: str, sha256: str | None = None) -> FetchedModel:
+        return fetch(parse(f"https://{web.host}{path}"), sha256, tmp_path / "cache", S3Options(None, None))
+
+    return getter
+
+
+def test_a_file_is_fetched_and_kept(web: Any, get: Callable[..., FetchedModel]) -> None:
+    web.files["/a.onnx"] = b"content" * 1000
+    fetched = get("/a.onnx?signature=secret", hashlib.sha256(web.files["/a.onnx"]).hexdigest())
+    assert fetched.path.read_bytes() == web.files["/a.onnx"]
+    asked = len(web.ranges)
+    assert get("/a.onnx") == fetched
+    assert len(web.ranges) == asked + 1
+
+
+def test_a_redirect_within_https_is_followed(web: Any, get: Callable[..., FetchedModel]) -> None:
+    web.files["/b.onnx"] = b"content"
+    web.statuses["/a.onnx"] = (302, {"Location": f"https://{web.host}/b.onnx"})
+    assert get("/a.onnx").path.read_bytes() == b"content"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "reason", "message"),
+    [
+        (404, {}, Reason.MODEL_NOT_FOUND, "does not exist"),
+        (403, {}, Reason.ACCESS_DENIED, "with 403"),
+        (401, {}, Reason.ACCESS_DENIED, "with 401"),
+        (503, {}, Reason.STORAGE_UNREACHABLE, "answered 503"),
+        (418, {}, Reason.LOAD_FAILED, "answered 418"),
+        (302, {"Location": "http://127.0.0.1/a.onnx"}, Reason.ACCESS_DENIED, "to an address without https"),
+    ],
+)
+def test_refusals_are_told_apart(
+    web: Any, get: Callable[..., FetchedModel], status: int, headers: dict[str, str], reason: Reason, message: str
+) -> None:
+    web.statuses["/a.onnx"] = (status, headers)
+    with pytest.raises(LoadError) as caught:
+        get("/a.onnx?signature=secret")
+    assert caught.value.reason is reason
+    assert message in caught.value.message
+    assert "secret" not in caught.value.message
+
+
+def test_a_server_that_is_down_and_one_not_trusted_are_named(
+    web: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(https, "BACKOFF_SECONDS", 0.01)
+    for host, message in (("localhost:1", "cannot be reached"), (web.host, "certificate verify failed")):
+        if host == web.host:
+            monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+        with pytest.raises(LoadError, match=message) as caught:
+            fetch(parse(f"https://{host}/a.onnx"), None, tmp_path / "cache", S3Options(None, None))
+        assert caught.value.reason is Reason.STORAGE_UNREACHABLE
+
+
+def test_a_kill_during_a_download_leaves_what_the_next_start_uses(
+    web: Any, models: Any, start: Callable[..., Any], tmp_path: Path
+) -> None:
+    web.files["/m.onnx"] = models.double().read_bytes()
+    web.pause_after = len(web.files["/m.onnx"]) // 2
+    environment = {"HALDANE_CACHE_DIR": str(tmp_path / "cache"), **web.environment()}
+    killed = start(f"https://{web.host}/m.onnx", **environment).listening()
+    assert web.paused.wait(20)
+    deadline = time.monotonic() + 20
+    while [part.stat().st_size for part in (tmp_path / "cache").glob("partial/*/part/0")] != [web.pause_after]:
+        assert time.monotonic() < deadline, "the first part never arrived"
+        time.sleep(0.01)
+    killed.stop()
+    web.resume.set()
+    server = start(f"https://{web.host}/m.onnx", **environment).ready()
+    assert server.client.post("/v1/predict", json={"instances": [[1, 2, 3]]}).json()["predictions"] == [[2, 4, 6]]
+    assert web.ranges[-1] == f"bytes={web.pause_after}-"
