@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+@cache
 def render() -> str:
     """The file: a header and the definition as YAML."""
     return HEADER + yaml.dump(definition(), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)

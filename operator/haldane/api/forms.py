@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from pydantic import AfterValidator
+
 from haldane.api.base import Rule, text
+
+_RESERVED = "HALDANE_"
+RESERVED_SENTENCE = f"names that start with {_RESERVED} are set by Haldane: choose another name"
+
+
+def _unreserved(name: str) -> str:
+    if name.startswith(_RESERVED):
+        raise ValueError(f"{name!r}: {RESERVED_SENTENCE}")
+    return name
+
 
 _DNS = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 DnsName = Annotated[
@@ -66,10 +78,8 @@ VariableName = Annotated[
     *text(
         "^[-._a-zA-Z][-._a-zA-Z0-9]*$", "write the name of an environment variable, for example OMP_NUM_THREADS", 253
     ),
-    Rule(
-        "!self.startsWith('HALDANE_')",
-        "names that start with HALDANE_ are set by Haldane: choose another name",
-    ),
+    Rule(f"!self.startsWith('{_RESERVED}')", RESERVED_SENTENCE),
+    AfterValidator(_unreserved),
 ]
 MetricTarget = Annotated[
     str,

@@ -273,3 +273,19 @@ def test_variables_of_one_name_are_refused(
     answer = rest.create("default", twice, dryRun="All")
     assert {field for field, _ in answer.refusals} == {"spec.runtime.env", "spec.runtime.env[1]"}
     assert any("names in runtime.env must differ: leave one of them out" in message for _, message in answer.refusals)
+
+
+@pytest.mark.parametrize("server_side", [False, True])
+def test_patch_directives_survive_kubectl_apply_but_null_only_the_server_side_one(
+    apiserver: ApiServer, rest: Rest, namespace: str, model_deployment: Callable[..., Body], server_side: bool
+) -> None:
+    flags = [f"--namespace={namespace}", "--filename=-", *(["--server-side"] if server_side else [])]
+    directive = [{"name": "cache", "$patch": "delete"}]
+    template = {"runtime.podTemplate": {"spec": {"volumes": directive, "securityContext": None}}}
+    for fields in ({}, template):
+        applied = apiserver.kubectl("apply", *flags, stdin=json.dumps(model_deployment(fields)))
+        assert applied.returncode == 0, applied.stderr
+
+    spec = rest.get("ModelDeployment", namespace, "fraud").body["spec"]["runtime"]["podTemplate"]["spec"]
+    assert spec["volumes"] == directive
+    assert ("securityContext" in spec) == server_side
