@@ -7,11 +7,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from haldane.api.status import ModelDeploymentStatus, RevisionStatus, RolloutStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import names
 from haldane.plan.revision import revision_hash
+
+# Laws are about results: how long one example takes on a busy machine says nothing about them.
+settings.register_profile("laws", deadline=None)
+settings.load_profile("laws")
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 
