@@ -54,7 +54,8 @@ class Prometheus:
             return Unavailable(self._reason(problem))
 
     def _ask(self, promql: str, at: datetime) -> Any:
-        params = {"time": f"{at.timestamp():.3f}", "timeout": f"{self._timeout * 0.9:.3f}s"}
+        # Seconds without a unit: with one, Prometheus takes whole numbers alone.
+        params = {"time": f"{at.timestamp():.3f}", "timeout": f"{self._timeout * 0.9:.3f}"}
         # Typed as a whole number, but handed on to requests, which takes both of its time-outs.
         patience: Any = (min(CONNECT_SECONDS, self._timeout), self._timeout)
         return self._connection().custom_query(promql, params=params, timeout=patience)
