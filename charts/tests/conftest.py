@@ -20,9 +20,11 @@ import yaml
 from e2e.cluster import programs
 from e2e.cluster.shell import Shell
 
+from .release import cluster, namespaces
+
 Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]
-__all__ = ["apiserver", "pytest_runtest_makereport"]
+__all__ = ["apiserver", "cluster", "namespaces", "pytest_runtest_makereport"]
 
 RunHelm = Callable[..., subprocess.CompletedProcess[str]]
 Refusal = Callable[[dict[str, Any]], str]

@@ -3,84 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from operator.tests.apiserver.server import ApiServer
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 import yaml
 
+from .release import ACCOUNT, CRD, SYSTEM, Cluster
+
 pytestmark = pytest.mark.api
 
 Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]
-SYSTEM = "haldane-system"
-CRD = "modeldeployments.haldane.dev"
-ACCOUNT = f"system:serviceaccount:{SYSTEM}:haldane"
 MODEL = {
     "apiVersion": "haldane.dev/v1alpha1",
     "kind": "ModelDeployment",
-    "metadata": {"name": "fraud", "namespace": "payments"},
+    "metadata": {"name": "fraud", "namespace": "shop"},
     "spec": {"model": {"uri": "s3://models/fraud/1.0.0/model.onnx"}},
 }
-
-
-class Cluster:
-    """kubectl and Helm on one API server."""
-
-    def __init__(self, apiserver: ApiServer, run_helm: Callable[..., CompletedProcess[str]], chart: Path) -> None:
-        self._apiserver = apiserver
-        self._run_helm = run_helm
-        self._chart = chart
-
-    def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        done = self._apiserver.kubectl(*arguments, stdin=stdin)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def attempt(self, *arguments: str, values: Manifest | None = None) -> CompletedProcess[str]:
-        env = {"KUBECONFIG": str(self._apiserver.kubeconfig())}
-        return self._run_helm(*arguments, "--namespace", SYSTEM, values=values, env=env)
-
-    def helm(self, verb: str, values: Manifest | None = None, *, release: str = "haldane") -> str:
-        chart = [str(self._chart)] if values is not None else []
-        done = self.attempt(verb, release, *chart, values=values)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def names(self, kind: str, *arguments: str) -> list[str]:
-        return self.kubectl("get", kind, "--output", "name", *arguments).split()
-
-    def may(self, account: str, verb: str, resource: str, *arguments: str) -> bool:
-        whole, _, subresource = resource.partition("/")
-        detail = ["--subresource", subresource] if subresource else []
-        done = self._apiserver.kubectl("auth", "can-i", verb, whole, *detail, "--as", account, *arguments)
-        assert done.stdout.strip() in {"yes", "no"}, done.stderr
-        return done.stdout.strip() == "yes"
-
-
-@pytest.fixture(scope="module")
-def namespaces(apiserver: ApiServer) -> None:
-    """The namespaces of the tests; the release's own enforces the restricted Pod Security Standard."""
-    made = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in ("payments", "search")]
-    labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
-    made.append({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM, "labels": labels}})
-    done = apiserver.kubectl("create", "-f", "-", stdin=yaml.safe_dump_all(made))
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture
-def cluster(
-    apiserver: ApiServer, namespaces: None, run_helm: Callable[..., CompletedProcess[str]], chart: Path
-) -> Iterator[Cluster]:
-    """A cluster without a release; what a test leaves is removed."""
-    there = Cluster(apiserver, run_helm, chart)
-    yield there
-    if "haldane" in there.attempt("list", "--short").stdout.split():
-        there.helm("uninstall")
-    there.kubectl("delete", "crd", CRD, "--ignore-not-found", "--timeout=30s")
 
 
 @pytest.fixture(scope="module")
@@ -117,14 +59,14 @@ def pod_monitors(apiserver: ApiServer) -> None:
 
 COMBINATIONS: dict[str, Manifest] = {
     "nothing set": {},
-    "some namespaces": {"watchNamespaces": ["payments", "search"]},
+    "some namespaces": {"watchNamespaces": ["shop", "stock"]},
     "the CRD by others": {"crds": {"install": False}},
     "the CRD not kept": {"crds": {"keep": False}},
     "rights by others": {"rbac": {"create": False, "aggregate": False}},
     "an account of one's own": {"serviceAccount": {"create": False, "name": "default"}},
     "an image by digest": {"image": {"digest": "sha256:" + "0" * 64}, "imagePullSecrets": [{"name": "registry"}]},
     "everything": {
-        "watchNamespaces": ["payments"],
+        "watchNamespaces": ["shop"],
         "serviceAccount": {"annotations": {"example.com/role": "models"}},
         "prometheus": {"url": "https://prometheus.example.com/prefix"},
         "logLevel": "debug",
@@ -166,7 +108,7 @@ def test_a_release_from_install_to_uninstall_and_back_keeps_the_models(cluster: 
     assert "STATUS: deployed" in cluster.helm("install", {})
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=20s", f"crd/{CRD}")
     cluster.kubectl("create", "-f", "-", stdin=json.dumps(MODEL))
-    of_model = ("get", "modeldeployment/fraud", "--namespace=payments", "--output=jsonpath={.metadata.uid}")
+    of_model = ("get", "modeldeployment/fraud", "--namespace=shop", "--output=jsonpath={.metadata.uid}")
     uid = cluster.kubectl(*of_model)
 
     cluster.helm("upgrade", {"workers": 3, "networkPolicy": {"enabled": True}})
@@ -205,6 +147,9 @@ def test_a_crd_that_others_installed_is_left_alone(cluster: Cluster, repository:
     refused = cluster.attempt("install", "haldane", str(repository / "charts/haldane"))
     assert "cannot be imported into the current release" in refused.stderr
     cluster.attempt("uninstall", "haldane")
+    taken = cluster.attempt("install", "haldane", str(repository / "charts/haldane"), "--take-ownership")
+    assert taken.returncode == 0, taken.stderr
+    cluster.helm("uninstall")
     cluster.helm("install", {"crds": {"install": False}})
     cluster.helm("uninstall")
     assert cluster.names("crd", CRD)
@@ -233,16 +178,16 @@ FORBIDDEN = [
 def test_the_operator_may_nothing_but_its_work(cluster: Cluster) -> None:
     cluster.helm("install", {})
     assert cluster.may(ACCOUNT, "create", "deployments.apps", "--all-namespaces")
-    assert cluster.may(ACCOUNT, "update", "modeldeployments.haldane.dev/status", "--namespace=payments")
-    held = [right for right in FORBIDDEN if cluster.may(ACCOUNT, *right, "--namespace=payments")]
+    assert cluster.may(ACCOUNT, "update", "modeldeployments.haldane.dev/status", "--namespace=shop")
+    held = [right for right in FORBIDDEN if cluster.may(ACCOUNT, *right, "--namespace=shop")]
     assert not held
 
 
 def test_with_a_list_of_namespaces_it_may_nothing_elsewhere(cluster: Cluster) -> None:
-    cluster.helm("install", {"watchNamespaces": ["payments"]})
-    assert cluster.may(ACCOUNT, "create", "deployments.apps", "--namespace=payments")
-    for elsewhere in ("--namespace=search", f"--namespace={SYSTEM}", "--all-namespaces"):
+    cluster.helm("install", {"watchNamespaces": ["shop"]})
+    assert cluster.may(ACCOUNT, "create", "deployments.apps", "--namespace=shop")
+    for elsewhere in ("--namespace=stock", f"--namespace={SYSTEM}", "--all-namespaces"):
         assert not cluster.may(ACCOUNT, "list", "modeldeployments.haldane.dev", elsewhere)
         assert not cluster.may(ACCOUNT, "create", "deployments.apps", elsewhere)
-    held = [right for right in FORBIDDEN if cluster.may(ACCOUNT, *right, "--namespace=payments")]
+    held = [right for right in FORBIDDEN if cluster.may(ACCOUNT, *right, "--namespace=shop")]
     assert not held

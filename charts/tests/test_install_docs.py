@@ -25,9 +25,15 @@ def blocks(repository: Path) -> list[tuple[str, str, str]]:
     return [(match[1], match[2] or "", match[3]) for match in BLOCK.finditer((repository / DOCUMENT).read_text())]
 
 
+def remove_releases(helm: str, environment: dict[str, str]) -> None:
+    for namespace in ("haldane-system", "team"):
+        command = [helm, "uninstall", "haldane", "--namespace", namespace, "--ignore-not-found"]
+        subprocess.run(command, env=environment, capture_output=True, timeout=SECONDS, check=False)
+
+
 @pytest.mark.api
 def test_every_command_that_needs_no_node_works_in_order(
-    apiserver: ApiServer, helm: str, repository: Path, tmp_path: Path
+    apiserver: ApiServer, helm: str, repository: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()
@@ -43,6 +49,7 @@ def test_every_command_that_needs_no_node_works_in_order(
         "HOME": str(tmp_path),
         "KUBECONFIG": str(apiserver.kubeconfig()),
     }
+    request.addfinalizer(lambda: remove_releases(helm, environment))
     ran = 0
     for language, mark, text in blocks(repository):
         if mark.startswith("file="):

@@ -73,9 +73,8 @@ def test_it_asks_for_little(defaults: list[Manifest]) -> None:
 def test_all_three_probes_look_at_the_probe_port(defaults: list[Manifest]) -> None:
     container = pod(defaults)["containers"][0]
     assert container["ports"] == [{"name": "probes", "containerPort": 8090, "protocol": "TCP"}]
-    assert container["startupProbe"]["httpGet"] == {"path": "/health", "port": "probes"}
-    assert container["livenessProbe"]["httpGet"] == {"path": "/health", "port": "probes"}
-    assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "probes"}
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"] == {"path": "/healthz", "port": "probes"}
     assert settings.load(environment(defaults)).health_port == 8090
 
 

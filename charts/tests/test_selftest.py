@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -16,8 +17,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-
-pytestmark = pytest.mark.api
 
 Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]
@@ -111,11 +110,13 @@ def prometheus() -> Iterator[Callable[[int, str], str]]:
         server.server_close()
 
 
+@pytest.mark.api
 def test_all_is_well(check: Check, prometheus: Callable[[int, str], str]) -> None:
     url = prometheus(200, '{"status": "success"}')
     assert check({"prometheus": {"url": url}}) == (0, f"{SERVED}\n{RIGHTS}\nPrometheus answers at {url}.\n")
 
 
+@pytest.mark.api
 def test_all_is_well_in_some_namespaces(apiserver: ApiServer, check: Check) -> None:
     apiserver.kubectl("create", "namespace", "selftest-team")
     status, said = check({"prometheus": {"url": ""}, "watchNamespaces": [NAMESPACE, "selftest-team"]})
@@ -127,6 +128,7 @@ def test_all_is_well_in_some_namespaces(apiserver: ApiServer, check: Check) -> N
     assert status == 0
 
 
+@pytest.mark.api
 def test_without_the_crd_it_says_which_value_to_set(check: Check) -> None:
     status, said = check({}, without=("CustomResourceDefinition",))
     assert (status, said) == (
@@ -135,12 +137,14 @@ def test_without_the_crd_it_says_which_value_to_set(check: Check) -> None:
     )
 
 
+@pytest.mark.api
 def test_without_rights_it_says_which_value_to_set(check: Check) -> None:
     status, said = check({"rbac": {"create": False, "aggregate": False}})
     assert status == 1
     assert "The operator may not list ModelDeployments: set rbac.create=true" in said
 
 
+@pytest.mark.api
 def test_rights_that_are_missing_are_named(apiserver: ApiServer, check: Check) -> None:
     reader = ("--clusterrole=haldane-view", f"--serviceaccount={NAMESPACE}:haldane")
     done = apiserver.kubectl("create", "clusterrolebinding", "haldane", *reader)
@@ -152,27 +156,42 @@ def test_rights_that_are_missing_are_named(apiserver: ApiServer, check: Check) -
     assert status == 1
     assert "The operator lacks rights: update modeldeployments/status in all namespaces; get deployments in" in said
     assert "list modeldeployments" not in said
+    assert "No prometheus.url is set" in said
+
+
+@pytest.fixture(scope="module")
+def fault(chart: Path) -> Callable[[str], str | None]:
+    """The script's own function."""
+    found: Callable[[str], str | None] = runpy.run_path(str(chart / "files/selftest.py"))["prometheus_fault"]
+    return found
+
+
+CONSEQUENCE = "rollouts with checks would hold. Correct prometheus.url."
 
 
 @pytest.mark.parametrize(
     ("status", "body", "sentence"),
     [
-        (503, "", "answered 503: rollouts with checks would hold. Correct prometheus.url."),
-        (200, '{"status": "error"}', "is not Prometheus: rollouts with checks would hold. Correct prometheus.url."),
-        (200, '["a list"]', "is not Prometheus: rollouts with checks would hold. Correct prometheus.url."),
-        (200, "<html>", "is not Prometheus"),
+        (200, '{"status": "success"}', None),
+        (503, "", f"Prometheus at URL answered 503: {CONSEQUENCE}"),
+        (200, '{"status": "error"}', f"What answers at URL is not Prometheus: {CONSEQUENCE}"),
+        (200, '["a list"]', f"What answers at URL is not Prometheus: {CONSEQUENCE}"),
+        (200, "<html>", f"What answers at URL is not Prometheus: {CONSEQUENCE}"),
     ],
 )
 def test_what_is_no_prometheus_is_a_fault(
-    check: Check, prometheus: Callable[[int, str], str], status: int, body: str, sentence: str
+    fault: Callable[[str], str | None],
+    prometheus: Callable[[int, str], str],
+    status: int,
+    body: str,
+    sentence: str | None,
 ) -> None:
-    ended, said = check({"prometheus": {"url": prometheus(status, body)}})
-    assert ended == 1
-    assert said.splitlines()[:2] == [SERVED, RIGHTS]
-    assert sentence in said
+    url = prometheus(status, body)
+    assert fault(url) == (sentence.replace("URL", url) if sentence else None)
+    assert fault(f"{url}/") == (sentence.replace("URL", f"{url}/") if sentence else None)
 
 
-def test_a_prometheus_that_is_not_there_is_a_fault(check: Check) -> None:
-    ended, said = check({"prometheus": {"url": "http://127.0.0.1:9"}})
-    assert ended == 1
-    assert "Prometheus at http://127.0.0.1:9 does not answer (" in said
+def test_a_prometheus_that_is_not_there_is_a_fault(fault: Callable[[str], str | None]) -> None:
+    said = fault("http://127.0.0.1:9") or ""
+    assert said.startswith("Prometheus at http://127.0.0.1:9 does not answer (")
+    assert said.endswith(CONSEQUENCE)

@@ -10,25 +10,33 @@ import os
 import ssl
 import sys
 from collections.abc import Iterator
+from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 ACCOUNT = Path(os.environ.get("ACCOUNT", "/var/run/secrets/kubernetes.io/serviceaccount"))
 DEADLINE = 10.0
 
 
-def kubernetes(path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """One call of the Kubernetes API: POST with a body, otherwise GET. Raises OSError, of which HTTPError is one."""
-    address = f"https://{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}{path}"
-    token = (ACCOUNT / "token").read_text().strip()
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    request = Request(address, json.dumps(body).encode() if body else None, headers)
-    trust = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
-    with urlopen(request, timeout=DEADLINE, context=trust) as answer:
-        found: dict[str, Any] = json.load(answer)
-    return found
+class Kubernetes:
+    """The Kubernetes API over one connection, as the pod's ServiceAccount."""
+
+    def __init__(self) -> None:
+        trust = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
+        host, port = os.environ["KUBERNETES_SERVICE_HOST"], int(os.environ["KUBERNETES_SERVICE_PORT"])
+        self._connection = HTTPSConnection(host, port, timeout=DEADLINE, context=trust)
+        token = (ACCOUNT / "token").read_text().strip()
+        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+
+    def send(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
+        """POST with a body, otherwise GET: status and what was answered. Raises OSError when the server cannot be reached."""
+        sent = json.dumps(body) if body else None
+        self._connection.request("POST" if body else "GET", path, sent, self._headers)
+        answer = self._connection.getresponse()
+        text = answer.read()
+        return answer.status, json.loads(text) if answer.status < 400 else text
 
 
 def reviews(rules: list[dict[str, list[str]]], namespace: str) -> Iterator[dict[str, str]]:
@@ -47,23 +55,23 @@ def reviews(rules: list[dict[str, list[str]]], namespace: str) -> Iterator[dict[
                     }
 
 
-def definition_fault(namespaces: list[str]) -> str | None:
+def definition_fault(api: Kubernetes, namespaces: list[str]) -> str | None:
     """Why ModelDeployments cannot be listed, or None."""
     where = f"/namespaces/{namespaces[0]}" if namespaces[0] else ""
     try:
-        kubernetes(f"/apis/haldane.dev/v1alpha1{where}/modeldeployments?limit=1")
-    except HTTPError as error:
-        if error.code == 404:
-            return "The CRD of ModelDeployment is missing: set crds.install=true and upgrade the release."
-        if error.code == 403:
-            return "The operator may not list ModelDeployments: set rbac.create=true, or grant what the chart's README lists."
-        return f"The API server answered {error.code} to a list of ModelDeployments."
+        status, _ = api.send(f"/apis/haldane.dev/v1alpha1{where}/modeldeployments?limit=1")
     except OSError as error:
         return f"The API server cannot be reached: {error}. Look at NetworkPolicies around the release's namespace."
-    return None
+    if status == 404:
+        return "The CRD of ModelDeployment is missing: set crds.install=true and upgrade the release."
+    if status == 403:
+        return (
+            "The operator may not list ModelDeployments: set rbac.create=true, or grant what the chart's README lists."
+        )
+    return None if status == 200 else f"The API server answered {status} to a list of ModelDeployments."
 
 
-def missing_rights(rules: list[dict[str, list[str]]], namespaces: list[str]) -> list[str]:
+def missing_rights(api: Kubernetes, rules: list[dict[str, list[str]]], namespaces: list[str]) -> list[str]:
     """The rights that the operator needs and does not have, as `verb resource in namespace`."""
     lacking = []
     for namespace in namespaces:
@@ -73,8 +81,8 @@ def missing_rights(rules: list[dict[str, list[str]]], namespaces: list[str]) -> 
                 "kind": "SelfSubjectAccessReview",
                 "spec": {"resourceAttributes": attributes},
             }
-            found = kubernetes("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
-            if not found["status"].get("allowed"):
+            status, found = api.send("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
+            if status != 201 or not found["status"].get("allowed"):
                 resource = "/".join(filter(None, (attributes["resource"], attributes["subresource"])))
                 lacking.append(f"{attributes['verb']} {resource} in {namespace or 'all namespaces'}")
     return lacking
@@ -100,13 +108,14 @@ def prometheus_fault(url: str) -> str | None:
 def main() -> int:
     """Run the three checks, print what was found, and say by exit status whether all is well."""
     namespaces = os.environ["WATCH_NAMESPACES"].split(",")
-    failure = definition_fault(namespaces)
+    api = Kubernetes()
+    failure = definition_fault(api, namespaces)
     if failure:
         print(failure)
         return 1
     print("ModelDeployments are served by the API server.")
     failures = 0
-    if lacking := missing_rights(json.loads(os.environ["RULES"]), namespaces):
+    if lacking := missing_rights(api, json.loads(os.environ["RULES"]), namespaces):
         print("The operator lacks rights: " + "; ".join(lacking) + ". Set rbac.create=true, or grant them.")
         failures += 1
     else:
