@@ -3,29 +3,27 @@
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from e2e.cluster import containers, node_image, paths, programs, toolchain, versions
-from e2e.cluster.containers import Image
+from e2e.cluster import containers, load, node_image, paths, programs, toolchain, versions
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.kind import kubectl
+from e2e.cluster.oci import ProgramImage
 from e2e.cluster.programs import Program
 from e2e.cluster.record import Record, Source
 from e2e.cluster.shell import Shell, ask
-
-MANIFESTS = tuple(sorted((paths.HERE / "addons").glob("*.yaml")))
 
 READY_SECONDS = 300
 PULL_SECONDS = 900
 """The same where the node pulls the images first."""
 
-DIGEST = "haldane-addons"
-"""The ConfigMap in kube-system that tells which manifests were applied last."""
+NOTES = "haldane-addons"
+"""The ConfigMap in kube-system with the digest of each manifest as it was last applied."""
 
 WORKLOADS = (
     ("kube-system", "coredns"),
@@ -36,59 +34,71 @@ WORKLOADS = (
 )
 
 PROBES = {"ingress": ("/", 404), "prometheus": ("/-/ready", 200), "s3": ("/healthz", 200)}
-"""For each service on the host a path and the status that it answers with when all is well; an ingress without routes
+"""For each service on the host a path, and the status with which it answers when all is well; an ingress without routes
 answers 404."""
 
 
 @dataclass(frozen=True)
 class AddOn:
-    """One program of an add-on, as upstream's image and as the image made here."""
+    """One program with its manifest, `addons/<name>.yaml`."""
 
+    name: str
     program: Program
     upstream: str
-    """What the manifest names."""
-    target: str = ""
+    """The image that the manifest names."""
+    target: str
+    """Where the manifest's command finds the program in an image made here."""
 
     @property
-    def image(self) -> Image:
+    def image(self) -> ProgramImage:
         version = self.program.folder.rpartition("-")[2]
-        path = self.target or f"/usr/local/bin/{self.program.name}"
-        key = containers.key("1", self.program.folder, path)
-        return Image(f"{node_image.REPOSITORY}/{self.program.name}:{version}", key)
+        return ProgramImage(f"{node_image.REPOSITORY}/{self.name}:{version}", self.program.path, self.target)
 
-    def make(self, shell: Shell) -> None:
-        containers.wrap(self.image, self.program.path, self.target or f"/usr/local/bin/{self.program.name}", shell)
+    @property
+    def identity(self) -> str:
+        """What tells this image from another of the same name."""
+        return containers.key("1", self.program.folder, self.target)
+
+    def objects(self, source: Source) -> list[dict[str, Any]]:
+        """The manifest's objects, with the image made here in place of upstream's where no registry serves the node.
+
+        Raises ClusterError when the manifest names another image.
+        """
+        text = (paths.HERE / "addons" / f"{self.name}.yaml").read_text()
+        objects = [document for document in yaml.safe_load_all(text) if document]
+        for item in objects:
+            for container in item.get("spec", {}).get("template", {}).get("spec", {}).get("containers", []):
+                if container["image"] != self.upstream:
+                    raise ClusterError(f"addons/{self.name}.yaml names {container['image']}, not {self.upstream}.")
+                container["imagePullPolicy"] = "IfNotPresent"
+                if source == "built":
+                    container["image"] = self.image.reference
+        return objects
+
+    def digest(self, source: Source) -> str:
+        """A hash of everything that is applied."""
+        return containers.key(json.dumps(self.objects(source), sort_keys=True))
 
 
+# metrics-server first: it measures for a while before it is ready, and the others can be loaded meanwhile.
 ADD_ONS = (
-    AddOn(programs.TRAEFIK, f"docker.io/library/traefik:{versions.TRAEFIK}"),
-    AddOn(programs.PROMETHEUS, f"docker.io/prom/prometheus:{versions.PROMETHEUS}"),
-    AddOn(programs.SEAWEEDFS, f"docker.io/chrislusf/seaweedfs:{versions.SEAWEEDFS}"),
     AddOn(
+        "metrics-server",
         programs.METRICS_SERVER,
         f"registry.k8s.io/metrics-server/metrics-server:{versions.METRICS_SERVER}",
-        target="/metrics-server",
+        "/metrics-server",
+    ),
+    AddOn(
+        "seaweedfs", programs.SEAWEEDFS, f"docker.io/chrislusf/seaweedfs:{versions.SEAWEEDFS}", "/usr/local/bin/weed"
+    ),
+    AddOn("traefik", programs.TRAEFIK, f"docker.io/library/traefik:{versions.TRAEFIK}", "/usr/local/bin/traefik"),
+    AddOn(
+        "prometheus",
+        programs.PROMETHEUS,
+        f"docker.io/prom/prometheus:{versions.PROMETHEUS}",
+        "/usr/local/bin/prometheus",
     ),
 )
-
-
-def render(source: Source, files: Iterable[Path] = MANIFESTS) -> list[dict[str, Any]]:
-    """The manifests' objects, with images made here put in place of upstream's where no registry serves the node.
-
-    Raises ClusterError when a manifest names an image that is not among the add-ons.
-    """
-    local = {add_on.upstream: add_on.image.tag for add_on in ADD_ONS}
-    objects = [document for file in files for document in yaml.safe_load_all(file.read_text()) if document]
-    for item in objects:
-        for container in item.get("spec", {}).get("template", {}).get("spec", {}).get("containers", []):
-            if container["image"] not in local:
-                raise ClusterError(
-                    f"{item['metadata']['name']}: image {container['image']} is not one of the add-ons'."
-                )
-            if source == "built":
-                container["image"] = local[container["image"]]
-            container["imagePullPolicy"] = "IfNotPresent"
-    return objects
 
 
 def gateway_api() -> Path:
@@ -105,49 +115,69 @@ def fetch_gateway_api(shell: Shell) -> None:
     paths.write(gateway_api(), "\n---\n".join(file.read_text() for file in files))
 
 
-def digest(source: Source) -> str:
-    """A hash of everything that is applied."""
-    return containers.key(json.dumps(render(source), sort_keys=True), versions.GATEWAY_API)
+def notes(made: Record) -> dict[str, str]:
+    """What was applied to the cluster: digests by add-on, and the version of the CRDs."""
+    text = ask(kubectl(made, "--namespace", "kube-system", "get", "configmap", NOTES, "--output", "json"))
+    return dict(json.loads(text)["data"]) if text else {}
 
 
-def applied(made: Record) -> str | None:
-    """The digest of what was applied to the cluster last."""
-    form = "jsonpath={.data.digest}"
-    return ask(kubectl(made, "--namespace", "kube-system", "get", "configmap", DIGEST, "--output", form))
+def expected(source: Source) -> dict[str, str]:
+    """The notes of a cluster on which everything is current."""
+    return {"gateway-api": versions.GATEWAY_API, **{add_on.name: add_on.digest(source) for add_on in ADD_ONS}}
 
 
-def apply(made: Record, shell: Shell) -> None:
-    """Apply the CRDs, then the add-ons, and wait for their pods; then the APIs that the add-ons serve, and the note.
+def current(made: Record, name: str) -> bool:
+    """Whether an add-on, or the Gateway API, was applied as it is now."""
+    return notes(made).get(name) == expected(made.source)[name]
+
+
+def apply_gateway_api(made: Record, shell: Shell) -> None:
+    shell.run(_apply(made, "crds", str(gateway_api())), seconds=120)
+    shell.run(kubectl(made, "wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"), seconds=90)
+    _note(made, "gateway-api", shell)
+
+
+def start(add_on: AddOn, made: Record, shell: Shell) -> None:
+    """Give the node the add-on's image and apply its manifest, all but the APIs that it serves."""
+    if made.source == "built":
+        shell.say(f"loading {add_on.image.reference}")
+        load.load_program(made.node, add_on.image, add_on.identity, shell)
+    _send(made, [item for item in add_on.objects(made.source) if item["kind"] != "APIService"], shell)
+    _note(made, add_on.name, shell)
+
+
+def finish(made: Record, shell: Shell) -> None:
+    """Wait for the add-ons' pods, then add the APIs that they serve and wait for the whole.
 
     The API server keeps a connection to whoever first answers for an API of an add-on. Asked too early, before kube-proxy
     knows the Service, that may be anyone out there: some networks answer for every address.
     """
-    shell.say("the Gateway API's CRDs")
-    shell.run(_apply(made, str(gateway_api())), seconds=120)
-    shell.run(kubectl(made, "wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"), seconds=90)
-    shell.say("manifests")
-    objects = render(made.source)
-    _send(made, [item for item in objects if item["kind"] != "APIService"], shell)
     # One node needs one DNS server.
     shell.run(kubectl(made, "--namespace", "kube-system", "scale", "deployment/coredns", "--replicas=1"), seconds=30)
     wait(made, shell, missing_workloads)
-    _send(made, [item for item in objects if item["kind"] == "APIService"], shell)
+    served = [item for add_on in ADD_ONS for item in add_on.objects(made.source) if item["kind"] == "APIService"]
+    _send(made, served, shell)
+    wait(made, shell, missing)
+
+
+def _apply(made: Record, manager: str, file: str) -> list[str]:
+    options = ("--server-side", "--force-conflicts", f"--field-manager=haldane-cluster-{manager}", "--filename", file)
+    return kubectl(made, "apply", *options)
+
+
+def _send(made: Record, objects: list[dict[str, Any]], shell: Shell, manager: str = "add-ons") -> None:
+    shell.run(_apply(made, manager, "-"), seconds=120, stdin=yaml.safe_dump_all(objects, sort_keys=False))
+
+
+def _note(made: Record, name: str, shell: Shell) -> None:
     note = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": DIGEST, "namespace": "kube-system"},
-        "data": {"digest": digest(made.source)},
+        "metadata": {"name": NOTES, "namespace": "kube-system"},
+        "data": {name: expected(made.source)[name]},
     }
-    _send(made, [note], shell)
-
-
-def _apply(made: Record, file: str) -> list[str]:
-    options = ("--server-side", "--force-conflicts", "--field-manager=haldane-cluster", "--filename")
-    return kubectl(made, "apply", *options, file)
-
-
-def _send(made: Record, objects: list[dict[str, Any]], shell: Shell) -> None:
-    shell.run(_apply(made, "-"), seconds=120, stdin=yaml.safe_dump_all(objects, sort_keys=False))
+    # A manager of its own for each line: server-side apply then leaves the others' alone.
+    _send(made, [note], shell, name)
 
 
 def unready(deployments: dict[str, Any]) -> list[str]:
@@ -157,8 +187,8 @@ def unready(deployments: dict[str, Any]) -> list[str]:
     for namespace, name in WORKLOADS:
         item = found.get((namespace, name), {})
         status, wanted = item.get("status", {}), item.get("spec", {}).get("replicas", 1)
-        current = status.get("observedGeneration", 0) >= item.get("metadata", {}).get("generation", 1)
-        if not current or status.get("updatedReplicas", 0) < wanted or status.get("readyReplicas", 0) < wanted:
+        observed = status.get("observedGeneration", 0) >= item.get("metadata", {}).get("generation", 1)
+        if not observed or status.get("updatedReplicas", 0) < wanted or status.get("readyReplicas", 0) < wanted:
             names.append(name)
     return names
 
@@ -181,10 +211,11 @@ def missing(made: Record) -> list[str]:
 
 
 def ready(made: Record) -> bool:
-    return applied(made) == digest(made.source) and not missing(made)
+    """Whether every add-on is current and ready."""
+    return expected(made.source).items() <= notes(made).items() and not missing(made)
 
 
-def wait(made: Record, shell: Shell, left: Callable[[Record], list[str]] = missing) -> None:
+def wait(made: Record, shell: Shell, left: Callable[[Record], list[str]]) -> None:
     """Wait until nothing is `left`. Raises ClusterError that names it and shows the pods' states and the last events."""
 
     def none_left() -> bool:

@@ -27,7 +27,7 @@ def describe(made: Record) -> dict[str, str]:
         "ingress_url": made.url("ingress"),
         "prometheus_url": made.url("prometheus"),
         "s3_url": made.url("s3"),
-        "kubectl": str(programs.KUBECTL.path),
+        "kubectl": made.kubectl,
         "helm": str(helm()),
     }
 

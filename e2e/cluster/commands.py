@@ -97,20 +97,12 @@ def up(name: str) -> None:
             wake = Step("wake", f"Start the stopped cluster {name}", functools.partial(kind.wake, made))
             ran += _run([wake], ["wake"], progress)
         steps = plan.steps(made)
-        if source == "built":
-            ran += _restore(steps, made, progress)
+        restored = plan.restore_steps(pending(steps, plan.targets(made))) if source == "built" else []
+        ran += _run(restored, [step.name for step in restored], progress)
         ran += _run(steps, plan.targets(made), progress)
         took = time.monotonic() - start
         progress.say(f"Cluster {name} is {'ready' if ran else 'up and ready already'} ({took:.1f} s).")
     print(json.dumps(addresses.describe(made), indent=2))
-
-
-def _restore(steps: Sequence[Step], made: Record, progress: Progress) -> int:
-    """Give images from the cache back to the daemon, if a step is to come that would build them anew."""
-    coming = {step.title for step in pending(steps, plan.targets(made))}
-    lost = [image for image in plan.restorable() if f"Build image {image.tag}" in coming]
-    back = [plan.restore_step(image) for image in lost]
-    return _run(back, [step.name for step in back], progress)
 
 
 def down(name: str, *, everything: bool) -> None:
@@ -163,7 +155,7 @@ def load_images(name: str, tags: Sequence[str]) -> None:
 
 
 def _load(made: Record, tags: Sequence[str], progress: Progress) -> None:
-    if not load.absent(made.node, tags):
+    if load.holds(made.node, load.identities(tags)):
         progress.say(f"The node has {', '.join(tags)} already.")
         return
     step = Step("load", f"Load {', '.join(tags)} into the node", functools.partial(load.load, made.node, tags))

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -111,21 +110,3 @@ def container_label(name: str, label: str) -> str | None:
     text = ask(["docker", "container", "inspect", "--format", "{{json .Config.Labels}}", name])
     labels: dict[str, str] | None = json.loads(text) if text else None
     return (labels or {}).get(label)
-
-
-def wrap(image: Image, program: Path, target: str, shell: Shell) -> None:
-    """Make an image of one static program alone, which is its entry point."""
-    with tempfile.TemporaryDirectory(prefix="haldane-") as folder:
-        layer = Path(folder) / "layer.tar"
-        with tarfile.open(layer, "w") as archive:
-            archive.add(program, target.lstrip("/"), filter=_owned_by_root)
-        changes = (f'ENTRYPOINT ["{target}"]', "ENV PATH=/usr/local/bin:/", f"LABEL {KEY_LABEL}={image.key}")
-        options = [word for change in changes for word in ("--change", change)]
-        shell.run(["docker", "import", *options, layer, image.tag], seconds=LOAD_SECONDS)
-
-
-def _owned_by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.uid = member.gid = 0
-    member.uname = member.gname = "root"
-    member.mode = 0o755
-    return member

@@ -43,8 +43,8 @@ def configuration(made: Record, patches: Path, *, cgroup_v1: bool) -> dict[str, 
             {
                 "kind": "ClusterConfiguration",
                 "imageRepository": node_image.REPOSITORY,
-                "dns": {"imageTag": node_image.component(programs.COREDNS).tag.rpartition(":")[2]},
-                "etcd": {"local": {"imageTag": node_image.component(programs.ETCD).tag.rpartition(":")[2]}},
+                "dns": {"imageTag": node_image.component(programs.COREDNS).reference.rpartition(":")[2]},
+                "etcd": {"local": {"imageTag": node_image.component(programs.ETCD).reference.rpartition(":")[2]}},
             }
         )
     return {
@@ -84,7 +84,7 @@ def control_plane_patches() -> dict[str, str]:
 
 def kubectl(made: Record, *words: str) -> list[str]:
     """The command that talks to this cluster and to no other."""
-    return [str(programs.KUBECTL.path), "--kubeconfig", made.kubeconfig, "--context", made.context, *words]
+    return [made.kubectl, "--kubeconfig", made.kubeconfig, "--context", made.context, *words]
 
 
 def answers(made: Record) -> bool:
@@ -132,6 +132,8 @@ def create(made: Record, shell: Shell) -> None:
         made.kubeconfig,
     ]
     shell.run(command, seconds=CREATE_SECONDS)
+    if made.source == "registry":
+        shell.run(["docker", "cp", f"{made.node}:/usr/bin/kubectl", made.kubectl], seconds=60)
     shell.say("waiting for the API server")
     shell.wait("the API server", lambda: answers(made), seconds=READY_SECONDS)
     record.save(dataclasses.replace(made, complete=True))

@@ -1,15 +1,18 @@
-"""Bringing local images into a node's containerd, and knowing which are there already."""
+"""Bringing images into a node's containerd, and knowing which are there already."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import IO
 
-from e2e.cluster import containers
+from e2e.cluster import containers, oci
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.shell import Shell, ask
 
 LABEL = "haldane.dev/image-id"
-"""containerd's label with Docker's ID of the image. An import replaces an image with its labels, so it can never be stale."""
+"""containerd's label with the identity of what was loaded. An import replaces an image with its labels, so that it cannot
+tell of an older one."""
 
-MANAGED = "io.cri-containerd.image=managed"
+MANAGED = ("io.cri-containerd.image", "managed")
 """The label by which containerd's Kubernetes side says that it has taken notice of an image."""
 
 LOAD_SECONDS = 300
@@ -39,44 +42,68 @@ def listed(text: str) -> dict[str, dict[str, str]]:
     return images
 
 
-def _ctr(node: str, *words: str) -> list[str]:
-    return ["docker", "exec", "-i", node, "ctr", "--namespace", "k8s.io", "images", *words]
+def ctr(node: str, *words: str) -> list[str]:
+    """A command to the containerd of a container."""
+    return ["docker", "exec", "-i", node, "ctr", "--namespace", "k8s.io", *words]
 
 
-def _labels(node: str) -> dict[str, dict[str, str]]:
-    return listed(ask(_ctr(node, "list")) or "")
+def _images(node: str) -> dict[str, dict[str, str]]:
+    return listed(ask(ctr(node, "images", "list")) or "")
 
 
-def absent(node: str, tags: Iterable[str]) -> list[str]:
-    """The images that the node lacks or has in another state than Docker.
+def holds(node: str, identities: Mapping[str, str]) -> bool:
+    """Whether the node has these images (full name -> identity), each as it was last loaded."""
+    images = _images(node)
+    return all(images.get(name, {}).get(LABEL) == identity for name, identity in identities.items())
 
-    Raises ClusterError when Docker has no image of one of the names.
-    """
-    held = _labels(node)
-    missing = []
+
+def identities(tags: Iterable[str]) -> dict[str, str]:
+    """Docker's IDs of local images, by full name. Raises ClusterError for a name that Docker does not know."""
+    found = {}
     for tag in tags:
         identity = containers.image_id(tag)
         if not identity:
             raise ClusterError(f"Docker has no image {tag}: build it first (docker image ls shows what there is).")
-        if held.get(reference(tag), {}).get(LABEL) != identity:
-            missing.append(tag)
-    return missing
+        found[reference(tag)] = identity
+    return found
 
 
 def load(node: str, tags: Iterable[str], shell: Shell) -> None:
-    """Import the images that are absent."""
-    missing = absent(node, tags)
+    """Import local images that the node lacks or has in an older state; only layers that it lacks are sent."""
+    wanted = {tag: identity for tag in tags for identity in identities([tag]).values()}
+    images = _images(node)
+    missing = [tag for tag, identity in wanted.items() if images.get(reference(tag), {}).get(LABEL) != identity]
     if not missing:
         return
-    shell.say(", ".join(missing))
-    shell.pipe(["docker", "save", *missing], _ctr(node, "import", "-"), seconds=LOAD_SECONDS)
+    held = (ask(ctr(node, "content", "list", "--quiet")) or "").split()
+    names = {tag: reference(tag) for tag in missing}
+    names |= {name.removeprefix("docker.io/"): name for name in names.values()}
+    pump = partial(oci.thinned, held=held, references=names)
+    shell.convert(["docker", "save", *missing], ctr(node, "images", "import", "-"), pump, seconds=LOAD_SECONDS)
+    _label(node, {reference(tag): wanted[tag] for tag in missing}, shell)
+
+
+def load_program(node: str, image: oci.ProgramImage, identity: str, shell: Shell) -> None:
+    """Import an image made of one program, unless the node has it."""
+    if holds(node, {image.reference: identity}):
+        return
+
+    def write(stream: IO[bytes]) -> None:
+        with oci.Layout(stream) as layout:
+            layout.program(image)
+
+    shell.feed(ctr(node, "images", "import", "-"), write, seconds=LOAD_SECONDS)
+    _label(node, {image.reference: identity}, shell)
+
+
+def _label(node: str, identities: Mapping[str, str], shell: Shell) -> None:
+    key, value = MANAGED
 
     def noticed() -> bool:
-        held = _labels(node)
-        key, _, value = MANAGED.partition("=")
-        return all(held.get(reference(tag), {}).get(key) == value for tag in missing)
+        images = _images(node)
+        return all(images.get(name, {}).get(key) == value for name in identities)
 
     # Only then: its own labelling would wipe ours out.
     shell.wait("containerd to take notice of the images", noticed, seconds=30, every=0.1)
-    for tag in missing:
-        shell.run(_ctr(node, "label", reference(tag), f"{LABEL}={containers.image_id(tag)}"), seconds=20)
+    for name, identity in identities.items():
+        shell.run(ctr(node, "images", "label", name, f"{LABEL}={identity}"), seconds=20)

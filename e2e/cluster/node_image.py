@@ -1,7 +1,10 @@
 """The node image for machines that no registry serves: Debian, Kubernetes, and the control plane's images inside."""
 
-from e2e.cluster import containers, debian, paths, programs, versions
+from typing import IO
+
+from e2e.cluster import containers, debian, load, oci, paths, programs, versions
 from e2e.cluster.containers import Image
+from e2e.cluster.oci import ProgramImage
 from e2e.cluster.programs import Program
 from e2e.cluster.shell import Shell, ask
 
@@ -14,10 +17,10 @@ FILES = tuple(
 )
 
 
-def component(program: Program) -> Image:
+def component(program: Program) -> ProgramImage:
     """The image of one part of the control plane: the program alone."""
     version = program.folder.rpartition("-")[2]
-    return Image(f"{REPOSITORY}/{program.name}:{version}", containers.key("1", program.folder, program.name))
+    return ProgramImage(f"{REPOSITORY}/{program.name}:{version}", program.path, f"/usr/local/bin/{program.name}")
 
 
 def proxy() -> Image:
@@ -28,18 +31,13 @@ def proxy() -> Image:
 
 
 def image() -> Image:
-    parts = [debian.base().key, proxy().key, *(component(program).key for program in programs.CONTROL_PLANE)]
-    parts += [program.folder for program in programs.NODE]
-    return Image(f"{REPOSITORY}/node:{versions.KUBERNETES}", containers.key("1", *parts, *FILES))
+    parts = [debian.base().key, proxy().key]
+    parts += [f"{program.folder}/{program.name}" for program in (*programs.CONTROL_PLANE, *programs.NODE)]
+    return Image(f"{REPOSITORY}/node:{versions.KUBERNETES}", containers.key("2", *parts, *FILES))
 
 
 def make(shell: Shell) -> None:
     """Build the node image and keep it in the cache."""
-    for program in programs.CONTROL_PLANE:
-        part = component(program)
-        if not part.exists():
-            shell.say(part.tag)
-            containers.wrap(part, program.path, f"/usr/local/bin/{program.name}", shell)
     if not proxy().exists():
         shell.say(proxy().tag)
         dockerfile = paths.HERE / "dockerfiles" / "kube-proxy.Dockerfile"
@@ -63,13 +61,19 @@ def _preload(bare: Image, made: Image, shell: Shell) -> None:
     try:
         version = ["docker", "exec", container, "ctr", "version"]
         shell.wait("containerd in the node image", lambda: ask(version) is not None, seconds=30, every=0.2)
-        tags = [component(program).tag for program in programs.CONTROL_PLANE] + [proxy().tag]
         # Not unpacked: layers of an overlay do not nest. Each node unpacks them on its own volume as it starts.
-        importer = ["ctr", "--namespace", "k8s.io", "images", "import", "--no-unpack", "-"]
-        shell.pipe(["docker", "save", *tags], ["docker", "exec", "-i", container, *importer], seconds=300)
+        importer = load.ctr(container, "images", "import", "--no-unpack", "-")
+        shell.feed(importer, _write_components, seconds=300)
+        shell.pipe(["docker", "save", proxy().tag], importer, seconds=300)
         shell.run(["docker", "stop", "-t", "10", container], seconds=60)
         changes = ('ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]', f"LABEL {containers.KEY_LABEL}={made.key}")
         options = [word for change in changes for word in ("--change", change)]
         shell.run(["docker", "commit", *options, container, made.tag], seconds=300)
     finally:
         ask(["docker", "rm", "--force", "--volumes", container], seconds=60)
+
+
+def _write_components(stream: IO[bytes]) -> None:
+    with oci.Layout(stream) as layout:
+        for program in programs.CONTROL_PLANE:
+            layout.program(component(program))

@@ -1,8 +1,9 @@
 """The steps from an empty machine to a cluster with its add-ons, in the order in which they pay off."""
 
 from collections.abc import Callable
+from functools import partial
 
-from e2e.cluster import add_ons, addresses, containers, debian, kind, load, node_image, programs
+from e2e.cluster import add_ons, addresses, debian, kind, node_image, programs
 from e2e.cluster.containers import Image
 from e2e.cluster.programs import Program
 from e2e.cluster.record import Record
@@ -15,18 +16,18 @@ COMPILE = "compile"
 
 def program_step(program: Program) -> Step:
     compiled = isinstance(program, programs.GoProgram)
-    title = f"{'Compile' if compiled else 'Fetch'} {program.folder if program.name in program.folder else program.name}"
-    lane = COMPILE if compiled else "images"
-    return Step(program.name, title, program.get, done=program.ready, lane=lane)
+    what = program.folder if program.folder.startswith(program.name) else f"{program.name} of {program.folder}"
+    title = f"{'Compile' if compiled else 'Fetch'} {what}"
+    return Step(program.name, title, program.get, done=program.ready, lane=COMPILE if compiled else "images")
 
 
 def image_step(name: str, image: Image, make: Callable[[Shell], None], needs: tuple[str, ...]) -> Step:
     return Step(name, f"Build image {image.tag}", make, needs, done=image.exists)
 
 
-def built_images() -> list[Image]:
-    """The images that take long enough to make to be kept in the cache."""
-    return [node_image.image(), debian.python()]
+def kept_images() -> dict[str, Image]:
+    """The images that take long enough to make to be kept in the cache, by the step that makes them."""
+    return {"node-image": node_image.image(), "python-image": debian.python()}
 
 
 def steps(made: Record) -> list[Step]:
@@ -35,61 +36,39 @@ def steps(made: Record) -> list[Step]:
     What the control plane is made of is compiled first, so that the cluster starts while the add-ons compile.
     """
     built = made.source == "built"
-    names: list[Program] = [programs.KUBECTL, programs.KIND]
-    if built:
-        names = [*programs.API_SERVER, *programs.CONTROL_PLANE, programs.KUBE_PROXY, *programs.NODE, programs.KIND]
-        names += [add_on.program for add_on in add_ons.ADD_ONS]
-    plan = [program_step(program) for program in dict.fromkeys(names)]
-    node_needs: tuple[str, ...] = ()
-    if built:
-        parts = (*programs.CONTROL_PLANE, programs.KUBE_PROXY, *programs.NODE)
-        node_needs = ("node-image",)
-        plan += [
-            image_step("debian-image", debian.base(), debian.make_base, ()),
-            image_step("python-image", debian.python(), debian.make_python, ("debian-image",)),
-            image_step(
-                "node-image", node_image.image(), node_image.make, ("debian-image", *(part.name for part in parts))
-            ),
-        ]
-    plan.append(
-        Step(
-            "cluster",
-            f"Start the kind cluster {made.name}",
-            lambda shell: kind.create(made, shell),
-            ("kind", "kubectl", *node_needs),
-            done=lambda: kind.runs(made.name),
-        )
+    plan = [*(_building_steps() if built else [program_step(programs.KIND)])]
+    create = Step(
+        "cluster",
+        f"Start the kind cluster {made.name}",
+        partial(kind.create, made),
+        ("kind", "kubectl", "node-image") if built else ("kind",),
+        done=lambda: kind.runs(made.name),
     )
-    applied = ["cluster", "gateway-api"]
-    plan.append(
-        Step(
-            "gateway-api", "Fetch the Gateway API's CRDs", add_ons.fetch_gateway_api, done=add_ons.gateway_api().exists
-        )
+    fetch = Step(
+        "gateway-api", "Fetch the Gateway API's CRDs", add_ons.fetch_gateway_api, done=add_ons.gateway_api().exists
     )
-    if built:
-        for add_on in add_ons.ADD_ONS:
-            plan += _add_on_steps(add_on, made)
-            applied.append(f"load-{add_on.program.name}")
-    plan.append(
-        Step(
-            "add-ons",
-            "Start the add-ons",
-            lambda shell: _start_add_ons(made, shell),
-            tuple(applied),
-            done=lambda: kind.runs(made.name) and add_ons.ready(made),
-        )
+    crds = Step(
+        "crds",
+        "Apply the Gateway API's CRDs",
+        partial(add_ons.apply_gateway_api, made),
+        ("cluster", "gateway-api"),
+        done=lambda: add_ons.current(made, "gateway-api"),
     )
-    plan.append(Step("helm", f"Compile {programs.HELM.folder}", programs.HELM.get, done=_has_helm, lane=COMPILE))
-    plan.append(
-        Step(
-            "addresses",
-            "Write the addresses",
-            lambda _: addresses.write(made),
-            ("add-ons", "helm"),
-            done=lambda: addresses.written(made),
-        )
+    helm = Step("helm", f"Compile {programs.HELM.folder}", programs.HELM.get, done=_has_helm, lane=COMPILE)
+    first, *others = [_start_step(add_on, made) for add_on in add_ons.ADD_ONS]
+    plan += [create, first, fetch, crds, *others, helm]
+    starts = (first.name, *(step.name for step in others))
+    wait = Step(
+        "add-ons", "Wait for the add-ons", partial(add_ons.finish, made), starts, done=lambda: add_ons.ready(made)
     )
-    return plan
+    write = Step(
+        "addresses",
+        "Write the addresses",
+        lambda _: addresses.write(made),
+        ("add-ons", "helm"),
+        done=lambda: addresses.written(made),
+    )
+    return [*plan, wait, write]
 
 
 def targets(made: Record) -> list[str]:
@@ -98,34 +77,41 @@ def targets(made: Record) -> list[str]:
     return [*wanted, "python-image"] if made.source == "built" else wanted
 
 
-def _add_on_steps(add_on: add_ons.AddOn, made: Record) -> list[Step]:
-    name, image = add_on.program.name, add_on.image
+def _building_steps() -> list[Step]:
+    """The programs and images that a registry would serve."""
+    parts = (*programs.CONTROL_PLANE, programs.KUBE_PROXY, *programs.NODE)
+    # kube-apiserver, etcd and kubectl come first: tests that need no node can start on them.
+    order = dict.fromkeys(
+        (*programs.API_SERVER, *parts, programs.KIND, *(add_on.program for add_on in add_ons.ADD_ONS))
+    )
     return [
-        image_step(f"{name}-image", image, add_on.make, (name,)),
-        Step(
-            f"load-{name}",
-            f"Load {image.tag} into the node",
-            lambda shell: load.load(made.node, [image.tag], shell),
-            (f"{name}-image", "cluster"),
-            done=lambda: image.exists() and kind.runs(made.name) and not load.absent(made.node, [image.tag]),
-        ),
+        *(program_step(program) for program in order),
+        image_step("debian-image", debian.base(), debian.make_base, ()),
+        image_step("python-image", debian.python(), debian.make_python, ("debian-image",)),
+        image_step("node-image", node_image.image(), node_image.make, ("debian-image", *(part.name for part in parts))),
     ]
 
 
-def _start_add_ons(made: Record, shell: Shell) -> None:
-    if add_ons.applied(made) != add_ons.digest(made.source):
-        add_ons.apply(made, shell)
-    add_ons.wait(made, shell)
+def _start_step(add_on: add_ons.AddOn, made: Record) -> Step:
+    needs = ("cluster", "crds") if add_on.name == "traefik" else ("cluster",)
+    return Step(
+        f"start-{add_on.name}",
+        f"Start {add_on.name}",
+        partial(add_ons.start, add_on, made),
+        (*needs, add_on.program.name) if made.source == "built" else needs,
+        done=lambda: add_ons.current(made, add_on.name),
+    )
 
 
 def _has_helm() -> bool:
     return addresses.helm() != programs.HELM.path or programs.HELM.ready()
 
 
-def restorable() -> list[Image]:
-    """Images that the daemon lacks and the cache holds."""
-    return [image for image in built_images() if image.archive.exists() and not image.exists()]
-
-
-def restore_step(image: Image) -> Step:
-    return Step(f"restore-{containers.key(image.tag)}", f"Load {image.tag} from the cache", image.restore)
+def restore_steps(coming: list[Step]) -> list[Step]:
+    """Steps that give images from the cache back to the daemon, for those that would else be built by a coming step."""
+    names = {step.name for step in coming}
+    return [
+        Step(f"restore-{name}", f"Load {image.tag} from the cache", image.restore)
+        for name, image in kept_images().items()
+        if name in names and image.archive.exists()
+    ]

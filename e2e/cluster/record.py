@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from e2e.cluster import paths, ports
+from e2e.cluster import paths, ports, programs
 
 Source = Literal["registry", "built"]
 """Where a cluster's images come from: upstream's from a container registry, or made on this machine."""
@@ -29,6 +29,11 @@ class Record:
     @property
     def kubeconfig(self) -> str:
         return str(paths.cluster(self.name) / "kubeconfig")
+
+    @property
+    def kubectl(self) -> str:
+        """The client of the node's own version: ours where the node was built from it, else copied out of the node."""
+        return str(programs.KUBECTL.path if self.source == "built" else paths.cluster(self.name) / "kubectl")
 
     @property
     def context(self) -> str:
