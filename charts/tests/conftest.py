@@ -14,6 +14,7 @@ from operator.tests.apiserver.fixtures import apiserver, pytest_runtest_makerepo
 from pathlib import Path
 from typing import Any
 
+import lupa.lua51
 import pytest
 import yaml
 
@@ -27,6 +28,7 @@ Render = Callable[..., list[Manifest]]
 __all__ = ["apiserver", "cluster", "namespaces", "pytest_runtest_makereport"]
 
 RunHelm = Callable[..., subprocess.CompletedProcess[str]]
+Health = Callable[[Manifest], tuple[str, str]]
 Refusal = Callable[[dict[str, Any]], str]
 
 CHART = Path(__file__).parents[1] / "haldane"
@@ -132,3 +134,18 @@ def refusal(run_helm: RunHelm) -> Refusal:
 def defaults(render: Render) -> list[Manifest]:
     """The objects of an installation that sets nothing."""
     return render()
+
+
+@pytest.fixture(scope="session")
+def health(chart: Path) -> Health:
+    """Status and message that the script gives an object."""
+    script = (chart / "files" / "argocd-health.lua").read_text()
+    lua = lupa.lua51.LuaRuntime(unpack_returned_tuples=True)
+
+    def judged(body: Manifest) -> tuple[str, str]:
+        lua.globals().obj = lua.table_from(body, recursive=True)
+        verdict = lua.execute(script)
+        assert set(verdict) == {"status", "message"}
+        return verdict["status"], verdict["message"]
+
+    return judged

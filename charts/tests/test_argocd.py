@@ -3,50 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
-import lupa.lua51
 import pytest
+
+from haldane.plan import status
 
 Manifest = dict[str, Any]
 Health = Callable[[Manifest], tuple[str, str]]
 
 
-@pytest.fixture(scope="module")
-def health(chart: Path) -> Health:
-    """Status and message that the script gives an object."""
-    script = (chart / "files" / "argocd-health.lua").read_text()
-    lua = lupa.lua51.LuaRuntime(unpack_returned_tuples=True)
-
-    def judged(body: Manifest) -> tuple[str, str]:
-        lua.globals().obj = lua.table_from(body, recursive=True)
-        verdict = lua.execute(script)
-        assert set(verdict) == {"status", "message"}
-        return verdict["status"], verdict["message"]
-
-    return judged
-
-
 def model(
     *conditions: tuple[str, str, str], generation: int = 1, observed: int | None = 1, **metadata: Any
 ) -> Manifest:
-    status: Manifest = {
+    made: Manifest = {
         "conditions": [
-            {"type": kind, "status": status, "reason": "Reason", "message": message}
-            for kind, status, message in conditions
+            {"type": kind, "status": value, "reason": "Reason", "message": message}
+            for kind, value, message in conditions
         ]
     }
     if observed is not None:
-        status["observedGeneration"] = observed
+        made["observedGeneration"] = observed
     return {
         "apiVersion": "haldane.dev/v1alpha1",
         "kind": "ModelDeployment",
         "metadata": {"name": "fraud", "generation": generation, **metadata},
-        "status": status,
+        "status": made,
     }
 
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 READY = ("Ready", "True", "2.0.0 serves.")
 AVAILABLE = ("Available", "True", "Stable serves.")
 UNTAKEN = "Waiting for the Haldane operator to take up the ModelDeployment."
@@ -95,3 +82,11 @@ CASES = {
 @pytest.mark.parametrize(("body", "verdict"), CASES.values(), ids=CASES.keys())
 def test_health(health: Health, body: Manifest, verdict: tuple[str, str]) -> None:
     assert health(body) == verdict
+
+
+def test_health_of_what_the_operator_writes_about_a_spec_that_cannot_be_used(health: Health) -> None:
+    body = model(READY, AVAILABLE)
+    body["status"] = status.invalid(body, ValueError("runtime.podTemplate has two containers named runtime"), NOW)
+    verdict, message = health(body)
+    assert verdict == "Degraded"
+    assert "runtime.podTemplate has two containers named runtime" in message

@@ -77,7 +77,11 @@ def start(apiserver: ApiServer, cluster: Cluster, tmp_path: Path) -> Iterator[Ca
     ids=["everywhere", "some namespaces"],
 )
 def test_the_operator_has_every_right_that_its_work_takes(
-    cluster: Cluster, start: Callable[[Manifest], OperatorProcess], values: Manifest, namespace: str
+    cluster: Cluster,
+    start: Callable[[Manifest], OperatorProcess],
+    health: Callable[[Manifest], tuple[str, str]],
+    values: Manifest,
+    namespace: str,
 ) -> None:
     operator = start({"logLevel": "debug", **values})
     there = f"--namespace={namespace}"
@@ -95,5 +99,7 @@ def test_the_operator_has_every_right_that_its_work_takes(
         assert time.monotonic() < deadline, f"only {made()} and {len(events())} Events came:\n{operator.log}"
         time.sleep(0.2)
     cluster.kubectl("wait", "--for=condition=Reconciling", "--timeout=10s", "modeldeployment/fraud", there)
+    seen = json.loads(cluster.kubectl("get", "modeldeployment/fraud", there, "--output=json"))
+    assert health(seen)[0] == "Progressing"
     assert operator.terminate()[0] == 0
     assert "forbidden" not in operator.log, operator.log
