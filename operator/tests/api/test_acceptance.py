@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from haldane.api.v1alpha1 import ModelDeployment
+from haldane.plan.revision import revision_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -214,6 +215,17 @@ def test_the_operator_and_the_api_server_have_the_same_defaults(
     bare = ModelDeployment.from_wire({**created, "spec": written["spec"]})
 
     assert ModelDeployment.from_wire(created).spec == bare.spec
+
+
+@pytest.mark.parametrize("fields", [fields for fields, _ in CASES.values()], ids=CASES.keys())
+def test_defaults_that_the_api_server_fills_in_make_no_other_revision(
+    rest: Rest, crd_installed: None, model_deployment: Callable[..., Body], fields: dict[str, Any]
+) -> None:
+    written = model_deployment(fields)
+    created = rest.create("default", written, dryRun="All").body
+    bare = ModelDeployment.from_wire({**created, "spec": written["spec"]})
+
+    assert revision_hash(ModelDeployment.from_wire(created)) == revision_hash(bare)
 
 
 def test_a_longest_name_is_accepted(rest: Rest, crd_installed: None, model_deployment: Callable[..., Body]) -> None:
