@@ -54,16 +54,11 @@ class Models:
         )
 
     def person(self) -> Path:
-        """Two inputs of [N, 1], numbers and strings; two outputs, one of them strings."""
-        nodes = [helper.make_node("Neg", ["age"], ["minus"]), helper.make_node("Identity", ["name"], ["echo"])]
+        """Inputs `age` and `name` of [N, 1], outputs log(age), NaN below 0, and the name again."""
+        nodes = [helper.make_node("Log", ["age"], ["log"]), helper.make_node("Identity", ["name"], ["echo"])]
         inputs = [_info("age", ["N", 1]), _info("name", ["N", 1], TensorProto.STRING)]
-        return self.save(
-            "person", nodes, inputs, [_info("minus", ["N", 1]), _info("echo", ["N", 1], TensorProto.STRING)]
-        )
-
-    def logarithm(self) -> Path:
-        """y = log(x) for x of [N]: NaN below 0."""
-        return self.save("logarithm", [helper.make_node("Log", ["x"], ["y"])], [_info("x", ["N"])], [_info("y", ["N"])])
+        outputs = [_info("log", ["N", 1]), _info("echo", ["N", 1], TensorProto.STRING)]
+        return self.save("person", nodes, inputs, outputs)
 
     def lookup(self) -> Path:
         """y = table[i]: fails inside the engine for i above 2."""

@@ -23,16 +23,16 @@ def refused(path: Path, reason: Reason, message: str, device: str = "cpu") -> No
 def test_the_signature_keeps_names_of_dimensions(models: Any) -> None:
     assert onnx.load(models.person(), "cpu", 1).signature == ModelSignature(
         (TensorSpec("age", Datatype.FP32, ("N", 1)), TensorSpec("name", Datatype.BYTES, ("N", 1))),
-        (TensorSpec("minus", Datatype.FP32, ("N", 1)), TensorSpec("echo", Datatype.BYTES, ("N", 1))),
+        (TensorSpec("log", Datatype.FP32, ("N", 1)), TensorSpec("echo", Datatype.BYTES, ("N", 1))),
     )
 
 
 def test_outputs_come_in_the_order_asked_for(models: Any) -> None:
-    inputs = {"age": np.array([[4]], np.float32), "name": np.array([["ann"]], object)}
-    outputs = onnx.load(models.person(), "cpu", 1).run(inputs, ("echo", "minus"))
-    assert list(outputs) == ["echo", "minus"]
+    inputs = {"age": np.array([[1]], np.float32), "name": np.array([["ann"]], object)}
+    outputs = onnx.load(models.person(), "cpu", 1).run(inputs, ("echo", "log"))
+    assert list(outputs) == ["echo", "log"]
     assert outputs["echo"].tolist() == [["ann"]]
-    assert outputs["minus"].tolist() == [[-4]]
+    assert outputs["log"].tolist() == [[0]]
 
 
 @pytest.mark.parametrize("content", [b"", b"hello world", b"\x08\x08" * 50])

@@ -1,0 +1,124 @@
+"""How long the runtime takes from the start of its process to the first 200 of /ready.
+
+    .venv/bin/python -m bench.runtime_start
+
+The limit it is held against is what no server of this kind can avoid: a Python that imports ONNX
+Runtime and FastAPI and ends. Both are started by turns in one run, because the figures move with
+the machine and with what else it does.
+"""
+
+import argparse
+import http.client
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+TARGET_SECONDS = 2.0
+DEADLINE_SECONDS = 60.0
+POLL_SECONDS = 0.005
+IMPORTS = "import onnxruntime, fastapi"
+
+
+def write_model(path: Path, features: int = 30, hidden: int = 64, classes: int = 2) -> None:
+    """A small multilayer perceptron: softmax(relu(x W1) W2)."""
+    random = np.random.default_rng(0)
+    weights = [
+        numpy_helper.from_array(random.normal(size=shape).astype(np.float32), name)
+        for name, shape in (("w1", (features, hidden)), ("w2", (hidden, classes)))
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["a"]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("MatMul", ["b", "w2"], ["c"]),
+        helper.make_node("Softmax", ["c"], ["y"]),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", features])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", classes])]
+    graph = helper.make_graph(nodes, "mlp", inputs, outputs, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    path.write_bytes(model.SerializeToString())
+
+
+def start_to_ready(model: Path) -> float:
+    """Seconds from the spawn to ready.
+
+    Raises:
+        RuntimeError: when the server ends, or is not ready within a minute.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [str(Path(sys.executable).parent / "haldane-runtime"), "serve", "--model-uri", f"file://{model}"]
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [*command, "--host", "127.0.0.1", "--port", str(port)], env=_environment(), stderr=subprocess.DEVNULL
+    )
+    try:
+        while not _ready(port):
+            if process.poll() is not None or time.perf_counter() - started > DEADLINE_SECONDS:
+                raise RuntimeError(f"the runtime did not become ready (exit code {process.poll()})")
+            time.sleep(POLL_SECONDS)
+        return time.perf_counter() - started
+    finally:
+        process.terminate()
+        process.wait(DEADLINE_SECONDS)
+
+
+def import_only() -> float:
+    """Seconds that a Python process takes which only imports ONNX Runtime and FastAPI."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", IMPORTS], check=True, timeout=DEADLINE_SECONDS, env=_environment())
+    return time.perf_counter() - started
+
+
+def measure(rounds: int) -> tuple[list[float], list[float]]:
+    """Seconds of start to ready and of the imports alone, by turns, after one round that warms the page cache."""
+    ready, imports = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "model.onnx"
+        write_model(model)
+        for _ in range(rounds + 1):
+            ready.append(start_to_ready(model))
+            imports.append(import_only())
+    return ready[1:], imports[1:]
+
+
+def _environment() -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("HALDANE_")}
+    return own | {"ORT_DISABLE_TELEMETRY": "1"}
+
+
+def _ready(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/ready")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def main() -> int:
+    """Print the figures; 1 when the median misses the target."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    ready, imports = measure(parser.parse_args().rounds)
+    for name, seconds in (("start to ready", ready), (f"limit: python -c '{IMPORTS}'", imports)):
+        middle, low, high = statistics.median(seconds), min(seconds), max(seconds)
+        print(f"{name:45} median {middle:.2f} s   min {low:.2f} s   max {high:.2f} s")
+    middle = statistics.median(ready)
+    print(f"{middle / statistics.median(imports):.2f} times the limit; the target is under {TARGET_SECONDS:.0f} s")
+    return int(middle >= TARGET_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
