@@ -36,7 +36,7 @@ class Settings:
     """ModelDeployments that are reconciled at once."""
     log_level: str
     health_port: int
-    """Port of `/health` and `/ready`, on every interface."""
+    """Port of `/healthz`, on every interface; 0: any free one, on 127.0.0.1."""
     instance: str
     """Name of this process in Events: its pod."""
 

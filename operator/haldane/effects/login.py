@@ -34,6 +34,7 @@ class Login:
         self.configuration = Configuration()
         self._one_at_a_time = asyncio.Lock()
         self._renewed_at = float("-inf")
+        self._handed_out = False
 
     async def renew(self) -> None:
         """Read the service account's files, or the kubeconfig (exec plugins included). Raises Terminal with what is missing."""
@@ -47,7 +48,10 @@ class Login:
             self._renewed_at = loop.time()
 
     async def access(self) -> Access:
-        """The credentials as they are now."""
+        """The credentials; asked for again, renewed ones: those handed out before were refused, or have expired."""
+        if self._handed_out:
+            await self.renew()
+        self._handed_out = True
         found = self.configuration
         header = await found.get_api_key_with_prefix("BearerToken")
         return Access(

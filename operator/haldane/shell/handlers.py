@@ -19,7 +19,6 @@ def register(feed: Feed, login: Login) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
     async def connect(**_: Any) -> kopf.ConnectionInfo:
-        await login.renew()
         return await connection(login)
 
     async def seen(event: kopf.RawEvent, **_: Any) -> None:

@@ -29,7 +29,10 @@ def trouble(feed: Feed, queue: Queue[Key], now: float) -> str | None:
 
 
 async def serve(port: int, check: Callable[[], str | None]) -> tuple[web.AppRunner, int]:
-    """Answer `GET /healthz` on every interface: 200 `ok`, or 503 with what is wrong. The runner, and the port it got."""
+    """Answer `GET /healthz`: 200 `ok`, or 503 with what is wrong. The runner, and the port it got.
+
+    On every interface; with port 0, which means any free one, on 127.0.0.1.
+    """
 
     async def healthz(_: web.Request) -> web.Response:
         wrong = check()
@@ -39,7 +42,7 @@ async def serve(port: int, check: Callable[[], str | None]) -> tuple[web.AppRunn
     app.router.add_get("/healthz", healthz)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
-    await web.TCPSite(runner, host=None, port=port).start()
+    await web.TCPSite(runner, host=None if port else "127.0.0.1", port=port).start()
     return runner, runner.addresses[0][1]
 
 

@@ -1,0 +1,84 @@
+"""A stand-in for Prometheus: an HTTP server that answers instant queries from rates that a test sets."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+BUCKETS = ("0.01", "0.05", "0.1", "0.25", "+Inf")
+
+Series = dict[str, Any]
+
+
+@dataclass
+class Traffic:
+    """What Prometheus knows of one namespace."""
+
+    rates: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Requests a second by revision and status code."""
+    refuses: tuple[int, str] | None = None
+    """Status code and body to answer every query with."""
+
+
+class PrometheusStandIn:
+    """Answers `increase` of requests and durations by revision, over the window that the query names."""
+
+    def __init__(self) -> None:
+        self._traffic: dict[str, Traffic] = {}
+        stand_in = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, body = stand_in.answer(self.path)
+                data = body.encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Its base URL."""
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def of(self, namespace: str) -> Traffic:
+        """The traffic of a namespace, for a test to set."""
+        return self._traffic.setdefault(namespace, Traffic())
+
+    def end(self) -> None:
+        """Stop answering."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, target: str) -> tuple[int, str]:
+        """Status code and body for a request's path and query."""
+        promql = parse_qs(urlsplit(target).query)["query"][0]
+        traffic = self.of(_found(r'model_namespace="([^"]*)"', promql))
+        if traffic.refuses:
+            return traffic.refuses
+        window = int(_found(r"\[(\d+)s\]", promql))
+        result: list[Series] = []
+        for revision in _found(r'revision=~"([^"]*)"', promql).split("|"):
+            for code, rate in traffic.rates.get(revision, {}).items():
+                labels = [{"le": bound} for bound in BUCKETS] if "_bucket" in promql else [{"code": code}]
+                value = [0, str(rate * window)]
+                result += [{"metric": {"revision": revision, **label}, "value": value} for label in labels]
+        return 200, json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}})
+
+
+def _found(pattern: str, promql: str) -> str:
+    match = re.search(pattern, promql)
+    assert match, promql
+    return match[1]

@@ -1,0 +1,78 @@
+"""The process itself: started, killed, stopped, told nonsense."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .hands import OWNED, Behaviour
+
+if TYPE_CHECKING:
+    from .conftest import StartOperator
+    from .model import Model
+
+pytestmark = pytest.mark.api
+
+
+def versions(model: Model) -> dict[str, str]:
+    """resourceVersion of the object, its children and its Events."""
+    found = {"ModelDeployment": model.body["metadata"]["resourceVersion"]}
+    for kind in (*OWNED, "Event"):
+        for body in model.rest.items(kind, model.namespace):
+            found[f"{kind}/{body['metadata']['name']}"] = body["metadata"]["resourceVersion"]
+    return found
+
+
+def test_at_rest_nothing_is_written(start_operator: StartOperator, own_model: Model) -> None:
+    process = start_operator()
+    own_model.create(scaling={"minReplicas": 2, "maxReplicas": 4})
+    own_model.until_stable("1.0.0")
+    time.sleep(1.0)
+    before = versions(own_model)
+    time.sleep(4.0)
+    assert versions(own_model) == before
+    # Neither does a new process write, that knows nothing of what was applied before.
+    process.kill()
+    start_operator()
+    time.sleep(3.0)
+    assert versions(own_model) == before
+
+
+def test_a_killed_operator_goes_on_where_it_was(start_operator: StartOperator, own_model: Model) -> None:
+    process = start_operator()
+    own_model.create()
+    own_model.until_stable("1.0.0")
+    own_model.hands.behaviours["2.0.0"] = Behaviour(waiting=("ContainerCreating", ""))
+    own_model.deploy("2.0.0")
+    for phase in ("Preparing", "Progressing", "Promoting", "Watching"):
+        own_model.until_phase(phase)
+        process.kill()
+        own_model.hands.behaviours.clear()
+        process = start_operator()
+    own_model.until_stable("2.0.0")
+    assert own_model.hands.weights == [0, 10, 50, 100, 0]
+    assert [entry["outcome"] for entry in own_model.status["history"]] == ["Promoted", "Promoted"]
+
+
+def test_what_was_asked_for_while_it_was_down_is_done(start_operator: StartOperator, own_model: Model) -> None:
+    process = start_operator()
+    own_model.create()
+    own_model.until_stable("1.0.0")
+    process.kill()
+    own_model.deploy("2.0.0")
+    own_model.rest.delete("Service", own_model.namespace, "fraud")
+    process = start_operator()
+    own_model.until(lambda: own_model.version("candidate") == "2.0.0", "the candidate is prepared")
+    own_model.until(lambda: "fraud" in own_model.names("Service"), "the Service is back")
+
+    status, seconds = process.terminate()
+    assert status == 0
+    assert seconds < 8.0
+
+
+def test_wrong_settings_end_it_with_a_sentence(launch: StartOperator) -> None:
+    process = launch(prometheus_url="prometheus:9090")
+    assert process.wait(60.0) == 2
+    assert "HALDANE_PROMETHEUS_URL='prometheus:9090': write the base URL of Prometheus" in process.log
