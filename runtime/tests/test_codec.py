@@ -116,6 +116,18 @@ def test_nan_names_its_input_and_what_was_expected(word: str) -> None:
     assert "input 'x' expects finite FP32 numbers, got NaN, Infinity or a number out of range" in refusal(data)
 
 
+def test_nan_where_nobody_reads_it_is_refused_too() -> None:
+    assert "holds NaN or Infinity" in refusal(body()[:-1] + b', "parameters": {"p": NaN}}')
+
+
+def test_a_message_can_always_be_sent() -> None:
+    lone = refusal(b'{"parameters": NaN, "inputs": [{"name": "\\ud800"}]}')
+    assert lone.startswith("unknown input '?'")
+    long = refusal(body(name="z" * 100_000))
+    assert len(long) <= 2001
+    assert long.endswith("…")
+
+
 def test_nan_in_a_large_body_is_told_without_a_second_parse() -> None:
     data = b'{"inputs": [{"name": "x", "data": [NaN' + b", 1" * (1 << 20) + b"]}]}"
     assert "holds NaN or Infinity" in refusal(data)

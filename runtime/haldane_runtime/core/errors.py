@@ -45,13 +45,17 @@ HTTP_STATUS: Mapping[Code, int] = {
 }
 
 
+MESSAGE_CHARACTERS = 2000
+
+
 class RequestError(Exception):
     """A request that gets an error for an answer; the text is a sentence meant for the client."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
         self.code = code
-        self.message = message
+        # A message may repeat what the client sent, which may be as long as a body.
+        self.message = message if len(message) <= MESSAGE_CHARACTERS else message[:MESSAGE_CHARACTERS] + "…"
 
 
 def invalid(message: str) -> RequestError:

@@ -6,12 +6,13 @@ because JSON has no word for it.
 """
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
 
-from haldane_runtime.core.errors import invalid
+from haldane_runtime.core.errors import RequestError, invalid
 from haldane_runtime.core.types import (
     Array,
     InferRequest,
@@ -22,12 +23,14 @@ from haldane_runtime.core.types import (
 )
 from haldane_runtime.protocol.tensors import check_shape, tensor
 
+T = TypeVar("T")
+
 # Above this a body with NaN is refused without a second, slower parse that finds the input's name.
 _NAN_SEARCH_BYTES = 1 << 20
 
 
-def parse_object(body: bytes, example: str) -> dict[str, Any]:
-    """The JSON object in `body`.
+def decode_object(body: bytes, example: str, decode: Callable[[dict[str, Any]], T]) -> T:
+    """What `decode` makes of the JSON object in `body`.
 
     Raises:
         RequestError: INVALID, with what is wrong and where; `example` says what to send.
@@ -37,23 +40,26 @@ def parse_object(body: bytes, example: str) -> dict[str, Any]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        document = _tolerate_nan(body, error)
+        raise _explain(body, error, decode) from None
     if not isinstance(document, dict):
         raise invalid(f"the request body must be a JSON object; send {example}")
-    return document
+    return decode(document)
 
 
-def _tolerate_nan(body: bytes, error: orjson.JSONDecodeError) -> Any:
-    """Python's own parser reads NaN, so that the check on values can name the input that holds it."""
+def _explain(body: bytes, error: orjson.JSONDecodeError, decode: Callable[[dict[str, Any]], T]) -> RequestError:
+    """Python's own parser reads NaN, so that the checks on values can name the input that holds it."""
     near = body[max(0, error.pos - 1) : error.pos + 9]
-    if b"NaN" not in near and b"Infinity" not in near and b"infinity" not in str(error).encode():
-        raise invalid(f"the request body is not valid JSON: {error}") from None
-    try:
-        if len(body) <= _NAN_SEARCH_BYTES:
-            return json.loads(body)
-    except (ValueError, RecursionError):
-        pass
-    raise invalid(f"the request body holds NaN or Infinity, which JSON does not have; send finite numbers: {error}")
+    if b"NaN" not in near and b"Infinity" not in near and "infinity" not in str(error):
+        return invalid(f"the request body is not valid JSON: {error}")
+    if len(body) <= _NAN_SEARCH_BYTES:
+        try:
+            decode(json.loads(body))
+        except RequestError as named:
+            # It also reads half of a surrogate pair, which no answer could carry.
+            return invalid(named.message.encode(errors="replace").decode())
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            pass
+    return invalid(f"the request body holds NaN or Infinity, which JSON does not have; send finite numbers: {error}")
 
 
 def decode_infer(body: bytes, signature: ModelSignature) -> tuple[str | None, InferRequest]:
@@ -62,7 +68,11 @@ def decode_infer(body: bytes, signature: ModelSignature) -> tuple[str | None, In
     Raises:
         RequestError: INVALID, naming the input and what it expects.
     """
-    document = parse_object(body, '{"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}]}')
+    example = '{"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}]}'
+    return decode_object(body, example, lambda document: _decode(document, signature))
+
+
+def _decode(document: dict[str, Any], signature: ModelSignature) -> tuple[str | None, InferRequest]:
     request_id = document.get("id")
     if request_id is not None and not isinstance(request_id, str):
         raise invalid("'id' must be a string")

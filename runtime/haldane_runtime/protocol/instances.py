@@ -10,7 +10,7 @@ from typing import Any
 
 from haldane_runtime.core.errors import invalid
 from haldane_runtime.core.types import Array, InferRequest, InferResponse, ModelSignature, TensorSpec
-from haldane_runtime.protocol.codec import dumps, jsonable, names, parse_object, require_inputs
+from haldane_runtime.protocol.codec import decode_object, dumps, jsonable, names, require_inputs
 from haldane_runtime.protocol.tensors import check_shape, shape_of, tensor
 
 
@@ -20,7 +20,11 @@ def decode_instances(body: bytes, signature: ModelSignature) -> InferRequest:
     Raises:
         RequestError: INVALID, naming the input and what it expects.
     """
-    document = parse_object(body, '{"instances": [row, …]}, a row being a list or an object by input name')
+    example = '{"instances": [row, …]}, a row being a list or an object by input name'
+    return decode_object(body, example, lambda document: _decode(document, signature))
+
+
+def _decode(document: dict[str, Any], signature: ModelSignature) -> InferRequest:
     rows = document.get("instances")
     if not isinstance(rows, list) or not rows:
         raise invalid(f"'instances' must be a list of at least one row; the model takes {names(signature.inputs)}")
