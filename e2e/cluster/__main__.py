@@ -27,7 +27,8 @@ def _parser() -> argparse.ArgumentParser:
     load = of.add_parser("load", parents=[common], help="bring local Docker images into the cluster")
     load.add_argument("image", nargs="+")
     of.add_parser("images", parents=[common], help="build the project's images and bring them into the cluster")
-    of.add_parser("programs", help="compile kube-apiserver, etcd and kubectl for tests that need no node")
+    binaries = of.add_parser("binaries", help="compile or fetch programs alone, for tests that need no cluster")
+    binaries.add_argument("program", nargs="*", help="their names (default: kube-apiserver, etcd and kubectl)")
     return parser
 
 
@@ -47,8 +48,8 @@ def main() -> int:
                 commands.load_images(arguments.name, arguments.image)
             case "images":
                 commands.images(arguments.name)
-            case "programs":
-                commands.get_programs()
+            case "binaries":
+                commands.get_programs(arguments.program)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

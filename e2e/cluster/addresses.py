@@ -1,11 +1,15 @@
 """The file by which everything else finds a cluster."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 from e2e.cluster import paths, programs
 from e2e.cluster.record import Record
+from e2e.cluster.shell import ask
+
+OLDEST_HELM = (3, 18)
 
 
 def file(name: str) -> Path:
@@ -13,9 +17,17 @@ def file(name: str) -> Path:
 
 
 def helm() -> Path:
-    """The machine's helm, or the one in the cache."""
+    """The machine's helm when it is new enough for the chart, else the one in the cache."""
     found = shutil.which("helm")
-    return Path(found) if found else programs.HELM.path
+    if found and helm_version(ask([found, "version", "--template", "{{.Version}}"]) or "") >= OLDEST_HELM:
+        return Path(found)
+    return programs.HELM.path
+
+
+def helm_version(text: str) -> tuple[int, int]:
+    """`(3, 18)` of `v3.18.4`; `(0, 0)` of anything else."""
+    match = re.match(r"v(\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def describe(made: Record) -> dict[str, str]:

@@ -17,6 +17,7 @@ from e2e.cluster import (
     host,
     kind,
     load,
+    node_image,
     paths,
     plan,
     programs,
@@ -64,16 +65,12 @@ def _run(steps: Sequence[Step], wanted: Sequence[str], progress: Progress) -> in
     return len(todo)
 
 
-def _machine(source: record.Source) -> list[Step]:
+def _machine() -> list[Step]:
     """The steps that make the machine able to run containers at all."""
-    needed = ["docker", "iptables", "tar"] if source == "registry" else list(host.PACKAGES)
+    needed = ["docker"] if daemon.answers() else ["docker", "dockerd", "iptables"]
+    install = functools.partial(host.install, needed)
     return [
-        Step(
-            "packages",
-            "Install packages",
-            lambda shell: host.install(needed, shell),
-            done=lambda: not host.missing(needed),
-        ),
+        Step("packages", "Install packages", install, done=lambda: not host.missing(needed)),
         Step("docker", "Start the Docker daemon", daemon.start, ("packages",), done=daemon.answers),
     ]
 
@@ -89,15 +86,14 @@ def _source() -> record.Source:
 def up(name: str) -> None:
     start = time.monotonic()
     with Progress() as progress, _alone(progress):
-        known = record.read(name)
-        source = known.source if known else _source()
-        ran = _run(_machine(source), ["docker"], progress)
-        made = known or record.new(name, source)
+        ran = _run(_machine(), ["docker"], progress)
+        made = _recorded(name) or record.new(name, _source())
         if kind.rests(made):
             wake = Step("wake", f"Start the stopped cluster {name}", functools.partial(kind.wake, made))
             ran += _run([wake], ["wake"], progress)
+            made = _recorded(name) or record.new(name, made.source)
         steps = plan.steps(made)
-        restored = plan.restore_steps(pending(steps, plan.targets(made))) if source == "built" else []
+        restored = plan.restore_steps(pending(steps, plan.targets(made)))
         ran += _run(restored, [step.name for step in restored], progress)
         ran += _run(steps, plan.targets(made), progress)
         took = time.monotonic() - start
@@ -105,19 +101,42 @@ def up(name: str) -> None:
     print(json.dumps(addresses.describe(made), indent=2))
 
 
+def _recorded(name: str) -> Record | None:
+    """The record of a cluster, unless nothing of the cluster exists: its ports may be taken by now."""
+    made = record.read(name)
+    return made if made and (made.complete or containers.container_state(made.node)) else None
+
+
 def down(name: str, *, everything: bool) -> None:
-    """Remove the cluster; with `everything` also what it was made from."""
+    """Remove the cluster; with `everything` also what was built and downloaded for clusters.
+
+    What a running Docker daemon was started with stays, and so do installed packages. Raises ClusterError when `everything`
+    is asked for and another cluster still needs it.
+    """
+    if everything and (others := record.others(name)):
+        names = ", ".join(other.name for other in others)
+        raise ClusterError(f"There are other clusters: {names}. Remove them first, or leave out --all.")
     with Progress() as progress, _alone(progress):
         made = record.read(name)
-        if made and daemon.answers():
-            step = Step("down", f"Delete the kind cluster {name}", lambda shell: kind.remove(made, shell))
-            _run([step], ["down"], progress)
+        if made:
+            delete = Step("down", f"Delete the kind cluster {name}", functools.partial(kind.remove, made), ("docker",))
+            _run([*_machine(), delete], ["down"], progress)
         shutil.rmtree(paths.cluster(name), ignore_errors=True)
         if everything:
-            for tag in (ask(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]) or "").splitlines():
-                if tag.startswith("haldane.local/") or tag in IMAGES.values():
-                    ask(["docker", "image", "rm", "--force", tag], seconds=120)
-        progress.say(f"Cluster {name} is gone.")
+            step = Step("clean", "Delete built images and downloads", _clean)
+            _run([step], ["clean"], progress)
+        progress.say(f"Cluster {name} is gone." if made else f"There was no cluster {name}.")
+
+
+def _clean(shell: Shell) -> None:
+    tags = (ask(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]) or "").split()
+    ours = [tag for tag in tags if tag.startswith(f"{node_image.REPOSITORY}/") or tag in IMAGES.values()]
+    if ours:
+        shell.run(["docker", "image", "rm", "--force", *ours], seconds=300)
+    kept = programs.WITHIN_LIMITS.path.parent
+    for folder in (paths.archives(), paths.downloads(), *paths.programs().glob("*")):
+        if folder != kept:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _existing(name: str) -> Record:
@@ -180,8 +199,17 @@ def _build(target: str, tag: str, base: str, shell: Shell) -> None:
     shell.run([*command, "--target", target, "-t", tag, paths.REPOSITORY], seconds=1800, env=containers.builder())
 
 
-def get_programs() -> None:
-    """Compile what tests against an API server without nodes need."""
+def get_programs(names: Sequence[str] = ()) -> None:
+    """Compile or fetch programs by name; without names what tests against an API server without nodes need.
+
+    Raises ClusterError for a name that is none of them.
+    """
+    if unknown := [name for name in names if name not in programs.BY_NAME]:
+        raise ClusterError(f"No such program: {', '.join(unknown)}. There are: {', '.join(sorted(programs.BY_NAME))}.")
+    wanted = [programs.BY_NAME[name] for name in names] or programs.API_SERVER
+    steps = [plan.program_step(program) for program in dict.fromkeys(wanted)]
+    targets = [step.name for step in steps]
+    if not pending(steps, targets):
+        return
     with Progress() as progress, _alone(progress):
-        steps = [plan.program_step(program) for program in programs.API_SERVER]
-        _run(steps, [step.name for step in steps], progress)
+        _run(steps, targets, progress)

@@ -42,6 +42,7 @@ def python() -> Image:
 def make_base(shell: Shell) -> None:
     if not host.is_root():
         raise ClusterError("Making a Debian root file system needs root: run this command with sudo once.")
+    host.install(["debootstrap", "tar"], shell)
     folder = Path(tempfile.mkdtemp(prefix="haldane-debian-"))
     try:
         command = ["debootstrap", "--variant=minbase", "--include=ca-certificates", versions.DEBIAN, folder, mirror()]

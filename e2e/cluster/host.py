@@ -2,19 +2,20 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from e2e.cluster.errors import ClusterError
-from e2e.cluster.shell import Shell
+from e2e.cluster.shell import Shell, ask
 
 PACKAGES = {
-    "docker": "docker.io",
-    "iptables": "iptables",
-    "debootstrap": "debootstrap",
-    "tar": "tar",
+    "debootstrap": ("debootstrap",),
+    "docker": ("docker-cli", "docker.io"),
+    "dockerd": ("docker.io",),
+    "iptables": ("iptables",),
+    "tar": ("tar",),
 }
-"""The Debian package of each program that is asked for."""
+"""The Debian packages that hold each program, of which the first that the release has is taken."""
 
 APT_SECONDS = 600
 
@@ -36,15 +37,24 @@ def missing(programs: Iterable[str]) -> list[str]:
     return [program for program in programs if not which(program)]
 
 
-def advice(programs: Iterable[str], *, root: bool, debian: bool) -> str:
+def packages(programs: Iterable[str], known: Callable[[str], bool] = lambda _: True) -> list[str]:
+    """The packages to install for these programs, where `known` tells which packages there are."""
+    chosen = set()
+    for program in programs:
+        choices = PACKAGES.get(program, (program,))
+        chosen.add(next((choice for choice in choices if known(choice)), choices[-1]))
+    return sorted(chosen)
+
+
+def advice(programs: Iterable[str], known: Callable[[str], bool], *, root: bool, debian: bool) -> str:
     """The sentence for programs that are missing and cannot be installed from here."""
     names = list(programs)
-    packages = " ".join(sorted({PACKAGES.get(name, name) for name in names}))
+    wanted = " ".join(packages(names, known))
     sentence = f"Missing on this machine: {', '.join(names)}."
     if debian:
         how = "" if root else "sudo "
-        return f"{sentence} Install with: {how}apt-get install --no-install-recommends {packages}"
-    return f"{sentence} Install the packages of your distribution that hold them (on Debian: {packages})."
+        return f"{sentence} Install with: {how}apt-get install --no-install-recommends {wanted}"
+    return f"{sentence} Install the packages of your distribution that hold them (on Debian: {wanted})."
 
 
 def is_debian() -> bool:
@@ -57,19 +67,24 @@ def is_root() -> bool:
 
 def install(programs: Iterable[str], shell: Shell) -> None:
     """Install the missing programs' packages. Raises ClusterError that names them where that needs another user."""
-    names = missing(programs)
+    wanted = list(programs)
+    names = missing(wanted)
     if not names:
         return
     if not (is_root() and is_debian()):
-        raise ClusterError(advice(names, root=is_root(), debian=is_debian()))
-    packages = sorted({PACKAGES.get(name, name) for name in names})
-    shell.say(" ".join(packages))
+        raise ClusterError(advice(names, _known, root=is_root(), debian=is_debian()))
     env = {"DEBIAN_FRONTEND": "noninteractive"}
     shell.run(["apt-get", "update", "-q"], seconds=APT_SECONDS, env=env)
-    command = ["apt-get", "install", "-q", "--yes", "--no-install-recommends", *packages]
+    chosen = packages(names, _known)
+    shell.say(" ".join(chosen))
+    command = ["apt-get", "install", "-q", "--yes", "--no-install-recommends", *chosen]
     shell.run(command, seconds=APT_SECONDS, env=env)
-    if left := missing(programs):
-        raise ClusterError(advice(left, root=True, debian=True))
+    if left := missing(wanted):
+        raise ClusterError(advice(left, _known, root=True, debian=True))
+
+
+def _known(package: str) -> bool:
+    return bool(ask(["apt-cache", "show", package]))
 
 
 def cgroup_v1() -> bool:

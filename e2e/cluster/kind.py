@@ -122,16 +122,13 @@ def create(made: Record, shell: Shell) -> None:
     described = configuration(made, patches, cgroup_v1=host.cgroup_v1())
     paths.write(folder / "kind.yaml", yaml.safe_dump(described, sort_keys=False))
     shell.say("kubeadm sets up the control plane")
-    command = [
-        programs.KIND.path,
-        "create",
-        "cluster",
-        "--config",
-        folder / "kind.yaml",
-        "--kubeconfig",
-        made.kubeconfig,
-    ]
-    shell.run(command, seconds=CREATE_SECONDS)
+    options = ["--config", folder / "kind.yaml", "--kubeconfig", made.kubeconfig, "--retain"]
+    try:
+        shell.run([programs.KIND.path, "create", "cluster", *options], seconds=CREATE_SECONDS)
+    except ClusterError as error:
+        # The node was kept so that it can tell; the next attempt removes it.
+        journal = ["docker", "exec", made.node, "journalctl", "--no-pager", "--lines=15", "--priority=warning"]
+        raise ClusterError(f"{error}\nThe node's own words:\n{ask(journal) or '    none'}") from error
     if made.source == "registry":
         shell.run(["docker", "cp", f"{made.node}:/usr/bin/kubectl", made.kubectl], seconds=60)
     shell.say("waiting for the API server")
@@ -143,8 +140,6 @@ def remove(made: Record, shell: Shell) -> None:
     """Delete the node with its volumes; nothing happens when there is none."""
     if containers.container_state(made.node):
         shell.say("deleting the node")
-        shell.run(
-            [programs.KIND.path, "delete", "cluster", "--name", made.name, "--kubeconfig", made.kubeconfig], seconds=120
-        )
+        shell.run(["docker", "rm", "--force", "--volumes", made.node], seconds=120)
     if made.complete:
         record.save(dataclasses.replace(made, complete=False))
