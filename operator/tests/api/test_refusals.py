@@ -8,8 +8,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from tests.apiserver.rest import Body, Rest
+    from operator.tests.apiserver.rest import Body, Rest
 
 pytestmark = pytest.mark.api
 

@@ -11,9 +11,8 @@ from haldane.api.v1alpha1 import ModelDeployment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from tests.apiserver.rest import Answer, Body, Rest
-    from tests.apiserver.server import ApiServer
+    from operator.tests.apiserver.rest import Answer, Body, Rest
+    from operator.tests.apiserver.server import ApiServer
 
 pytestmark = pytest.mark.api
 

@@ -13,8 +13,7 @@ from haldane.api import forms, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from tests.apiserver.rest import Body, Rest
+    from operator.tests.apiserver.rest import Body, Rest
 
 pytestmark = pytest.mark.api
 

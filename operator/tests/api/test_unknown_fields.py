@@ -9,9 +9,8 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from tests.apiserver.rest import Body, Rest
-    from tests.apiserver.server import ApiServer
+    from operator.tests.apiserver.rest import Body, Rest
+    from operator.tests.apiserver.server import ApiServer
 
 pytestmark = pytest.mark.api
 
