@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from operator.tests.apiserver.server import ApiServer
 from pathlib import Path
@@ -13,8 +14,17 @@ import yaml
 
 Manifest = dict[str, Any]
 SYSTEM = "haldane-system"
+SERVED_SECONDS = 30
 CRD = "modeldeployments.haldane.dev"
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:haldane"
+
+
+def until_served(apiserver: ApiServer) -> None:
+    """Wait until ModelDeployments can be listed: a CRD is called established a moment before that."""
+    deadline = time.monotonic() + SERVED_SECONDS
+    while (done := apiserver.kubectl("get", "modeldeployments", "--all-namespaces")).returncode:
+        assert time.monotonic() < deadline, done.stderr
+        time.sleep(0.1)
 
 
 class Cluster:

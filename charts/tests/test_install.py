@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .release import ACCOUNT, CRD, SYSTEM, Cluster
+from .release import ACCOUNT, CRD, SYSTEM, Cluster, until_served
 
 pytestmark = pytest.mark.api
 
@@ -104,9 +104,9 @@ def test_the_api_server_takes_every_object_without_a_warning(
     assert len(done.stdout.splitlines()) == len(made)
 
 
-def test_a_release_from_install_to_uninstall_and_back_keeps_the_models(cluster: Cluster) -> None:
+def test_a_release_from_install_to_uninstall_and_back_keeps_the_models(apiserver: ApiServer, cluster: Cluster) -> None:
     assert "STATUS: deployed" in cluster.helm("install", {})
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=20s", f"crd/{CRD}")
+    until_served(apiserver)
     cluster.kubectl("create", "-f", "-", stdin=json.dumps(MODEL))
     of_model = ("get", "modeldeployment/fraud", "--namespace=shop", "--output=jsonpath={.metadata.uid}")
     uid = cluster.kubectl(*of_model)

@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from .release import until_served
+
 Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]
 Check = Callable[..., tuple[int, str]]
@@ -76,12 +78,6 @@ def check(apiserver: ApiServer, account: Path, render: Render) -> Iterator[Check
     yield run
     for manifests in applied:
         apiserver.kubectl("delete", "--ignore-not-found", "--timeout=30s", "-f", "-", stdin=manifests)
-
-
-def until_served(apiserver: ApiServer) -> None:
-    crd = "crd/modeldeployments.haldane.dev"
-    done = apiserver.kubectl("wait", "--for=condition=Established", "--timeout=20s", crd)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture
