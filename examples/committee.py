@@ -2,7 +2,7 @@
 
 A committee of kernel machines (least-squares support vector machines; Suykens and Vandewalle, Neural Processing Letters 9, 1999) votes on many
 distorted views of the image. Each member keeps all its training images as support vectors, so that one request costs
-views x members x vectors kernel evaluations: about 30 million.
+views x members x vectors kernel evaluations: about 53 million.
 """
 
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ _COPIES: Final = 2
 _GAMMA: Final = 0.1
 _RIDGE: Final = 0.01
 _SHARPNESS: Final = 6.0
-_DEGREES: Final = tuple(np.linspace(-9, 9, 7))
-_ZOOMS: Final = (0.95, 1.0, 1.05)
+_DEGREES: Final = tuple(np.linspace(-10, 10, 9))
+_ZOOMS: Final = tuple(np.linspace(0.92, 1.08, 4))
 _SHIFTS: Final = tuple(np.linspace(-0.6, 0.6, 7))
 
 
@@ -48,14 +48,14 @@ def fit(rows: Rows, generator: np.random.Generator) -> KernelMachine:
 
 
 def committee(rows: Rows) -> onnx.ModelProto:
-    """Version 3: 8 kernel machines, the mean of their scores over 1,029 views of each image."""
+    """Version 3: 8 kernel machines, the mean of their scores over 1,764 views of each image: 36 turns and zooms, 49 shifts of each."""
     generator = np.random.default_rng(_SEED)
     members = [fit(rows, generator) for _ in range(_MEMBERS)]
-    views = grid(_DEGREES, _ZOOMS, _SHIFTS)
-    return finish(_graph(members, views), "v3-slow")
+    turns, shifts = grid(_DEGREES, _ZOOMS, (0.0,)), grid((0.0,), (1.0,), _SHIFTS)
+    return finish(_graph(members, turns, shifts), "v3-slow")
 
 
-def _graph(members: list[KernelMachine], views: NDArray[np.float64]) -> onnx.GraphProto:
+def _graph(members: list[KernelMachine], turns: NDArray[np.float64], shifts: NDArray[np.float64]) -> onnx.GraphProto:
     vectors = np.concatenate([member.vectors for member in members])
     weights = np.concatenate([member.weights for member in members]) / len(members)
     constants = {
@@ -65,8 +65,9 @@ def _graph(members: list[KernelMachine], views: NDArray[np.float64]) -> onnx.Gra
         "gamma": np.array(-_GAMMA),
         "weights": weights,
         "no_votes": np.zeros((PIXELS, CLASSES)),
-        "views": views,
-        "sharpness": np.array(_SHARPNESS / len(views)),
+        "turns": turns,
+        "shifts": shifts,
+        "sharpness": np.array(_SHARPNESS / (len(turns) * len(shifts))),
     }
     initializers = [
         numpy_helper.from_array(np.ascontiguousarray(value, dtype=np.float32), name)
@@ -76,7 +77,7 @@ def _graph(members: list[KernelMachine], views: NDArray[np.float64]) -> onnx.Gra
     nodes = [
         helper.make_node("Mul", [INPUT, "scale"], ["image"]),
         helper.make_node("MatMul", ["image", "no_votes"], ["start"]),
-        helper.make_node("Scan", ["image", "start", "views"], ["unused", "votes"], num_scan_inputs=1, body=_one_view()),
+        helper.make_node("Scan", ["image", "start", "turns"], ["kept", "votes"], num_scan_inputs=1, body=_one_turn()),
         helper.make_node("Mul", ["votes", "sharpness"], ["scores"]),
         helper.make_node("Softmax", ["scores"], [PROBABILITIES], axis=1),
         helper.make_node("ArgMax", [PROBABILITIES], [LABEL], axis=1, keepdims=0),
@@ -84,31 +85,44 @@ def _graph(members: list[KernelMachine], views: NDArray[np.float64]) -> onnx.Gra
     return helper.make_graph(nodes, "digits", [], [], initializers)
 
 
-def _one_view() -> onnx.GraphProto:
+def _one_turn() -> onnx.GraphProto:
+    """Turns the image, then adds the votes on each shift of it."""
+    turned = [
+        helper.make_node("MatMul", ["turn_image", "turn"], ["turned"]),
+        helper.make_node(
+            "Scan",
+            ["turned", "turn_votes", "shifts"],
+            ["turned_kept", "turn_votes_out"],
+            num_scan_inputs=1,
+            body=_one_shift(),
+        ),
+        helper.make_node("Identity", ["turn_image"], ["turn_image_out"]),
+    ]
+    return _scan_body(turned, "one_turn", "turn")
+
+
+def _one_shift() -> onnx.GraphProto:
     """Adds all members' votes on one view. One view at a time keeps the memory of a request at one row of kernel values."""
     nodes = [
-        helper.make_node("MatMul", ["pixels_in", "matrix"], ["view"]),
+        helper.make_node("MatMul", ["shift_image", "shift"], ["view"]),
         helper.make_node("Gemm", ["view", "vectors", "norms"], ["products"]),
         helper.make_node("ReduceSumSquare", ["view", "pixel_axis"], ["norm"], keepdims=1),
         helper.make_node("Mul", ["norm", "gamma"], ["own"]),
         helper.make_node("Add", ["products", "own"], ["exponents"]),
         helper.make_node("Exp", ["exponents"], ["kernel"]),
         helper.make_node("MatMul", ["kernel", "weights"], ["vote"]),
-        helper.make_node("Add", ["votes_in", "vote"], ["votes_out"]),
-        helper.make_node("Identity", ["pixels_in"], ["pixels_out"]),
+        helper.make_node("Add", ["shift_votes", "vote"], ["shift_votes_out"]),
+        helper.make_node("Identity", ["shift_image"], ["shift_image_out"]),
     ]
+    return _scan_body(nodes, "one_shift", "shift")
+
+
+def _scan_body(nodes: list[onnx.NodeProto], name: str, prefix: str) -> onnx.GraphProto:
+    """A Scan's body: takes `<prefix>_image`, `<prefix>_votes` and the matrix `<prefix>`, and hands the image and the votes on."""
     image: list[str | int | None] = ["rows", PIXELS]
     votes: list[str | int | None] = ["rows", CLASSES]
-    return helper.make_graph(
-        nodes,
-        "one_view",
-        [
-            helper.make_tensor_value_info("pixels_in", TensorProto.FLOAT, image),
-            helper.make_tensor_value_info("votes_in", TensorProto.FLOAT, votes),
-            helper.make_tensor_value_info("matrix", TensorProto.FLOAT, [PIXELS, PIXELS]),
-        ],
-        [
-            helper.make_tensor_value_info("pixels_out", TensorProto.FLOAT, image),
-            helper.make_tensor_value_info("votes_out", TensorProto.FLOAT, votes),
-        ],
-    )
+    state = [(f"{prefix}_image", image), (f"{prefix}_votes", votes)]
+    taken = [helper.make_tensor_value_info(each, TensorProto.FLOAT, shape) for each, shape in state]
+    given = [helper.make_tensor_value_info(f"{each}_out", TensorProto.FLOAT, shape) for each, shape in state]
+    matrix = helper.make_tensor_value_info(prefix, TensorProto.FLOAT, [PIXELS, PIXELS])
+    return helper.make_graph(nodes, name, [*taken, matrix], given)

@@ -32,6 +32,7 @@ EXAMPLES: Final = REPOSITORY / "examples"
 NAMESPACE: Final = "demo"
 NAME: Final = "digits"
 HOST: Final = "digits.example.com"
+_LOG_WIDTH: Final = 130
 _LAST_ANSWERS_SECONDS: Final = 15.0
 
 
@@ -111,7 +112,8 @@ def main(arguments: list[str] | None = None) -> int:
         "--as-it-is", action="store_true", help="take the cluster as it is: start nothing, build no image"
     )
     given = parser.parse_args(arguments)
-    console = Console(highlight=False)
+    # A log has no width of its own; a table must not be cut down to a terminal's 80.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH)
     start = time.monotonic()
     try:
         if not given.as_it_is:

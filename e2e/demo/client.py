@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from itertools import count
 
 import httpx
 import numpy as np
@@ -26,11 +25,14 @@ class Target:
 
 @dataclass(frozen=True)
 class Pace:
-    """Requests a second, how many may be under way at once, and how many seconds one may take."""
+    """Requests a second, how many may be under way at once, and how many seconds one may take.
+
+    The default waits longer than a runtime does (10 s), so that a late answer is the answer of who is late.
+    """
 
     rate: float = 40.0
     in_flight: int = 200
-    timeout: float = 10.0
+    timeout: float = 15.0
 
 
 async def send_steadily(
@@ -38,8 +40,9 @@ async def send_steadily(
 ) -> None:
     """Send rows, drawn at random with a fixed seed, until `stop` is set; then wait for what is under way.
 
-    The pace is kept whether or not answers come (open loop), and a latency counts from when its request was due, so that a slow server cannot hide
-    behind a slowed-down client. A request beyond `in_flight` is not sent, and counts as failed.
+    The pace is kept whether or not answers come (open loop), so that a slow server cannot hide behind a slowed-down client. A request beyond
+    `in_flight` is not sent, and counts as failed. Where this process itself comes late, for want of a processor, the pace goes on from there: no burst
+    makes up for it, and it adds to no latency.
     """
     pace = pace or Pace()
     bodies = [request_body(row) for row in rows.pixels]
@@ -47,19 +50,17 @@ async def send_steadily(
     loop = asyncio.get_running_loop()
     under_way: set[asyncio.Task[None]] = set()
     async with _http(target, pace) as http:
-        start = loop.time()
-        for number in count():
-            due = start + number / pace.rate
-            await asyncio.sleep(max(0.0, due - loop.time()))
-            if stop.is_set():
-                break
+        due = loop.time()
+        while not stop.is_set():
             if len(under_way) >= pace.in_flight:
                 tally.failed(None, f"not sent: {pace.in_flight} requests are under way", seconds=0.0, at=due)
-                continue
-            row = int(generator.integers(len(bodies)))
-            task = asyncio.create_task(_ask(http, target, bodies[row], int(rows.labels[row]), due, tally))
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
+            else:
+                row = int(generator.integers(len(bodies)))
+                task = asyncio.create_task(_ask(http, target, bodies[row], int(rows.labels[row]), tally))
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
+            due = max(due + 1 / pace.rate, loop.time())
+            await asyncio.sleep(due - loop.time())
         await asyncio.gather(*under_way)
 
 
@@ -88,7 +89,7 @@ def _http(target: Target, pace: Pace) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         base_url=target.url,
         headers={"host": target.host, "content-type": "application/json"},
-        timeout=httpx.Timeout(pace.timeout, connect=2.0),
+        timeout=httpx.Timeout(pace.timeout, connect=5.0),
         limits=httpx.Limits(max_connections=pace.in_flight, max_keepalive_connections=pace.in_flight),
         # A proxy of this machine has no way to the cluster's own addresses.
         trust_env=False,
@@ -99,18 +100,19 @@ def _path(target: Target) -> str:
     return f"/v2/models/{target.model}/infer"
 
 
-async def _ask(http: httpx.AsyncClient, target: Target, body: bytes, label: int, due: float, tally: Tally) -> None:
+async def _ask(http: httpx.AsyncClient, target: Target, body: bytes, label: int, tally: Tally) -> None:
     loop = asyncio.get_running_loop()
+    sent = loop.time()
     try:
         response = await http.post(_path(target), content=body)
     except httpx.HTTPError as error:
         now = loop.time()
-        tally.failed(None, f"no answer: {error!r}", seconds=now - due, at=now)
+        tally.failed(None, f"no answer: {error!r}", seconds=now - sent, at=now)
         return
     now = loop.time()
     answer = read_answer(response.status_code, response.headers, response.content)
     if answer.failure is not None or answer.version is None:
         why = answer.failure or "an answer without a version"
-        tally.failed(answer.version, why, seconds=now - due, at=now)
+        tally.failed(answer.version, why, seconds=now - sent, at=now)
     else:
-        tally.answered(answer.version, right=answer.label == label, seconds=now - due, at=now)
+        tally.answered(answer.version, right=answer.label == label, seconds=now - sent, at=now)

@@ -28,7 +28,7 @@ class Kube(AbstractAsyncContextManager["Kube"]):
         self._objects: Any = None
 
     async def __aenter__(self) -> Kube:
-        self._api = await config.new_client_from_config(  # type: ignore[no-untyped-call]
+        self._api = await config.new_client_from_config(
             config_file=self._addresses.kubeconfig, context=self._addresses.context, persist_config=False
         )
         self._objects = client.CustomObjectsApi(self._api)
