@@ -23,12 +23,14 @@ lint: .venv/ready ## Check style, types, import rules and generated files
 	@echo "==> lint"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy -p haldane -p haldane_runtime
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m haldane.api.crd --check
 
-unit: .venv/ready ## Test the pure core and each program alone (about a minute)
+unit: .venv/ready ## Test the pure core and each program alone
 	@echo "==> unit tests"
+	@$(BIN)/python -m e2e.cluster binaries helm
 	@$(PYTEST) -m "not api and not e2e" --durations=5
 
 api: .venv/ready ## Test against a real kube-apiserver and etcd, without a kubelet

@@ -16,8 +16,8 @@ from .process import OperatorProcess
 from .prometheus import PrometheusStandIn
 
 if TYPE_CHECKING:
-    from tests.apiserver.rest import Rest
-    from tests.apiserver.server import ApiServer
+    from operator.tests.apiserver.rest import Rest
+    from operator.tests.apiserver.server import ApiServer
 
 Body = dict[str, Any]
 StartOperator = Callable[..., OperatorProcess]

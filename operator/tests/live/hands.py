@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .prometheus import Traffic
 
 if TYPE_CHECKING:
-    from tests.apiserver.rest import Rest
+    from operator.tests.apiserver.rest import Rest
 
 Body = dict[str, Any]
 

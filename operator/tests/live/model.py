@@ -11,7 +11,7 @@ import pytest
 from .hands import Hands
 
 if TYPE_CHECKING:
-    from tests.apiserver.rest import Rest
+    from operator.tests.apiserver.rest import Rest
 
 Body = dict[str, Any]
 

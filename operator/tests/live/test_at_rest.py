@@ -10,7 +10,7 @@ import pytest
 from .hands import OWNED
 
 if TYPE_CHECKING:
-    from tests.apiserver.rest import Rest
+    from operator.tests.apiserver.rest import Rest
 
     from .model import Model
 

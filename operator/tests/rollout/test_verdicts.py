@@ -90,7 +90,7 @@ def test_latency(
     assert words in judged.message
 
 
-def one(value: float) -> Answer:
+def one(value: float) -> tuple[Series]:
     return (Series({}, value),)
 
 
