@@ -9,7 +9,7 @@ from typing import Any, TextIO
 import pytest
 
 from e2e.scenarios.scenario import name_of, timetable
-from e2e.scenarios.shared import cluster_file
+from e2e.scenarios.shared import CannotGoOn, cluster_file
 from e2e.scenarios.stage import Outcome, Stage
 from e2e.scenarios.timetable import Plan
 
@@ -42,13 +42,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(_WAIT_SECONDS))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if any(_is_scenario(item) for item in session.items):
+        # The names of test files, written without a line's end, would stand before the scenarios' lines.
+        reporter: Any = session.config.pluginmanager.getplugin("terminalreporter")
+        reporter.showfspath = False
+
+
 @pytest.fixture(scope="session")
 def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """The prepared cluster, with every selected scenario on its way."""
     config = request.config
-    # The names of test files and the dots would stand in the middle of the scenarios' lines.
-    reporter: Any = config.pluginmanager.getplugin("terminalreporter")
-    reporter.showfspath = False
     played = Stage(
         cluster_file(config.getoption("--cluster")),
         tmp_path_factory.mktemp("manifests"),
@@ -59,7 +63,10 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     )
     config.stash[OUTCOMES] = played.outcomes
     try:
-        played.prepare()
+        try:
+            played.prepare()
+        except CannotGoOn as error:
+            pytest.fail(f"The cluster could not be prepared. {error}", pytrace=False)
         yield played
     finally:
         played.close()
@@ -79,8 +86,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    if "e2e/scenarios/test_" in report.nodeid and report.when == "call" and report.passed:
-        return "passed", "", "PASSED"
+    if "e2e/scenarios/test_" in report.nodeid and report.when == "call":
+        return report.outcome, "", report.outcome.upper()
     return None
 
 

@@ -16,7 +16,7 @@ from e2e.scenarios import manifest
 from e2e.scenarios.errors import Unmet
 from e2e.scenarios.feed import Feeds
 from e2e.scenarios.manifest import NAME, SCENARIO_LABEL, Manifest
-from e2e.scenarios.shared import Addresses, Kube, Target, wait_until_answered
+from e2e.scenarios.shared import Addresses, CannotGoOn, Kube, Target, wait_until_answered
 from e2e.scenarios.traffic import Answers, sending
 from examples.dataset import holdout_rows
 from haldane.api.status import Condition
@@ -220,9 +220,16 @@ class Place:
         """The phases so far, without repetitions in a row."""
         return without_repetitions(str(moment.deployment.status.rollout.phase) for moment in self.moments)
 
-    async def remove(self, *, wait: bool) -> None:
-        """Delete the namespace with all that is in it."""
-        await self.kube.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", f"--wait={wait}".lower())
+    async def remove(self) -> None:
+        """Delete all that was made here, and leave the namespace's own end to the cluster.
+
+        Pods first: a namespace that still has some when it is looked at is looked at again after half of their grace period.
+        """
+        space = ("-n", self.namespace)
+        with contextlib.suppress(CannotGoOn):
+            await self.kube.kubectl("delete", "modeldeployments", "--all", *space, "--timeout=20s")
+            await self.kube.kubectl("wait", "--for=delete", "pods", "--all", *space, "--timeout=30s", seconds=40)
+        await self.kube.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", "--wait=false")
 
     def _saw_deployment(self, kind: str, body: dict[str, Any]) -> None:
         if kind != "DELETED" and body["metadata"]["name"] == NAME:

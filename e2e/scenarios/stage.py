@@ -73,6 +73,7 @@ class Stage:
         self._addresses: Addresses | None = None
         self._ended: dict[str, asyncio.Event] = {}
         self._director: asyncio.Task[None] | None = None
+        self._clean_ups: list[asyncio.Task[None]] = []
 
     def say(self, who: str, text: str) -> None:
         """A line for people, at once, whatever pytest does with the output of tests."""
@@ -147,13 +148,13 @@ class Stage:
                 except BaseException:
                     looks = await diagnosis(place, time.monotonic() - start)
                     raise
-                finally:
-                    if not self._keep:
-                        await asyncio.shield(place.remove(wait=False))
         except asyncio.CancelledError:
             raise
         except BaseException as caught:
             error = caught
+        finally:
+            if place is not None and not self._keep:
+                self._clean_ups.append(asyncio.create_task(place.remove()))
         seconds = time.monotonic() - start
         client = str(place.answers) if place else "no client"
         self.outcomes[entry.name] = Outcome(seconds, client, error, looks)
@@ -192,7 +193,11 @@ class Stage:
         if self._keep:
             self.say("clean-up", "the namespaces stay, as --keep asks; the next run removes them")
         elif self._addresses is not None:
-            await self._step("clean-up", _remove_leftovers(self._addresses))
+            await self._step("clean-up", self._clean_up(self._addresses))
+
+    async def _clean_up(self, addresses: Addresses) -> None:
+        await asyncio.gather(*self._clean_ups, return_exceptions=True)
+        await _remove_leftovers(addresses)
 
 
 def _upload(models: Path, folder: Path, s3_url: str) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from e2e.scenarios import operator_pod
 from e2e.scenarios.diagnosis import CHILDREN
 from e2e.scenarios.manifest import NAME
 from e2e.scenarios.place import Place, is_true
 from e2e.scenarios.scenario import scenario
 from e2e.scenarios.timetable import OPERATOR
+
+_TRAFFIC_SECONDS = 3.0
 
 
 @scenario(seconds=90, needs=[OPERATOR])
@@ -19,6 +23,7 @@ async def test_first_deployment(place: Place) -> None:
         await place.answered_by("v1")
         md = await place.until_stable("v1", 1)
         await place.until("both pods", lambda md: md.status.stable is not None and md.status.stable.ready_replicas == 2)
+        await asyncio.sleep(_TRAFFIC_SECONDS)
     place.answers.must_have_lost_nothing()
     assert place.answers.count("v1") == place.answers.requests
 

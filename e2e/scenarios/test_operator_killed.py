@@ -12,7 +12,7 @@ _BACK_SECONDS = 60.0
 
 @scenario(seconds=200, needs=[PROMETHEUS], breaks=[OPERATOR])
 async def test_operator_killed(place: Place) -> None:
-    """Killed while the weight is 20 % and again in the promotion: the same pods, the same weights, the same end."""
+    """Killed while the weight is 20 %, and again when stable has just been moved: the same pods, the same weights, the same end."""
     two = {"scaling": {"minReplicas": 2}}
     await operator_pod.renew(place)
     await place.first_deployment("v1", two)
@@ -20,7 +20,11 @@ async def test_operator_killed(place: Place) -> None:
         generation = await place.apply("v2", two)
         await place.until_weight(20)
         await kill(place)
-        await place.until_weight(100, seconds=90)
+        await place.until(
+            "the hand-over",
+            lambda md: md.status.stable is not None and md.status.stable.version == "v2",
+            seconds=90,
+        )
         await kill(place)
         md = await place.until_stable("v2", generation, seconds=90)
     place.answers.must_have_lost_nothing()

@@ -72,7 +72,13 @@ async def test_rollback_on_latency(place: Place) -> None:
         {"name": "p90", "latency": {"quantile": "0.9", "max": "100ms"}},
     ]
     # Three slow answers a second are as much as one of two cores can give while others work beside it.
-    slow: Manifest = {"rollout": {"checks": checks, "steps": [{"weight": 10, "hold": "5s"}]}}
+    slow: Manifest = {
+        "rollout": {
+            "checks": checks,
+            "steps": [{"weight": 10, "hold": "5s"}],
+            "analysis": {"window": "20s", "minRequests": 10},
+        }
+    }
     await place.first_deployment("v1", slow)
     async with place.traffic(rate=30):
         await place.apply("v3-slow", slow)
