@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from haldane.api.status import HistoryEntry, Outcome, Rejected, RevisionStatus, RolloutStatus
+from haldane.api.status import HistoryEntry, Outcome, Phase, Rejected, RevisionStatus, RolloutStatus
 from haldane.plan.observed import Event
 from haldane.plan.rejection import retry_token
 from haldane.plan.revision import Revision
@@ -94,17 +94,8 @@ def set_weight(s: Situation, step: int, weight: int) -> Decision:
 
 def retreat(s: Situation, why: str) -> Decision:
     """The candidate has no ready pod: take its traffic away and wait for its pods again, at the same step."""
-    decision = moved(
-        s,
-        f"weight 0%: {why}; the step is tried again when its pods are ready",
-        after=SOON,
-        phase="Preparing",
-        weight=0,
-        phase_started_at=s.now,
-        weight_changed_at=s.now,
-        step_started_at=None,
-        checks=[],
-    )
+    message = f"weight 0%: {why}; the step is tried again when its pods are ready"
+    decision = without_weight(s, "Preparing", message, checks=[])
     return with_event(decision, "Warning", "CandidateLost", f"Weight set to 0%: {why}.")
 
 
@@ -113,19 +104,8 @@ def roll_back(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision
 
     `RolledBack` also rejects the revision; `Aborted` and `Superseded` do not: nothing was found wrong with it.
     """
-    candidate = s.status.candidate
-    message = f"weight 0%: {why}"
-    decision = moved(
-        s,
-        message,
-        after=SOON,
-        phase="RollingBack",
-        weight=0,
-        phase_started_at=s.now,
-        weight_changed_at=s.now,
-        step_started_at=None,
-    )
-    return _ended_badly(s, decision, candidate, outcome, reason, why)
+    decision = without_weight(s, "RollingBack", f"weight 0%: {why}")
+    return _ended_badly(s, decision, s.status.candidate, outcome, reason, why)
 
 
 def undo(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision:
@@ -133,16 +113,7 @@ def undo(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision:
     failing, previous = s.status.stable, s.status.previous
     if failing is None or previous is None:
         return Decision(s.status)
-    decision = moved(
-        s,
-        f"going back to version {previous.version}: {why}",
-        after=SOON,
-        phase="RollingBack",
-        weight=0,
-        phase_started_at=s.now,
-        weight_changed_at=s.now,
-        step_started_at=None,
-    )
+    decision = without_weight(s, "RollingBack", f"going back to version {previous.version}: {why}")
     needed = max(previous.replicas, s.full(failing))
     decision = Decision(
         decision.status.model_copy(update={"previous": previous.model_copy(update={"replicas": needed})}),
@@ -177,19 +148,8 @@ def hand_over(s: Situation) -> Decision:
 def promoted(s: Situation) -> Decision:
     """The new stable serves by the stable Service: the canary route goes idle, and the watch begins."""
     version = s.status.stable.version if s.status.stable else ""
-    decision = moved(
-        s,
-        f"version {version} serves; watching it",
-        after=SOON,
-        phase="Watching",
-        weight=0,
-        phase_started_at=s.now,
-        weight_changed_at=s.now,
-        step=None,
-        step_started_at=None,
-        observed_weight=None,
-        checks=[],
-    )
+    message = f"version {version} serves; watching it"
+    decision = without_weight(s, "Watching", message, step=None, observed_weight=None, checks=[])
     past = history(s, s.status.stable, "Promoted", f"version {version} passed every step")
     status = decision.status.model_copy(update={"history": past})
     return with_event(
@@ -202,6 +162,22 @@ def settled(s: Situation, message: str) -> Decision:
     rollout = at_rest(message, s.now).model_copy(update={"checks": s.rollout.checks})
     status = s.status.model_copy(update={"candidate": None, "previous": None, "rollout": rollout})
     return Decision(status, SOON)
+
+
+def without_weight(s: Situation, phase: Phase, message: str, **changes: Any) -> Decision:
+    """Into a phase in which the route gives the candidate nothing."""
+    return moved(
+        s,
+        message,
+        after=SOON,
+        phase=phase,
+        weight=0,
+        phase_started_at=s.now,
+        # A candidate that had no traffic has none to drain.
+        weight_changed_at=s.now if s.rollout.weight else s.rollout.weight_changed_at,
+        step_started_at=None,
+        **changes,
+    )
 
 
 def moved(s: Situation, message: str, after: timedelta | None = None, **changes: Any) -> Decision:

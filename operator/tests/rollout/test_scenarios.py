@@ -321,3 +321,13 @@ def test_a_clock_set_back_does_not_stop_the_rollout(world: Any) -> None:
     world.run_until("Progressing")
     world.now -= timedelta(seconds=60)
     world.run_until("Watching", 1200)
+
+
+def test_a_candidate_that_had_no_traffic_is_superseded_without_a_wait(world: Any) -> None:
+    world.deploy("2")
+    world.behaviours["2"].starts_in = 60
+    world.run_until("Preparing")
+    world.run(20)
+    third = world.deploy("3")
+    world.run(3)
+    assert third in world.pods
