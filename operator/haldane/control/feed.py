@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 RELIST_INTERVAL = 180.0
 RETRY_INTERVAL = 10.0
 DEAF_AFTER = 2
-"""Lists in a row that bring news of a kind while its watch says nothing: then the watch is dead."""
+"""Lists that brought news of a kind since its watch said anything: then the watch is dead."""
 
 
 class Feed:
@@ -51,10 +51,10 @@ class Feed:
         """List everything once. Raises Retryable, Terminal or Conflict; what was listed until then is taken over."""
         for kind in KINDS:
             news = await self._relist(kind)
-            if news and self.listed_at is not None and kind.kind not in self._heard:
-                self._missed[kind.kind] = self._missed.get(kind.kind, 0) + 1
-            else:
+            if kind.kind in self._heard:
                 self._missed.pop(kind.kind, None)
+            elif news and self.listed_at is not None:
+                self._missed[kind.kind] = self._missed.get(kind.kind, 0) + 1
             self._heard.discard(kind.kind)
             for key in news:
                 self._enqueue(key)

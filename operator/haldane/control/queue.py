@@ -73,10 +73,6 @@ class Queue(Generic[K]):
             self._due[key] = at
             self._offer(key)
 
-    def failures(self, key: K) -> int:
-        """Consecutive failed passes of the key."""
-        return self._failures.get(key, 0)
-
     async def run(self, grace: float = 3.0) -> None:
         """Work until cancelled; then passes under way get `grace` seconds to end before they are cancelled, too."""
         loop = asyncio.get_running_loop()

@@ -6,7 +6,7 @@ that was interrupted never tells of a deletion. `resourceVersion` settles each c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from haldane.control.ports import FIELD_MANAGER, MODEL_DEPLOYMENTS, OWNED, Kind, Listing, Manifest
@@ -123,10 +123,6 @@ class Store:
         uid = parent["metadata"]["uid"]
         found = (self._objects[identity] for identity in sorted(self._children.get(key, ())))
         return [obj for obj in found if obj["kind"] not in _OWNED_KINDS or (controller_of(obj) or {}).get("uid") == uid]
-
-    def parents(self) -> Iterator[Key]:
-        """Every ModelDeployment."""
-        return (Key(i.namespace, i.name) for i in list(self._objects) if i.kind == MODEL_DEPLOYMENTS.kind)
 
     def _drop(self, identity: _Id) -> Key | None:
         known = self._objects.pop(identity, None)

@@ -13,6 +13,7 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 from prometheus_api_client.prometheus_connect import PrometheusConnect
 from requests import ConnectionError as Unreachable
 from requests import RequestException, Timeout
+from requests.exceptions import InvalidJSONError
 from urllib3 import Retry
 
 from haldane.control.ports import Answer, Series, Unavailable
@@ -75,6 +76,8 @@ class Prometheus:
                 return f"Prometheus at {self._url} cannot be reached"
             case PrometheusApiClientException():
                 return f"Prometheus at {self._url} refused the query: {_said(str(problem))}"
+            case InvalidJSONError():
+                return f"Prometheus at {self._url} gave an answer that cannot be read"
             case RequestException():
                 return f"Prometheus at {self._url} cannot be asked: {str(problem)[:LONGEST_REASON]}"
             case _:

@@ -1,4 +1,4 @@
-"""A loop whose time is exact: it jumps to the next timer instead of sleeping."""
+"""A loop whose time is exact, because it jumps to the next timer instead of sleeping; and a cluster in memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+
+from .cluster import MemoryCluster
 
 
 class JumpingSelector(selectors.DefaultSelector):
@@ -45,3 +47,8 @@ def run_exactly() -> Run:
             return runner.run(coroutine)
 
     return run
+
+
+@pytest.fixture
+def cluster() -> MemoryCluster:
+    return MemoryCluster()

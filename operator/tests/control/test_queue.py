@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from haldane.control.errors import Conflict, Retryable, Terminal
 from haldane.control.queue import HEARTBEAT, Pace, Queue
+
+Run = Callable[[Any], Any]
 
 PACE = Pace(spacing=0.1, deadline=10.0, first_backoff=1.0, longest_backoff=8.0)
 
@@ -17,11 +21,12 @@ PACE = Pace(spacing=0.1, deadline=10.0, first_backoff=1.0, longest_backoff=8.0)
 class Work:
     """Records the start of each pass; takes `takes` seconds and then does what `then` says, pass by pass."""
 
-    def __init__(self, takes=0.0, then=()):
-        self.started, self.takes, self.then = [], takes, list(then)
+    def __init__(self, takes: float = 0.0, then: Iterable[Any] = ()) -> None:
+        self.started: list[tuple[float, str]] = []
+        self.takes, self.then = takes, list(then)
         self.at_once, self.most_at_once = 0, 0
 
-    async def __call__(self, key):
+    async def __call__(self, key: str) -> timedelta | None:
         self.started.append((round(asyncio.get_running_loop().time(), 3), key))
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
@@ -35,11 +40,17 @@ class Work:
         return answer
 
 
-def play(run_exactly, work, script, until=100.0, workers=4, pace=PACE):
+def play(
+    run_exactly: Run,
+    work: Callable[[str], Any],
+    script: Iterable[tuple[float, str, float]],
+    until: float = 100.0,
+    workers: int = 4,
+) -> Queue[str]:
     """Run the queue, `script` being (time, key, after) of each add; the queue comes back after `until` seconds."""
 
-    async def main():
-        queue = Queue(work, workers=workers, pace=pace)
+    async def main() -> Queue[str]:
+        queue = Queue(work, workers=workers, pace=PACE)
         running = asyncio.create_task(queue.run())
         loop = asyncio.get_running_loop()
         for at, key, after in script:
@@ -50,22 +61,23 @@ def play(run_exactly, work, script, until=100.0, workers=4, pace=PACE):
             await running
         return queue
 
-    return run_exactly(main())
+    made: Queue[str] = run_exactly(main())
+    return made
 
 
-def test_a_key_is_worked_on_at_once(run_exactly):
+def test_a_key_is_worked_on_at_once(run_exactly: Run) -> None:
     work = Work()
     play(run_exactly, work, [(1.0, "a", 0.0)])
     assert work.started == [(1.0, "a")]
 
 
-def test_events_during_a_pass_become_one_more_pass_after_a_rest(run_exactly):
+def test_events_during_a_pass_become_one_more_pass_after_a_rest(run_exactly: Run) -> None:
     work = Work(takes=1.0)
     play(run_exactly, work, [(0.0, "a", 0.0)] + [(0.01 * i, "a", 0.0) for i in range(1, 50)])
     assert work.started == [(0.0, "a"), (1.1, "a")]
 
 
-def test_events_before_the_pass_starts_are_one_pass(run_exactly):
+def test_events_before_the_pass_starts_are_one_pass(run_exactly: Run) -> None:
     work = Work(takes=5.0)
     play(run_exactly, work, [(0.0, "a", 0.0), (1.0, "b", 0.0), (2.0, "b", 0.0), (3.0, "b", 0.0)], workers=1)
     assert work.started == [(0.0, "a"), (5.0, "b")]
@@ -79,38 +91,37 @@ def test_events_before_the_pass_starts_are_one_pass(run_exactly):
         ([(0.0, "a", 3.0), (3.5, "a", 0.0)], [3.0, 3.5]),
     ],
 )
-def test_the_earliest_time_wins(run_exactly, script, expected):
+def test_the_earliest_time_wins(run_exactly: Run, script: Any, expected: Any) -> None:
     work = Work()
     play(run_exactly, work, script)
     assert [at for at, _ in work.started] == expected
 
 
-def test_the_earliest_time_wins_during_a_pass(run_exactly):
+def test_the_earliest_time_wins_during_a_pass(run_exactly: Run) -> None:
     work = Work(takes=1.0, then=[timedelta(seconds=30)])
     play(run_exactly, work, [(0.0, "a", 0.0), (0.5, "a", 4.0)])
     assert work.started == [(0.0, "a"), (4.5, "a")]
 
 
-def test_the_answer_says_when_to_look_again(run_exactly):
+def test_the_answer_says_when_to_look_again(run_exactly: Run) -> None:
     work = Work(then=[timedelta(seconds=7), timedelta(seconds=20), None])
     play(run_exactly, work, [(0.0, "a", 0.0)])
     assert work.started == [(0.0, "a"), (7.0, "a"), (27.0, "a")]
 
 
-def test_a_key_never_runs_twice_at_once_and_workers_are_bounded(run_exactly):
+def test_a_key_never_runs_twice_at_once_and_workers_are_bounded(run_exactly: Run) -> None:
     work = Work(takes=1.0)
     play(run_exactly, work, [(0.01 * i, key, 0.0) for i, key in enumerate("abcde")] + [(0.5, "a", 0.0)], workers=2)
     assert work.most_at_once == 2
     assert [key for _, key in work.started] == ["a", "b", "c", "d", "e", "a"]
 
 
-def test_failures_back_off_up_to_a_cap_and_success_forgets_them(run_exactly):
+def test_failures_back_off_up_to_a_cap_and_success_forgets_them(run_exactly: Run) -> None:
     bad = [RuntimeError("no")] * 6
     work = Work(then=[*bad, timedelta(seconds=10), RuntimeError("no"), None])
-    queue = play(run_exactly, work, [(0.0, "a", 0.0)])
+    play(run_exactly, work, [(0.0, "a", 0.0)])
     gaps = [round(later - sooner, 3) for (sooner, _), (later, _) in zip(work.started, work.started[1:], strict=False)]
     assert gaps == [1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 10.0, 1.0]
-    assert queue.failures("a") == 0
 
 
 @pytest.mark.parametrize(
@@ -123,46 +134,45 @@ def test_failures_back_off_up_to_a_cap_and_success_forgets_them(run_exactly):
         (Terminal("refused"), 1.0),
     ],
 )
-def test_a_retryable_may_ask_for_more_than_the_backoff(run_exactly, error, gap):
+def test_a_retryable_may_ask_for_more_than_the_backoff(run_exactly: Run, error: Any, gap: Any) -> None:
     work = Work(then=[error])
     play(run_exactly, work, [(0.0, "a", 0.0)])
     assert [at for at, _ in work.started] == [0.0, gap]
 
 
-def test_an_event_does_not_wait_for_the_backoff(run_exactly):
+def test_an_event_does_not_wait_for_the_backoff(run_exactly: Run) -> None:
     work = Work(then=[RuntimeError("no")] * 4)
     play(run_exactly, work, [(0.0, "a", 0.0), (3.5, "a", 0.0)], until=4.0)
     assert [at for at, _ in work.started] == [0.0, 1.0, 3.0, 3.5]
 
 
-def test_a_pass_has_a_deadline(run_exactly):
+def test_a_pass_has_a_deadline(run_exactly: Run) -> None:
     work = Work(takes=1000.0)
-    queue = play(run_exactly, work, [(0.0, "a", 0.0)], until=10.5)
-    assert work.started == [(0.0, "a")]
-    assert queue.failures("a") == 1
+    play(run_exactly, work, [(0.0, "a", 0.0)], until=12.0)
+    assert work.started == [(0.0, "a"), (11.0, "a")]
 
 
-def test_a_failing_key_does_not_hold_up_others(run_exactly):
+def test_a_failing_key_does_not_hold_up_others(run_exactly: Run) -> None:
     work = Work(takes=0.5, then=[RuntimeError("no")])
     play(run_exactly, work, [(0.0, "bad", 0.0), (0.1, "good", 0.0)], workers=1, until=2.0)
     assert work.started == [(0.0, "bad"), (0.5, "good"), (1.5, "bad")]
 
 
-def test_the_beat_goes_on_while_nothing_happens(run_exactly):
+def test_the_beat_goes_on_while_nothing_happens(run_exactly: Run) -> None:
     queue = play(run_exactly, Work(), [], until=95.0)
     assert queue.beat is not None
     assert 95.0 - queue.beat <= HEARTBEAT
 
 
 @pytest.mark.parametrize(("takes", "ended"), [(2.0, True), (4.0, False)])
-def test_stopping_lets_a_pass_end_within_the_grace(run_exactly, takes, ended):
-    ends = []
+def test_stopping_lets_a_pass_end_within_the_grace(run_exactly: Run, takes: Any, ended: Any) -> None:
+    ends: list[str] = []
 
-    async def work(key):
+    async def work(key: str) -> None:
         await asyncio.sleep(takes)
         ends.append(key)
 
-    async def main():
+    async def main() -> float:
         queue = Queue(work, pace=PACE)
         running = asyncio.create_task(queue.run(grace=3.0))
         queue.add("a")

@@ -1,0 +1,325 @@
+"""One pass: the order of its writes, what a failure between two of them leaves, and that it comes to rest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from haldane.control.errors import Conflict, Retryable, Terminal
+from haldane.control.ports import KINDS, Answer, Event, Manifest, Series
+from haldane.control.reconcile import METRICS_DEADLINE, Reconciler
+from haldane.control.store import Key, Store
+
+if TYPE_CHECKING:
+    from .cluster import MemoryCluster
+
+Body = dict[str, Any]
+Run = Callable[[Any], Any]
+
+FRAUD = Key("shop", "fraud")
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Outside:
+    """The reconciler with everything that it touches; time moves only when a test says so."""
+
+    def __init__(self, cluster: MemoryCluster) -> None:
+        self.cluster = cluster
+        self.moment = START
+        self.events: list[Event] = []
+        self.answer_after = 0.0
+        self.asked: list[str] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """A new process: it knows what a list tells."""
+        self.store = Store()
+        for obj in self.cluster.objects.values():
+            self.store.put(obj)
+        images = {"cpu": "runtime:1", "gpu": "runtime-gpu:1"}
+        self.reconciler = Reconciler(
+            cluster=self.cluster, metrics=self, recorder=self, clock=self, store=self.store, images=images
+        )
+
+    def now(self) -> datetime:
+        return self.moment
+
+    async def query(self, promql: str, at: datetime) -> Answer:
+        self.asked.append(promql)
+        await asyncio.sleep(self.answer_after)
+        return (Series({}, 1.0),)
+
+    async def record(self, regarding: Manifest, event: Event) -> None:
+        assert regarding["metadata"]["name"] == "fraud"
+        self.events.append(event)
+
+    def ask_for(self, version: str, **spec: Any) -> None:
+        """What a user writes; the watch tells of it."""
+        model = {"uri": f"s3://models/{version}", "version": version}
+        traffic = {"host": "a.example.com", "ingress": {}}
+        body = {"spec": {"model": model, "traffic": traffic, **spec}}
+        known = self.cluster.objects.get(("ModelDeployment", "shop", "fraud"), {"metadata": {"generation": 0}})
+        generation = known["metadata"]["generation"] + 1
+        metadata = {"namespace": "shop", "name": "fraud", "uid": "p1", "generation": generation}
+        kind = {"apiVersion": "haldane.dev/v1alpha1", "kind": "ModelDeployment"}
+        self.see({**kind, **body, "metadata": metadata, **({"status": known["status"]} if "status" in known else {})})
+
+    def see(self, obj: Body) -> None:
+        self.store.put(self.cluster.put(obj))
+
+    def pods_ready(self) -> None:
+        """Every Deployment has its pods, and both Services their endpoints."""
+        deployments = [o for (kind, _, _), o in self.cluster.objects.items() if kind == "Deployment"]
+        pods = []
+        for body in deployments:
+            replicas = body["spec"]["replicas"]
+            self.see({**body, "status": {"readyReplicas": replicas, "replicas": replicas}})
+            for number in range(replicas):
+                name = f"{body['metadata']['name']}-{number}"
+                labels = body["metadata"]["labels"]
+                pods.append((name, labels))
+                self.see({"kind": "Pod", "metadata": {"namespace": "shop", "name": name, "labels": labels}})
+        for service in ("fraud", "fraud-candidate"):
+            selector = self.cluster.named("Service", service)["spec"]["selector"]
+            chosen = [name for name, labels in pods if selector.items() <= labels.items()]
+            labels = {"haldane.dev/model": "fraud", "kubernetes.io/service-name": service}
+            metadata = {"namespace": "shop", "name": service, "labels": labels}
+            endpoints = [{"conditions": {"ready": True}, "targetRef": {"name": name}} for name in chosen]
+            self.see({"kind": "EndpointSlice", "metadata": metadata, "endpoints": endpoints})
+
+    async def one_pass(self) -> timedelta | None:
+        """One pass; the log of its writes is in `cluster.log`."""
+        self.cluster.log.clear()
+        return await self.reconciler(FRAUD)
+
+    async def settle(self) -> None:
+        """Passes until one writes nothing. Fails when they never come to rest."""
+        for _ in range(10):
+            await self.one_pass()
+            if not self.cluster.log:
+                return
+        pytest.fail(f"no rest: {self.cluster.log}")
+
+    @property
+    def status(self) -> Body:
+        status: Body = self.cluster.named("ModelDeployment", "fraud")["status"]
+        return status
+
+    def condition(self, kind: str) -> Body | None:
+        return next((c for c in self.status["conditions"] if c["type"] == kind), None)
+
+
+@pytest.fixture
+def outside(cluster: MemoryCluster) -> Outside:
+    return Outside(cluster)
+
+
+async def serving(outside: Outside, **spec: Any) -> None:
+    """Version 1 serves."""
+    outside.ask_for("1", **spec)
+    await outside.settle()
+    outside.pods_ready()
+    await outside.settle()
+    assert outside.status["rollout"]["phase"] == "Stable"
+
+
+def kinds(log: Iterable[str]) -> list[str]:
+    return [line.split()[1] for line in log]
+
+
+async def test_status_is_written_before_the_children_that_follow_from_it(
+    outside: Outside, cluster: MemoryCluster
+) -> None:
+    outside.ask_for("1")
+    assert await outside.one_pass() == timedelta(0)
+    assert kinds(cluster.log) == [
+        "ModelDeployment",
+        "ControllerRevision",
+        "ServiceAccount",
+        "Deployment",
+        "PodDisruptionBudget",
+        "Service",
+        "Service",
+        "Ingress",
+        "Ingress",
+    ]
+    assert [event.reason for event in outside.events] == ["Deploying"]
+
+
+async def test_nothing_happens_before_status_is_written(outside: Outside, cluster: MemoryCluster) -> None:
+    outside.ask_for("1")
+    cluster.errors = {"status ModelDeployment fraud": Retryable("away")}
+    with pytest.raises(Retryable):
+        await outside.one_pass()
+    assert cluster.log == ["status ModelDeployment fraud"]
+    assert outside.events == []
+
+
+async def test_a_decision_on_an_outdated_object_is_decided_again(outside: Outside, cluster: MemoryCluster) -> None:
+    outside.ask_for("1")
+    newer = cluster.put(cluster.named("ModelDeployment", "fraud"))  # and the watch has not told yet
+    with pytest.raises(Conflict):
+        await outside.one_pass()
+    assert cluster.log == ["status ModelDeployment fraud"]
+    known = outside.store.parent(FRAUD)
+    assert known
+    assert known["metadata"]["resourceVersion"] == newer["metadata"]["resourceVersion"]
+    await outside.settle()
+    assert outside.status["stable"]["version"] == "1"
+
+
+async def test_at_rest_a_pass_writes_nothing_and_asks_for_no_other(outside: Outside, cluster: MemoryCluster) -> None:
+    await serving(outside)
+    assert await outside.one_pass() is None
+    assert cluster.log == []
+    outside.restart()
+    version = cluster.version
+    await outside.one_pass()
+    assert cluster.version == version
+
+
+async def test_every_write_may_be_the_last_of_a_process(outside: Outside, cluster: MemoryCluster) -> None:
+    """Killed after each write in turn, the next process comes to the same end."""
+    await serving(outside)
+    outside.ask_for("2")
+    await outside.one_pass()
+    writes = list(cluster.log)
+    expected = {key: o["spec"] for key, o in cluster.objects.items() if "spec" in o}
+    for index, write in enumerate(writes):
+        other = Outside(type(cluster)())
+        await serving(other)
+        other.ask_for("2")
+        other.cluster.errors = {write: KeyboardInterrupt()}  # type: ignore[dict-item]
+        with pytest.raises(KeyboardInterrupt):
+            await other.one_pass()
+        assert len(other.cluster.log) == index + 1
+        other.cluster.errors = {}
+        other.restart()
+        await other.settle()
+        assert {key: o["spec"] for key, o in other.cluster.objects.items() if "spec" in o} == expected, write
+
+
+async def test_traffic_is_taken_from_a_candidate_before_anything_else(outside: Outside, cluster: MemoryCluster) -> None:
+    await serving(outside)
+    outside.ask_for("2")
+    await outside.settle()
+    outside.pods_ready()
+    await outside.settle()
+    assert outside.status["rollout"]["weight"] > 0
+    outside.ask_for("1")  # the user takes it back
+    await outside.one_pass()
+    assert cluster.log[:2] == ["status ModelDeployment fraud", "apply Ingress fraud-candidate"]
+    assert outside.status["rollout"]["weight"] == 0
+
+
+async def test_a_refusal_is_shown_while_it_lasts(outside: Outside, cluster: MemoryCluster) -> None:
+    outside.ask_for("1")
+    cluster.errors = {"apply PodDisruptionBudget fraud-": Terminal("no")}
+    name = f"apply PodDisruptionBudget fraud-{await _revision(outside)}"
+    cluster.errors = {name: Terminal("the API server refuses it")}
+    outside.restart()
+    with pytest.raises(Terminal, match="the API server refuses it"):
+        await outside.settle()
+    stalled = outside.condition("Stalled")
+    assert stalled
+    assert (stalled["reason"], "the API server refuses it" in stalled["message"]) == ("Refused", True)
+    assert [event.reason for event in outside.events].count("Refused") == 1
+    writes = cluster.version
+    with pytest.raises(Terminal):
+        await outside.one_pass()  # and status does not flap
+    assert cluster.version == writes
+    cluster.errors = {}
+    await outside.settle()
+    assert outside.condition("Stalled") is None
+
+
+async def _revision(outside: Outside) -> str:
+    """The revision of what is asked for, from another world."""
+    other = Outside(type(outside.cluster)())
+    other.ask_for("1")
+    await other.one_pass()
+    return str(other.status["stable"]["revision"])
+
+
+async def test_a_status_that_is_refused_is_told_by_an_event(outside: Outside, cluster: MemoryCluster) -> None:
+    outside.ask_for("1")
+    cluster.errors = {"status ModelDeployment fraud": Terminal("status.x: unknown")}
+    with pytest.raises(Terminal):
+        await outside.one_pass()
+    assert [(event.type, event.reason) for event in outside.events] == [("Warning", "StatusRefused")]
+
+
+async def test_a_spec_that_cannot_be_read_is_explained_once(outside: Outside, cluster: MemoryCluster) -> None:
+    await serving(outside)
+    outside.ask_for("2", scaling={"minReplicas": "many"})
+    events = len(outside.events)
+    for _ in range(3):
+        assert await outside.reconciler(FRAUD) is None
+    assert [event.reason for event in outside.events[events:]] == ["InvalidSpec"]
+    ready = outside.condition("Ready")
+    assert ready
+    assert (ready["reason"], outside.status["stable"]["version"]) == ("InvalidSpec", "1")
+    assert ("Deployment", "shop") in {key[:2] for key in cluster.objects}
+
+
+async def test_what_is_gone_or_going_is_left_to_the_garbage_collector(outside: Outside, cluster: MemoryCluster) -> None:
+    await serving(outside)
+    going = cluster.named("ModelDeployment", "fraud")
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    outside.see(going)
+    assert await outside.one_pass() is None
+    assert cluster.log == []
+    outside.store.remove(cluster.put(going))
+    assert await outside.one_pass() is None
+    assert cluster.log == []
+
+
+async def test_the_image_of_a_revision_is_pinned(outside: Outside, cluster: MemoryCluster) -> None:
+    await serving(outside)
+    before = {key: o for key, o in cluster.objects.items() if key[0] == "Deployment"}
+    outside.restart()
+    upgraded = {"cpu": "runtime:2", "gpu": "runtime-gpu:2"}
+    outside.reconciler = Reconciler(
+        cluster=cluster, metrics=outside, recorder=outside, clock=outside, store=outside.store, images=upgraded
+    )
+    await outside.settle()
+    assert {key: o for key, o in cluster.objects.items() if key[0] == "Deployment"} == before
+
+
+@pytest.mark.parametrize(("device", "image"), [("cpu", "runtime:1"), ("gpu", "runtime-gpu:1")])
+async def test_the_image_fits_the_device(outside: Outside, cluster: MemoryCluster, device: str, image: str) -> None:
+    outside.ask_for("1", runtime={"device": device})
+    await outside.one_pass()
+    deployments = [o for (kind, _, _), o in cluster.objects.items() if kind == "Deployment"]
+    assert [d["spec"]["template"]["spec"]["containers"][0]["image"] for d in deployments] == [image]
+
+
+def test_a_prometheus_that_hangs_does_not_hang_the_pass(outside: Outside, run_exactly: Run) -> None:
+    async def main() -> float:
+        await serving(outside)
+        outside.ask_for("2")
+        await outside.settle()
+        outside.pods_ready()
+        await outside.settle()
+        outside.moment += timedelta(seconds=45)
+        outside.answer_after = 1000.0
+        started = asyncio.get_running_loop().time()
+        await outside.one_pass()
+        return asyncio.get_running_loop().time() - started
+
+    assert run_exactly(main()) == pytest.approx(METRICS_DEADLINE)
+    assert outside.asked
+    message = outside.status["rollout"]["message"]
+    assert f"Prometheus did not answer within {METRICS_DEADLINE:g} s" in message
+
+
+def test_every_kind_that_is_made_is_watched(outside: Outside, run_exactly: Run) -> None:
+    async def main() -> None:
+        await serving(outside, scaling={"minReplicas": 1, "maxReplicas": 3})
+
+    run_exactly(main())
+    assert {key[0] for key in outside.cluster.objects} == {kind.kind for kind in KINDS}

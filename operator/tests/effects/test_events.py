@@ -1,0 +1,122 @@
+"""Events: sent once, then counted, and never in the way."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+
+from haldane.control.errors import Conflict, Retryable, Terminal
+from haldane.control.ports import Event
+from haldane.effects.events import LONGEST_NOTE, EventRecorder, body_of
+from haldane.effects.kube import KubeCluster
+from haldane.effects.requests import Request
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+MODEL = {
+    "apiVersion": "haldane.dev/v1alpha1",
+    "kind": "ModelDeployment",
+    "metadata": {"namespace": "shop", "name": "fraud", "uid": "p1"},
+}
+FAILED = Event("Warning", "CheckFailed", "check p99 failed")
+
+
+class Sender:
+    """Takes requests as `KubeCluster.send` does."""
+
+    def __init__(self) -> None:
+        self.sent: list[Request] = []
+        self.error: Exception | None = None
+
+    async def send(self, request: Request) -> dict[str, Any]:
+        self.sent.append(request)
+        if self.error:
+            raise self.error
+        return {"metadata": {"name": f"fraud.{len(self.sent)}"}}
+
+
+class HandClock:
+    def __init__(self) -> None:
+        self.moment = NOW
+
+    def now(self) -> datetime:
+        return self.moment
+
+
+@pytest.fixture
+def sender() -> Sender:
+    return Sender()
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def recorder(sender: Sender, clock: HandClock) -> EventRecorder:
+    return EventRecorder(cast("KubeCluster", sender), clock, "haldane-0")
+
+
+async def test_the_same_event_is_sent_once_then_counted(
+    recorder: EventRecorder, sender: Sender, clock: HandClock
+) -> None:
+    for minutes in (0, 1, 9, 11, 12, 25):
+        clock.moment = NOW + timedelta(minutes=minutes)
+        await recorder.record(MODEL, FAILED)
+    assert [request.method for request in sender.sent] == ["POST", "PATCH", "PATCH"]
+    assert sender.sent[2].path.endswith("/events/fraud.1")
+    assert sender.sent[2].body == {"series": {"count": 3, "lastObservedTime": "2026-01-01T00:25:00.000000Z"}}
+
+
+async def test_an_event_that_has_expired_is_sent_anew(
+    recorder: EventRecorder, sender: Sender, clock: HandClock
+) -> None:
+    await recorder.record(MODEL, FAILED)
+    clock.moment += timedelta(hours=1)
+    await recorder.record(MODEL, FAILED)
+    assert [request.method for request in sender.sent] == ["POST", "POST"]
+
+
+@pytest.mark.parametrize(
+    ("regarding", "event"),
+    [
+        (MODEL, Event("Warning", "CheckFailed", "check errors failed")),
+        (MODEL, Event("Warning", "Other", "check p99 failed")),
+        ({**MODEL, "metadata": {**cast("dict[str, Any]", MODEL["metadata"]), "uid": "p2"}}, FAILED),
+    ],
+)
+async def test_another_event_is_sent(recorder: EventRecorder, sender: Sender, regarding: Any, event: Event) -> None:
+    await recorder.record(MODEL, FAILED)
+    await recorder.record(regarding, event)
+    assert [request.method for request in sender.sent] == ["POST", "POST"]
+
+
+@pytest.mark.parametrize("error", [Retryable("away"), Terminal("namespace is terminating"), Conflict("changed")])
+async def test_a_lost_event_is_no_error(recorder: EventRecorder, sender: Sender, error: Exception) -> None:
+    sender.error = error
+    await recorder.record(MODEL, FAILED)
+    sender.error = None
+    await recorder.record(MODEL, FAILED)
+    assert [request.method for request in sender.sent] == ["POST", "POST"]
+
+
+def test_the_body() -> None:
+    body = body_of(MODEL, FAILED, NOW, "haldane-0")
+    assert body["regarding"] == {
+        "apiVersion": "haldane.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "namespace": "shop",
+        "name": "fraud",
+        "uid": "p1",
+    }
+    assert body["metadata"] == {"namespace": "shop", "generateName": "fraud-"}
+    assert (body["type"], body["reason"], body["note"]) == ("Warning", "CheckFailed", "check p99 failed")
+    assert body["eventTime"] == "2026-01-01T00:00:00.000000Z"
+
+
+def test_a_long_note_fits() -> None:
+    note = body_of(MODEL, Event("Normal", "R", "ü" * 2000), NOW, "h")["note"]
+    assert len(note.encode()) <= LONGEST_NOTE
+    assert note.endswith("ü …")

@@ -1,0 +1,130 @@
+"""Prometheus: every way to fail is an answer with a reason, and no answer is ever guessed."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from haldane.control.ports import Series, Unavailable
+from haldane.effects.prometheus import Prometheus, read_result
+
+AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+class StandIn:
+    """Answers every request with what a test says."""
+
+    def __init__(self) -> None:
+        self.status, self.body, self.delay = 200, "", 0.0
+        self.seen: list[dict[str, list[str]]] = []
+        stand_in = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                stand_in.seen.append(parse_qs(urlsplit(self.path).query))
+                time.sleep(stand_in.delay)
+                self.send_response(stand_in.status)
+                self.send_header("Content-Length", str(len(stand_in.body)))
+                self.end_headers()
+                self.wfile.write(stand_in.body.encode())
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Say nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def gives(self, result: Any, kind: str = "vector") -> None:
+        self.body = json.dumps({"status": "success", "data": {"resultType": kind, "result": result}})
+
+
+@pytest.fixture
+def stand_in() -> Iterator[StandIn]:
+    made = StandIn()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def vector(*values: str) -> list[Any]:
+    return [{"metric": {"revision": str(i)}, "value": [1.0, value]} for i, value in enumerate(values)]
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        ([], ()),
+        (vector("1.5"), (Series({"revision": "0"}, 1.5),)),
+        (vector("+Inf", "-Inf"), (Series({"revision": "0"}, math.inf), Series({"revision": "1"}, -math.inf))),
+        ([1767268800.0, "42"], (Series({}, 42.0),)),
+    ],
+)
+async def test_vectors_and_scalars(stand_in: StandIn, result: Any, expected: Any) -> None:
+    stand_in.gives(result)
+    prometheus = Prometheus(stand_in.url + "/")
+    assert await prometheus.query("up", AT) == expected
+    prometheus.close()
+    assert stand_in.seen == [{"query": ["up"], "time": [f"{AT.timestamp():.3f}"], "timeout": ["4.500"]}]
+
+
+async def test_nan_is_passed_on(stand_in: StandIn) -> None:
+    stand_in.gives(vector("NaN"))
+    answer = await Prometheus(stand_in.url).query("0/0", AT)
+    assert isinstance(answer, tuple)
+    assert math.isnan(answer[0].value)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (400, '{"status":"error","error":"parse error: unexpected )"}', "refused the query: parse error: unexpected )"),
+        (422, '{"status":"error","error":"query timed out"}', "refused the query: query timed out"),
+        (503, "starting", "refused the query: HTTP Status Code 503 (b'starting')"),
+        (200, "<html>", "gave an answer that cannot be read"),
+        (200, '{"status":"success"}', "gave an answer that cannot be read"),
+        (200, '{"data":{"result":[{"metric":{},"value":[1,"x"]}]}}', "gave an answer that cannot be read"),
+        (200, '{"data":{"result":[{"metric":{}}]}}', "gave an answer that cannot be read"),
+        (200, '{"data":{"result":[{"metric":{},"values":[[1,"2"]]}]}}', "gives a range of values for each series"),
+        (200, '{"data":{"result":null}}', "gave an answer that cannot be read"),
+    ],
+)
+async def test_bad_answers(stand_in: StandIn, status: int, body: str, reason: str) -> None:
+    stand_in.status, stand_in.body = status, body
+    answer = await Prometheus(stand_in.url).query("up", AT)
+    assert isinstance(answer, Unavailable)
+    assert reason in answer.reason
+
+
+async def test_down() -> None:
+    answer = await Prometheus("http://127.0.0.1:1").query("up", AT)
+    assert answer == Unavailable("Prometheus at http://127.0.0.1:1 cannot be reached")
+
+
+async def test_too_slow(stand_in: StandIn) -> None:
+    stand_in.delay = 0.5
+    started = time.monotonic()
+    answer = await Prometheus(stand_in.url, timeout=0.1).query("up", AT)
+    assert time.monotonic() - started < 0.4
+    assert isinstance(answer, Unavailable)
+    assert "did not answer" in answer.reason
+
+
+async def test_not_configured() -> None:
+    answer = await Prometheus("").query("up", AT)
+    assert answer == Unavailable("no Prometheus is configured: set HALDANE_PROMETHEUS_URL")
+
+
+@pytest.mark.parametrize("result", [{}, "x", 3, None])
+def test_results_that_are_no_lists(result: Any) -> None:
+    with pytest.raises(TypeError, match="expected a list"):
+        read_result(result)

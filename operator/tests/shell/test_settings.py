@@ -1,0 +1,57 @@
+"""Settings: what is wrong is named, and so is what to write."""
+
+from __future__ import annotations
+
+import pytest
+
+from haldane import settings
+from haldane.settings import InvalidSettings
+
+LEAST = {"HALDANE_RUNTIME_IMAGE": "haldane/runtime:1"}
+
+
+def test_defaults() -> None:
+    read = settings.load(LEAST)
+    assert read.runtime_gpu_image == read.runtime_image == "haldane/runtime:1"
+    assert (read.prometheus_url, read.watch_namespaces, read.workers) == ("", (), 8)
+    assert (read.log_level, read.health_port) == ("INFO", 8090)
+    assert read.instance
+
+
+def test_everything_set() -> None:
+    read = settings.load(
+        LEAST
+        | {
+            "HALDANE_RUNTIME_GPU_IMAGE": "haldane/runtime-gpu:1",
+            "HALDANE_PROMETHEUS_URL": " https://prometheus.example.com/base/ ",
+            "HALDANE_WATCH_NAMESPACES": "a, b,,a",
+            "HALDANE_WORKERS": "2",
+            "HALDANE_LOG_LEVEL": "debug",
+            "HALDANE_HEALTH_PORT": "0",
+            "HALDANE_INSTANCE": "haldane-0",
+        }
+    )
+    assert read.runtime_gpu_image == "haldane/runtime-gpu:1"
+    assert read.prometheus_url == "https://prometheus.example.com/base"
+    assert read.watch_namespaces == ("a", "b")
+    assert (read.workers, read.log_level, read.health_port, read.instance) == (2, "DEBUG", 0, "haldane-0")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("RUNTIME_IMAGE", "", "HALDANE_RUNTIME_IMAGE is not set: write the image of the model runtime"),
+        ("RUNTIME_IMAGE", "a b", "HALDANE_RUNTIME_IMAGE='a b': write the image of the model runtime"),
+        ("PROMETHEUS_URL", "prometheus:9090", "HALDANE_PROMETHEUS_URL='prometheus:9090': write the base URL"),
+        ("PROMETHEUS_URL", "http://p/?query=1", "write the base URL of Prometheus, for example http://"),
+        ("WATCH_NAMESPACES", "Team_A", "HALDANE_WATCH_NAMESPACES='Team_A': write the names of namespaces"),
+        ("WORKERS", "many", "HALDANE_WORKERS='many': write a whole number from 1 to 256"),
+        ("WORKERS", "0", "HALDANE_WORKERS='0': write a whole number from 1 to 256"),
+        ("LOG_LEVEL", "loud", "HALDANE_LOG_LEVEL='loud': write one of DEBUG, INFO, WARNING and ERROR"),
+        ("HEALTH_PORT", "70000", "HALDANE_HEALTH_PORT='70000': write a whole number from 0 to 65535"),
+    ],
+)
+def test_what_is_wrong_is_named(name: str, value: str, sentence: str) -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        settings.load(LEAST | {f"HALDANE_{name}": value})
+    assert sentence in str(caught.value)
