@@ -12,7 +12,7 @@ from haldane_runtime.core.errors import LoadError, Reason
 from haldane_runtime.store.location import MODEL_FILE, Location
 from haldane_runtime.store.source import CHUNK_BYTES, Entry, Interrupted
 
-TIMEOUT_SECONDS = 3
+TIMEOUT_SECONDS = 2.5
 ATTEMPTS = 3
 BACKOFF_SECONDS = 0.5
 

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
-# Three attempts of 3 s each, with at most 3 s of back-off between them: an endpoint that is down is
-# named within 15 s of the process's start.
-CONNECT_SECONDS = 3
-READ_SECONDS = 3
+# Three attempts of 2.5 s each, with at most 3 s of back-off between them: an endpoint that is down is
+# named within 15 s of the process's start, which itself takes two.
+CONNECT_SECONDS = 2.5
+READ_SECONDS = 2.5
 ATTEMPTS = 3
 MAX_FILES = 10_000
 
