@@ -13,8 +13,8 @@ from haldane.effects.kube import KubeCluster
 from haldane.effects.login import Login
 
 if TYPE_CHECKING:
-    from tests.apiserver.rest import Rest
-    from tests.apiserver.server import ApiServer
+    from operator.tests.apiserver.rest import Rest
+    from operator.tests.apiserver.server import ApiServer
 
 Body = dict[str, Any]
 
