@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-import httpx
+import aiohttp
 import numpy as np
 
 from e2e.demo.errors import DemoError
-from e2e.demo.prediction import read_answer, request_body
+from e2e.demo.prediction import Answer, read_answer, request_body
 from e2e.demo.tally import Tally
 from examples.dataset import Rows
 
@@ -71,12 +71,11 @@ async def wait_until_answered(target: Target, rows: Rows, version: str, seconds:
         async with asyncio.timeout(seconds), _http(target, Pace()) as http:
             while True:
                 try:
-                    response = await http.post(_path(target), content=body)
-                    answer = read_answer(response.status_code, response.headers, response.content)
+                    answer = await _answer(http, target, body)
                     if answer.version == version and answer.failure is None:
                         return
                     last = answer.failure or f"an answer from version {answer.version}"
-                except httpx.HTTPError as error:
+                except (aiohttp.ClientError, TimeoutError) as error:
                     last = repr(error)
                 await asyncio.sleep(0.2)
     except TimeoutError:
@@ -85,32 +84,30 @@ async def wait_until_answered(target: Target, rows: Rows, version: str, seconds:
         ) from None
 
 
-def _http(target: Target, pace: Pace) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        base_url=target.url,
+def _http(target: Target, pace: Pace) -> aiohttp.ClientSession:
+    # It leaves the proxies of the environment alone: they have no way to the cluster's own addresses.
+    return aiohttp.ClientSession(
         headers={"host": target.host, "content-type": "application/json"},
-        timeout=httpx.Timeout(pace.timeout, connect=5.0),
-        limits=httpx.Limits(max_connections=pace.in_flight, max_keepalive_connections=pace.in_flight),
-        # A proxy of this machine has no way to the cluster's own addresses.
-        trust_env=False,
+        timeout=aiohttp.ClientTimeout(total=pace.timeout, sock_connect=5.0),
+        connector=aiohttp.TCPConnector(limit=pace.in_flight),
     )
 
 
-def _path(target: Target) -> str:
-    return f"/v2/models/{target.model}/infer"
+async def _answer(http: aiohttp.ClientSession, target: Target, body: bytes) -> Answer:
+    async with http.post(f"{target.url}/v2/models/{target.model}/infer", data=body) as response:
+        return read_answer(response.status, response.headers, await response.read())
 
 
-async def _ask(http: httpx.AsyncClient, target: Target, body: bytes, label: int, tally: Tally) -> None:
+async def _ask(http: aiohttp.ClientSession, target: Target, body: bytes, label: int, tally: Tally) -> None:
     loop = asyncio.get_running_loop()
     sent = loop.time()
     try:
-        response = await http.post(_path(target), content=body)
-    except httpx.HTTPError as error:
+        answer = await _answer(http, target, body)
+    except (aiohttp.ClientError, TimeoutError) as error:
         now = loop.time()
         tally.failed(None, f"no answer: {error!r}", seconds=now - sent, at=now)
         return
     now = loop.time()
-    answer = read_answer(response.status_code, response.headers, response.content)
     if answer.failure is not None or answer.version is None:
         why = answer.failure or "an answer without a version"
         tally.failed(answer.version, why, seconds=now - sent, at=now)
