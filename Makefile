@@ -9,6 +9,9 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 UV := $(BIN)/uv
 
+# ONNX Runtime's wheels report their use over the network unless told not to.
+export ORT_DISABLE_TELEMETRY := 1
+
 .PHONY: help demo test lint unit api e2e cluster cluster-down images crds models lock bench format clean
 
 help: ## List the targets
