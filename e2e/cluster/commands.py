@@ -134,7 +134,7 @@ def _clean(shell: Shell) -> None:
     if ours:
         shell.run(["docker", "image", "rm", "--force", *ours], seconds=300)
     kept = programs.WITHIN_LIMITS.path.parent
-    for folder in (paths.archives(), paths.downloads(), *paths.programs().glob("*")):
+    for folder in (paths.archives(), paths.downloads(), paths.logs(), *paths.programs().glob("*")):
         if folder != kept:
             shutil.rmtree(folder, ignore_errors=True)
 

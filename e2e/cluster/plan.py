@@ -7,7 +7,7 @@ from e2e.cluster import add_ons, addresses, debian, kind, node_image, programs
 from e2e.cluster.containers import Image
 from e2e.cluster.programs import Program
 from e2e.cluster.record import Record
-from e2e.cluster.shell import Shell
+from e2e.cluster.shell import Shell, ask
 from e2e.cluster.steps import Step
 
 COMPILE = "compile"
@@ -22,7 +22,15 @@ def program_step(program: Program) -> Step:
 
 
 def image_step(name: str, image: Image, make: Callable[[Shell], None], needs: tuple[str, ...]) -> Step:
-    return Step(name, f"Build image {image.tag}", make, needs, done=image.exists)
+    return Step(name, f"Build image {image.tag}", partial(_replace, image.tag, make), needs, done=image.exists)
+
+
+def _replace(tag: str, make: Callable[[Shell], None], shell: Shell) -> None:
+    """Make an image and remove the one that had its name, unless a cluster still runs on it."""
+    before = containers.image_id(tag)
+    make(shell)
+    if before and before != containers.image_id(tag):
+        ask(["docker", "image", "rm", before], seconds=120)
 
 
 def kept_images() -> dict[str, Image]:

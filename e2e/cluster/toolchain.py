@@ -54,7 +54,9 @@ def go(shell: Shell) -> Path:
 
 
 def _go_of(folder: Path) -> Path | None:
-    return next((path for path in sorted(folder.glob("**/bin/go")) if os.access(path, os.X_OK)), None)
+    # The wheel also has a program of that name, written in Python, which does not work from here.
+    program = folder / "go" / "bin" / "go"
+    return program if os.access(program, os.X_OK) else None
 
 
 def module_folder(module: str, version: str, shell: Shell) -> Path:
