@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from e2e.cluster import add_ons, addresses, debian, kind, node_image, programs
+from e2e.cluster import add_ons, addresses, containers, debian, kind, node_image, programs
 from e2e.cluster.containers import Image
 from e2e.cluster.programs import Program
 from e2e.cluster.record import Record
