@@ -16,7 +16,8 @@ from haldane.api.base import Rule, text
 DURATION_PATTERN = r"^([0-9]{1,7}([.][0-9]{1,3})?(ms|s|m|h))+$"
 _PERCENT = r"^(([0-9]|[1-9][0-9])([.][0-9]+)?|100([.]0+)?)%$"
 _INCREASE = r"^[0-9]{1,6}([.][0-9]+)?%$"
-_BYTES = r"^[1-9][0-9]{0,11}(Ki|Mi|Gi|k|M|G)?$"
+# Below 1000Gi in every unit: what the runtime takes for a size.
+_BYTES = r"^[1-9]([0-9]{0,11}|[0-9]{0,8}(Ki|k)|[0-9]{0,5}(Mi|M)|[0-9]{0,2}(Gi|G))$"
 _QUANTILE = r"^0[.][0-9]*[1-9][0-9]*$"
 # Two digits of exponent: every number that is accepted is finite.
 NUMBER_PATTERN = r"^-?[0-9]+([.][0-9]+)?([eE][-+]?[0-9]{1,2})?$"
@@ -27,10 +28,11 @@ LONGEST = timedelta(hours=8760)
 
 DURATION_SENTENCE = "write a duration with a unit (ms, s, m or h) of at most 8760h, for example 30s or 1h30m"
 POSITIVE_SENTENCE = "write a duration above 0, for example 30s"
+REQUEST_TIMEOUT_SENTENCE = "write a duration of at most 1h, for example 10s"
 INTERVAL_SENTENCE = "write a duration of at least 1s, for example 30s"
 PERCENT_SENTENCE = "write a percentage from 0% to 100% with its sign, for example 0.5%"
 INCREASE_SENTENCE = "write a percentage with its sign, for example 20%"
-BYTES_SENTENCE = "write whole bytes or a number with Ki, Mi or Gi, for example 64Mi"
+BYTES_SENTENCE = "write whole bytes or a number with Ki, Mi or Gi, below 1000Gi, for example 64Mi"
 QUANTILE_SENTENCE = 'write a quantile between 0 and 1 as a string, for example "0.99"'
 NUMBER_SENTENCE = 'write a number as a string, for example "0.3"'
 QUANTITY_SENTENCE = "write a Kubernetes quantity, for example 500m, 2 or 1Gi"
@@ -67,6 +69,15 @@ def _checked_duration(text: str) -> str:
     return text
 
 
+def _at_most(most: timedelta, sentence: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if parse_duration(text) > most:
+            raise ValueError(f"{text!r}: {sentence}")
+        return text
+
+    return AfterValidator(check)
+
+
 def _at_least(least: timedelta, sentence: str) -> AfterValidator:
     def check(text: str) -> str:
         if parse_duration(text) < least:
@@ -91,6 +102,11 @@ Interval = Annotated[
     Duration,
     Rule(f"duration(self) >= duration('1s') || !self.matches('{DURATION_PATTERN}')", INTERVAL_SENTENCE),
     _at_least(timedelta(seconds=1), INTERVAL_SENTENCE),
+]
+RequestTimeout = Annotated[
+    PositiveDuration,
+    Rule(f"duration(self) <= duration('1h') || !self.matches('{DURATION_PATTERN}')", REQUEST_TIMEOUT_SENTENCE),
+    _at_most(timedelta(hours=1), REQUEST_TIMEOUT_SENTENCE),
 ]
 Percent = Annotated[str, *text(_PERCENT, PERCENT_SENTENCE, 16)]
 Increase = Annotated[str, *text(_INCREASE, INCREASE_SENTENCE, 16)]

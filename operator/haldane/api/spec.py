@@ -24,7 +24,7 @@ from haldane.api.forms import (
     VariableName,
     Version,
 )
-from haldane.api.quantity import Bytes, PositiveDuration, Quantity
+from haldane.api.quantity import Bytes, Quantity, RequestTimeout
 from haldane.api.rollout import Rollout
 
 Passthrough = Annotated[dict[str, Any], Field(json_schema_extra={PRESERVE: True})]
@@ -86,7 +86,7 @@ class RequestLimits(ApiModel):
         le=1_000_000,
         description="Requests that may wait in one pod; more are answered 503 with Retry-After.",
     )
-    request_timeout: PositiveDuration = Field(
+    request_timeout: RequestTimeout = Field(
         "10s", description="Longest time a request may take, waiting included; later it is answered 504."
     )
     request_bytes: Bytes = Field("64Mi", description="Largest request body; a larger one is answered 413.")

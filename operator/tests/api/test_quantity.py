@@ -87,7 +87,7 @@ def test_a_duration_is_the_sum_of_its_parts(hours: int, minutes: int, seconds: i
     assert abs(read - meant) <= timedelta(microseconds=1)
 
 
-@given(st.integers(1, 10**11), st.sampled_from(["", "k", "M", "G", "Ki", "Mi", "Gi"]))
+@given(st.integers(1, 999), st.sampled_from(["", "k", "M", "G", "Ki", "Mi", "Gi"]))
 def test_a_size_grows_with_its_number_and_unit(number: int, unit: str) -> None:
     read = quantity.parse_bytes(f"{number}{unit}")
     assert read % number == 0

@@ -22,7 +22,7 @@ ENDPOINT = "write the URL of the S3 API without a path, for example https://mini
 REGION = "write the name of a region, for example eu-central-1"
 IMAGE = "write an image, for example registry.example.com/haldane/runtime:1.0"
 QUANTITY = "write a Kubernetes quantity, for example 500m, 2 or 1Gi"
-BYTES = "write whole bytes or a number with Ki, Mi or Gi, for example 64Mi"
+BYTES = "write whole bytes or a number with Ki, Mi or Gi, below 1000Gi, for example 64Mi"
 DURATION = "write a duration with a unit (ms, s, m or h) of at most 8760h, for example 30s or 1h30m"
 POSITIVE = "write a duration above 0, for example 30s"
 VARIABLE = "write the name of an environment variable, for example OMP_NUM_THREADS"
@@ -143,12 +143,22 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "body size in MB": ({"runtime.limits.requestBytes": "64MB"}, "spec.runtime.limits.requestBytes", BYTES),
     "body size of zero": ({"runtime.limits.requestBytes": "0"}, "spec.runtime.limits.requestBytes", BYTES),
     "body size as a fraction": ({"runtime.limits.requestBytes": "1.5Gi"}, "spec.runtime.limits.requestBytes", BYTES),
+    "body size beyond what the runtime takes": (
+        {"runtime.limits.requestBytes": "1000Gi"},
+        "spec.runtime.limits.requestBytes",
+        BYTES,
+    ),
+    "timeout beyond what the runtime takes": (
+        {"runtime.limits.requestTimeout": "61m"},
+        "spec.runtime.limits.requestTimeout",
+        "write a duration of at most 1h, for example 10s",
+    ),
     "timeout without a unit": ({"runtime.limits.requestTimeout": "10"}, "spec.runtime.limits.requestTimeout", DURATION),
     "timeout in days": ({"runtime.limits.requestTimeout": "1d"}, "spec.runtime.limits.requestTimeout", DURATION),
     "timeout of ages": ({"runtime.limits.requestTimeout": "99999999h"}, "spec.runtime.limits.requestTimeout", DURATION),
-    "timeout of a year and an hour": (
-        {"runtime.limits.requestTimeout": "8761h"},
-        "spec.runtime.limits.requestTimeout",
+    "deadline of a year and an hour": (
+        {"rollout.progressDeadline": "8761h"},
+        "spec.rollout.progressDeadline",
         DURATION,
     ),
     "timeout of zero": ({"runtime.limits.requestTimeout": "0s"}, "spec.runtime.limits.requestTimeout", POSITIVE),
