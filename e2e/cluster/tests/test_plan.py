@@ -2,9 +2,10 @@
 
 import pytest
 
-from e2e.cluster import paths, plan, ports, programs, versions
+from e2e.cluster import containers, paths, plan, ports, programs, versions
 from e2e.cluster.containers import Image, key
 from e2e.cluster.record import Record, Source
+from e2e.cluster.shell import Shell
 from e2e.cluster.steps import Step, pending
 
 PORTS = dict.fromkeys(ports.NAMES, 20000)
@@ -102,3 +103,11 @@ def test_an_interrupted_write_leaves_the_old_file(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(pytest.fail.Exception):
         paths.write(file, "new")
     assert file.read_text() == "old"
+
+
+def test_an_image_that_was_replaced_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    identities, asked = iter(["old", "new"]), list[list[object]]()
+    monkeypatch.setattr(containers, "image_id", lambda _: next(identities))
+    monkeypatch.setattr(plan, "ask", lambda words, **_: asked.append(words))
+    plan.image_step("a", Image("haldane.local/a:1", "key"), lambda _: None, ()).run(Shell("test"))
+    assert asked == [["docker", "image", "rm", "old"]]
