@@ -26,7 +26,7 @@ async def diagnosis(place: Place, seconds: float) -> str:
         "events": ("get", "events", *space, "--sort-by=.lastTimestamp"),
         "children": ("get", CHILDREN, *space, "-o", "wide"),
         "operator": ("logs", *_OPERATOR, "--tail=2000", since),
-        "operator, before it was restarted": ("logs", *_OPERATOR, "--tail=40", "--previous"),
+        "operator, before it was restarted": ("logs", *_OPERATOR, "--tail=2000", "--previous"),
         "runtimes": runtimes,
         "runtimes, before they were restarted": (*runtimes, "--previous"),
     }
@@ -36,19 +36,21 @@ async def diagnosis(place: Place, seconds: float) -> str:
             said = (await place.kube.kubectl(*words)).splitlines()
         except CannotGoOn as error:
             said = str(error).splitlines()
-        if title == "operator":
+        if title.startswith("operator"):
             said = [line for line in said if place.namespace in line or "e2e-" not in line]
         seen += [f"--- {title}", *said[-_LINES:]]
     return "\n".join(seen)
 
 
 def _course(place: Place) -> list[str]:
-    """One line for each state that differs from the one before, with the seconds since the first."""
-    lines, last = [], ""
+    """Every state that differs from the one before, and every failed request, with the seconds since the first state."""
+    course: list[tuple[float, str]] = [(at, f"client: {what}") for at, what in place.answers.failures]
+    last = ""
     for moment in place.moments:
         rollout = moment.deployment.status.rollout
         line = f"{rollout.phase}, step {rollout.step}, weight {rollout.weight} %: {rollout.message}"
         if line != last:
-            lines.append(f"{moment.at - place.moments[0].at:6.1f} s  {line}")
+            course.append((moment.at, line))
             last = line
-    return lines
+    start = place.moments[0].at if place.moments else 0.0
+    return [f"{at - start:6.1f} s  {line}" for at, line in sorted(course)]

@@ -171,11 +171,11 @@ class Stage:
         try:
             async with asyncio.timeout(limit) as timer:
                 await self._plays[entry](place, **entry.row)
-        except TimeoutError:
+        except TimeoutError as error:
             if not timer.expired():
                 raise
             seen = described(place.now) if place.moments else "no object at all"
-            raise CannotGoOn(f"The scenario did not end within {limit:.0f} s; last seen: {seen}") from None
+            raise CannotGoOn(f"The scenario did not end within {limit:.0f} s; last seen: {seen}") from error
 
     async def _wait_for(self, name: str) -> None:
         if self._director is None:

@@ -72,3 +72,24 @@ async def test_set_back(place: Place) -> None:
     assert [each["metadata"]["name"] for each in await place.objects("deployments")] == [
         f"{NAME}-{md.status.stable.revision if md.status.stable else ''}"
     ]
+
+
+@scenario(seconds=150)
+async def test_superseded(place: Place) -> None:
+    """A third version in the middle of the second's rollout: the second leaves first, then the third takes its own way."""
+    slowly: Manifest = {"rollout": {"steps": [{"weight": 50, "hold": "60s"}]}}
+    await place.first_deployment("v1")
+    async with place.traffic():
+        await place.apply("v2", slowly)
+        await place.until("the share to be seen", lambda md: md.status.rollout.step_started_at is not None)
+        third: Manifest = {"model": {"version": "v2-again"}}
+        generation = await place.apply("v2", third)
+        applied = place.time
+        await place.until_weight(0, BACK_WITHIN_SECONDS)
+        md = await place.until_stable("v2-again", generation, seconds=75)
+    place.answers.must_have_lost_nothing()
+    assert place.answers.last_at["v2"] - applied <= BACK_WITHIN_SECONDS
+    assert place.answers.first_at["v2-again"] > place.answers.last_at["v2"]
+    assert place.weights() == [0, 50, 0, 20, 50, 100, 0]
+    assert [entry.outcome for entry in md.status.history] == ["Promoted", "Superseded", "Promoted"]
+    assert not md.status.rejected

@@ -87,3 +87,31 @@ async def test_rollback_on_latency(place: Place) -> None:
     place.answers.must_have_lost_nothing(own=["v3-slow"])
     assert place.answers.count("v3-slow") > 0
     assert place.weights() == [0, 10, 0]
+
+
+@scenario(seconds=150)
+async def test_rollback_after_promotion(place: Place) -> None:
+    """A check that fails while the promoted version is watched: the version before takes over again, with the pods that it kept."""
+    query = 'sum(rate(haldane_requests_total{model_namespace="{{namespace}}",revision="{{revision}}"}[{{window}}]))'
+    watched: Manifest = {
+        "rollout": {
+            "steps": [{"weight": 50, "hold": "5s"}],
+            "checks": [{"name": "rate", "query": {"promql": query, "max": "75"}}],
+            "analysis": {"failureLimit": 2},
+            "keepStableFor": "40s",
+            "watchAfterPromotion": "40s",
+        }
+    }
+    await place.first_deployment("v1", watched)
+    pods = set(place.pods)
+    async with place.traffic(rate=40):
+        await place.apply("v2", watched)
+        await place.until("the watch", lambda md: md.status.rollout.phase == "Watching", seconds=75)
+        async with place.traffic(rate=80):
+            md = await place.until_rolled_back("v2", seconds=40)
+            await must_be_rejected(place, md, "v2", "rate")
+            await place.answered_by("v1")
+    place.answers.must_have_lost_nothing()
+    assert md.status.stable is not None
+    assert set(place.pods_of(md.status.stable.revision)) == pods, "the pods that were kept serve again"
+    assert place.weights() == [0, 50, 100, 0]

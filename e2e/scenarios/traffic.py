@@ -12,6 +12,7 @@ from e2e.scenarios.shared import NOBODY, Pace, Tally, Target, send_steadily
 from examples.dataset import holdout_rows
 
 _LAST_ANSWERS_SECONDS: Final = 15.0
+_KEPT_FAILURES: Final = 100
 
 
 class Answers(Tally):
@@ -22,6 +23,8 @@ class Answers(Tally):
         self.first_at: dict[str, float] = {}
         self.last_at: dict[str, float] = {}
         self.last_failure_at: dict[str, float] = {}
+        self.failures: list[tuple[float, str]] = []
+        """When, and what: the first hundred."""
 
     def answered(self, version: str, *, right: bool, seconds: float, at: float) -> None:
         super().answered(version, right=right, seconds=seconds, at=at)
@@ -31,6 +34,8 @@ class Answers(Tally):
     def failed(self, version: str | None, why: str, *, seconds: float, at: float) -> None:
         super().failed(version, why, seconds=seconds, at=at)
         self.last_failure_at[version or NOBODY] = at
+        if len(self.failures) < _KEPT_FAILURES:
+            self.failures.append((at, f"{version or NOBODY} failed after {seconds * 1000:.0f} ms: {why}"))
 
     def count(self, version: str) -> int:
         """Requests that a version answered, failures included."""
