@@ -24,7 +24,7 @@ def register(feed: Feed, login: Login) -> kopf.OperatorRegistry:
     async def seen(event: kopf.RawEvent, **_: Any) -> None:
         feed.take(event)
 
-    kopf.on.login(registry=registry)(connect)
+    kopf.on.login(registry=registry, id="login")(connect)
     for kind in KINDS:
         kopf.on.event(kind.group, kind.version, kind.plural, registry=registry, id=f"seen/{kind.plural}")(seen)
     return registry

@@ -58,13 +58,14 @@ def launch(
     prometheus: PrometheusStandIn,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> StartOperator:
-    """Start an operator: `launch(watch_namespaces="a,b")`. Whoever starts it ends it."""
+    """Start an operator: `launch(watch_namespaces="a,b")`; `kubeconfig` may name another file. Whoever starts it ends it."""
     folder = tmp_path_factory.mktemp("operator")
 
     def start(**settings: str) -> OperatorProcess:
         defaults = {"runtime_image": "haldane/runtime:dev", "prometheus_url": prometheus.url, "health_port": "0"}
         log = folder / f"{uuid4().hex[:6]}.log"
-        return OperatorProcess(log, apiserver.kubeconfig(USER), **(defaults | settings))
+        kubeconfig = Path(settings.pop("kubeconfig", "") or apiserver.kubeconfig(USER))
+        return OperatorProcess(log, kubeconfig, **(defaults | settings))
 
     return start
 

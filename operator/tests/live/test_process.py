@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .hands import OWNED, Behaviour
+from .proxy import Proxy
 
 if TYPE_CHECKING:
+    from operator.tests.apiserver.server import ApiServer
+    from pathlib import Path
+
     from .conftest import StartOperator
     from .model import Model
 
@@ -70,6 +74,26 @@ def test_what_was_asked_for_while_it_was_down_is_done(start_operator: StartOpera
     status, seconds = process.terminate()
     assert status == 0
     assert seconds < 8.0
+
+
+def test_it_goes_on_after_the_api_server_was_away(
+    start_operator: StartOperator, own_model: Model, apiserver: ApiServer, tmp_path: Path
+) -> None:
+    proxy = Proxy(int(apiserver.url.rpartition(":")[2]))
+    kubeconfig = tmp_path / "kubeconfig"
+    near = f"https://127.0.0.1:{proxy.port}"
+    kubeconfig.write_text(apiserver.kubeconfig("operator").read_text().replace(apiserver.url, near))
+    process = start_operator(kubeconfig=str(kubeconfig))
+    own_model.create()
+    own_model.until_stable("1.0.0")
+    proxy.cut()
+    own_model.deploy("2.0.0")
+    time.sleep(8.0)
+    assert process.health()[0] == 200  # another process would not bring the API server back
+    assert own_model.version("candidate") is None
+    proxy.restore()
+    own_model.until(lambda: own_model.version("candidate") == "2.0.0", "the candidate is prepared")
+    proxy.cut()
 
 
 def test_wrong_settings_end_it_with_a_sentence(launch: StartOperator) -> None:
