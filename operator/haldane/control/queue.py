@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, TypeVar
@@ -30,6 +30,10 @@ class Pace:
 
     spacing: float = 0.05
     """Rest between the end of a pass and the start of the next: a burst of events becomes one more pass."""
+    burst: int = 60
+    """Passes in a row at that pace; from then on, and until it calms down, one in `sustained` seconds."""
+    sustained: float = 1.0
+    """Keeps two controllers that undo each other's work from hammering the API server."""
     deadline: float = 60.0
     """Longest time that one pass may take before it is cancelled and counts as failed."""
     first_backoff: float = 0.5
@@ -55,13 +59,13 @@ class Queue(Generic[K]):
         self._workers = workers
         self._pace = pace or Pace()
         self._due: dict[K, float] = {}
-        self._waiting: list[
-            tuple[float, int, K]
-        ] = []  # a heap of idle keys; entries whose time is not in _due are void
+        # A heap of idle keys; an entry whose time is not the one in _due is void.
+        self._waiting: list[tuple[float, int, K]] = []
         self._order = 0
         self._running: dict[K, asyncio.Task[None]] = {}
         self._resting: set[K] = set()
         self._failures: dict[K, int] = {}
+        self._starts: dict[K, deque[float]] = {}
         self._wake = asyncio.Event()
         self.beat: float | None = None
         """Loop time at which the queue last looked for work; None before it runs."""
@@ -81,9 +85,11 @@ class Queue(Generic[K]):
                 self.beat = loop.time()
                 self._wake.clear()
                 wait = min(self._start_due(loop.time()), HEARTBEAT)
-                with suppress(TimeoutError):
+                try:
                     async with asyncio.timeout(wait):
                         await self._wake.wait()
+                except TimeoutError:
+                    self._forget_calm(loop.time())
         finally:
             await self._drain(grace)
 
@@ -105,6 +111,7 @@ class Queue(Generic[K]):
             heapq.heappop(self._waiting)
             if not is_void:
                 del self._due[key]
+                self._starts.setdefault(key, deque(maxlen=self._pace.burst)).append(now)
                 self._running[key] = asyncio.create_task(self._pass(key), name=f"pass of {key}")
         return float("inf")
 
@@ -130,7 +137,7 @@ class Queue(Generic[K]):
         finally:
             del self._running[key]
             self._resting.add(key)
-            asyncio.get_running_loop().call_later(self._pace.spacing, self._rested, key)
+            asyncio.get_running_loop().call_later(self._rest(key), self._rested, key)
             self._wake.set()
 
     def _failed(self, key: K, reason: str | None, after: timedelta | None = None) -> None:
@@ -140,6 +147,17 @@ class Queue(Generic[K]):
             level = logging.WARNING if failures > 1 else logging.DEBUG
             logger.log(level, "pass failed", extra={"key": str(key), "reason": reason, "again_in": delay})
         self.add(key, delay)
+
+    def _rest(self, key: K) -> float:
+        """Seconds until the key may be worked on again."""
+        starts = self._starts.get(key, ())
+        crowded = len(starts) == self._pace.burst and starts[-1] - starts[0] < self._pace.burst * self._pace.sustained
+        return self._pace.sustained if crowded else self._pace.spacing
+
+    def _forget_calm(self, now: float) -> None:
+        window = self._pace.burst * self._pace.sustained
+        for key in [key for key, starts in self._starts.items() if now - starts[-1] > window]:
+            del self._starts[key]
 
     def _rested(self, key: K) -> None:
         self._resting.discard(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
@@ -15,7 +16,7 @@ from haldane.control.queue import HEARTBEAT, Pace, Queue
 
 Run = Callable[[Any], Any]
 
-PACE = Pace(spacing=0.1, deadline=10.0, first_backoff=1.0, longest_backoff=8.0)
+PACE = Pace(spacing=0.1, burst=10, sustained=1.0, deadline=10.0, first_backoff=1.0, longest_backoff=8.0)
 
 
 class Work:
@@ -120,7 +121,7 @@ def test_failures_back_off_up_to_a_cap_and_success_forgets_them(run_exactly: Run
     bad = [RuntimeError("no")] * 6
     work = Work(then=[*bad, timedelta(seconds=10), RuntimeError("no"), None])
     play(run_exactly, work, [(0.0, "a", 0.0)])
-    gaps = [round(later - sooner, 3) for (sooner, _), (later, _) in zip(work.started, work.started[1:], strict=False)]
+    gaps = [round(later - sooner, 3) for (sooner, _), (later, _) in itertools.pairwise(work.started)]
     assert gaps == [1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 10.0, 1.0]
 
 
@@ -184,3 +185,18 @@ def test_stopping_lets_a_pass_end_within_the_grace(run_exactly: Run, takes: Any,
 
     assert run_exactly(main()) == pytest.approx(2.0 if ended else 3.5)
     assert bool(ends) == ended
+
+
+def test_a_key_that_never_comes_to_rest_is_slowed_down(run_exactly: Run) -> None:
+    work = Work(then=[timedelta(0)] * 25)
+    play(run_exactly, work, [(0.0, "a", 0.0)])
+    starts = [at for at, _ in work.started]
+    assert starts[:10] == pytest.approx([0.1 * i for i in range(10)])
+    assert [round(b - a, 3) for a, b in itertools.pairwise(starts[9:])] == [1.0] * 16
+    assert len(starts) == 26
+
+
+def test_a_calm_key_is_forgotten(run_exactly: Run) -> None:
+    work = Work(then=[timedelta(0)] * 12)
+    queue = play(run_exactly, work, [(0.0, "a", 0.0)], until=60.0)
+    assert not queue._starts
