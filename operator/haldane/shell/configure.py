@@ -17,7 +17,8 @@ from haldane.control.ports import KINDS, MODEL_DEPLOYMENTS
 from haldane.control.queue import Queue
 from haldane.control.reconcile import Reconciler
 from haldane.control.store import Key, Store
-from haldane.effects.events import EventRecorder, SystemClock
+from haldane.effects.clock import SystemClock
+from haldane.effects.events import EventRecorder
 from haldane.effects.kube import KubeCluster
 from haldane.effects.login import Login
 from haldane.effects.prometheus import Prometheus

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -12,6 +12,9 @@ from haldane.control.ports import Event
 from haldane.effects.events import LONGEST_NOTE, EventRecorder, body_of
 from haldane.effects.kube import KubeCluster
 from haldane.effects.requests import Request
+
+if TYPE_CHECKING:
+    from operator.tests.apiserver.rest import Rest
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MODEL = {
@@ -100,6 +103,24 @@ async def test_a_lost_event_is_no_error(recorder: EventRecorder, sender: Sender,
     sender.error = None
     await recorder.record(MODEL, FAILED)
     assert [request.method for request in sender.sent] == ["POST", "POST"]
+
+
+@pytest.mark.api
+async def test_the_api_server_takes_and_counts_them(
+    live_cluster: KubeCluster, clock: HandClock, namespace: str, rest: Rest
+) -> None:
+    recorder = EventRecorder(live_cluster, clock, "haldane-0")
+    # About an object that is gone: that is told, too.
+    regarding = {**MODEL, "metadata": {"namespace": namespace, "name": "a" * 253, "uid": "gone"}}
+    long = Event("Normal", "Told", "ü" * 3000)
+    for _ in range(3):
+        await recorder.record(regarding, long)
+        clock.moment += timedelta(minutes=11)
+    await recorder.record(regarding, FAILED)
+    first, second = sorted(rest.items("Event", namespace), key=lambda event: event["reason"], reverse=True)
+    assert (first["reason"], first["series"]["count"]) == ("Told", 3)
+    assert (second["type"], second["message"]) == ("Warning", "check p99 failed")
+    assert second["involvedObject"]["kind"] == "ModelDeployment"
 
 
 def test_the_body() -> None:
