@@ -25,7 +25,8 @@ class Changes:
             new.append(_phase(scene, rollout))
         if self._changed("message", rollout.message) and rollout.message:
             new.append(f"  {rollout.message}")
-        for check in rollout.checks:
+        # At rest status still shows the last verdicts, which were said when they came.
+        for check in rollout.checks if rollout.phase != "Stable" else []:
             if self._changed(f"check {check.name}", f"{check.verdict} {rollout.step}"):
                 new.append(_check(check))
         if scene.elapsed - self._counted_at >= self._every and scene.tally.requests:
