@@ -43,7 +43,7 @@ api: .venv/ready ## Test against a real kube-apiserver and etcd, without a kubel
 
 e2e: .venv/ready images ## Test whole scenarios on the kind cluster
 	@echo "==> e2e tests: kind, Traefik, Prometheus, SeaweedFS"
-	@$(PYTEST) -m e2e e2e/scenarios --cluster $(CLUSTER) --durations=0
+	@$(PYTEST) -m e2e e2e/cluster e2e/scenarios --cluster $(CLUSTER)
 
 cluster: .venv/ready ## Start (or find) the kind cluster with its add-ons
 	@$(BIN)/python -m e2e.cluster up --name $(CLUSTER)
@@ -60,8 +60,11 @@ crds: .venv/ready ## Generate the CRD from the API types
 models: .venv/ready ## Train the example models into build/models
 	@$(BIN)/python -m examples.train --out build/models
 
-bench: .venv/ready ## Measure: apply to candidate, operator at rest, runtime start
-	@$(BIN)/python -m bench
+bench: .venv/ready images ## Measure the operator, the runtime's start and the images; see bench/README.md
+	@$(BIN)/python -m e2e.cluster binaries kube-apiserver kubectl etcd
+	@$(BIN)/python -m bench.operator_latency
+	@$(BIN)/python -m bench.runtime_start
+	@$(BIN)/python -m bench.image_size
 
 lock: .venv/ready ## Resolve the dependencies anew into locks/
 	@$(UV) pip compile -q pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o locks/dev.txt --upgrade
