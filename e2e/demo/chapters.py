@@ -29,7 +29,7 @@ class Chapter:
 CHAPTERS: Final = (
     Chapter("v1", "the first version goes straight to stable", "served", deadline=120),
     Chapter("v2", "a better version is promoted", "promoted", deadline=240),
-    Chapter("v3-slow", "a slow version is rolled back on latency", "rolled back", deadline=180, check="p99"),
+    Chapter("v3-slow", "a slow version is rolled back on latency", "rolled back", deadline=180, check="p90"),
     Chapter("v4-broken", "a broken version is rolled back on errors", "rolled back", deadline=150, check="errors"),
 )
 

@@ -5,7 +5,7 @@ import pytest
 from e2e.demo.chapters import CHAPTERS, Chapter, Outcome, Result, failing_checks, outcome
 
 V1, V2, V3, V4 = CHAPTERS
-REJECTED = {"revision": "r", "version": "v3-slow", "reason": "CheckFailed", "message": "p99 is 180 ms, over 100ms"}
+REJECTED = {"revision": "r", "version": "v3-slow", "reason": "CheckFailed", "message": "p90 is 180 ms, over 100ms"}
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ REJECTED = {"revision": "r", "version": "v3-slow", "reason": "CheckFailed", "mes
             {"stable": "v2", "ready": False, "rejected": [REJECTED]},
             "v3-slow",
             False,
-            Outcome("rolled back", "v2", "p99 is 180 ms, over 100ms"),
+            Outcome("rolled back", "v2", "p90 is 180 ms, over 100ms"),
         ),
         ({"stable": "v2", "candidate": "v3-slow", "rejected": [REJECTED]}, "v3-slow", False, None),
         ({"stable": "v2", "ready": True, "rejected": [REJECTED]}, "v4-broken", False, None),
@@ -46,11 +46,11 @@ def result(chapter: Chapter, ended: Outcome | None, failed: frozenset[str] = fro
         (result(V2, Outcome("promoted", "v2", "")), None),
         (result(V2, None), "v2 was not promoted within 240 s"),
         (result(V2, Outcome("rolled back", "v1", "")), "v2 was rolled back, not promoted"),
-        (result(V3, Outcome("rolled back", "v2", "x"), frozenset({"p99"})), None),
-        (result(V3, Outcome("rolled back", "v2", "the check p99 failed")), None),
-        (result(V3, Outcome("rolled back", "v1", "p99")), "after v3-slow stable is v1, not v2"),
+        (result(V3, Outcome("rolled back", "v2", "x"), frozenset({"p90"})), None),
+        (result(V3, Outcome("rolled back", "v2", "the check p90 failed")), None),
+        (result(V3, Outcome("rolled back", "v1", "p90")), "after v3-slow stable is v1, not v2"),
         (
-            result(V4, Outcome("rolled back", "v2", "its pods crash"), frozenset({"p99"})),
+            result(V4, Outcome("rolled back", "v2", "its pods crash"), frozenset({"p90"})),
             "v4-broken was rolled back, but not by the check errors: its pods crash",
         ),
     ],

@@ -35,7 +35,7 @@ def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_rollback_is_followed_to_its_end(deployment: Any) -> None:
-    check = {"name": "p99", "verdict": "Fail", "message": "too slow"}
+    check = {"name": "p90", "verdict": "Fail", "message": "too slow"}
     progressing = {"phase": "Progressing", "step": 0, "weight": 5, "checks": [check]}
     rejected = [{"revision": "r", "version": "v3-slow", "reason": "CheckFailed", "message": "too slow"}]
     cluster = Scripted(
@@ -49,7 +49,7 @@ async def test_a_rollback_is_followed_to_its_end(deployment: Any) -> None:
         CHAPTERS[2], "digits", cluster, Path("examples"), scene, lambda: shown.append(str(scene.playing))
     )
     assert played.complaint is None
-    assert played.failed_checks == {"p99"}
+    assert played.failed_checks == {"p90"}
     assert cluster.applied == [Path("examples/v3-slow.yaml")]
     assert scene.results == [played]
     assert scene.notes == ["kubectl apply -f examples/v3-slow.yaml", "v3-slow: rolled back. too slow"]

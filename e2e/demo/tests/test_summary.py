@@ -16,7 +16,7 @@ def results() -> list[Result]:
     return [
         Result(V1, Outcome("served", "v1", ""), None, frozenset(), 12.0),
         Result(V2, Outcome("promoted", "v2", ""), "v1", frozenset(), 95.0),
-        Result(V3, Outcome("rolled back", "v2", "slow"), "v2", frozenset({"p99"}), 40.0),
+        Result(V3, Outcome("rolled back", "v2", "slow"), "v2", frozenset({"p90"}), 40.0),
         Result(V4, Outcome("rolled back", "v2", "broken"), "v2", frozenset({"errors"}), 20.0),
     ]
 
@@ -44,7 +44,7 @@ def test_a_good_run_has_no_complaint(results: list[Result], tally: Tally) -> Non
     for version, *parts in (
         ("v1", "served", "12 s", "90.0 %", "3 ms"),
         ("v2", "promoted", "98.0 %"),
-        ("v3-slow", "rolled back by p99", "200 ms"),
+        ("v3-slow", "rolled back by p90", "200 ms"),
         ("v4-broken", "rolled back by errors"),
     ):
         (row,) = (line for line in text.splitlines() if f" {version} " in line)

@@ -13,7 +13,7 @@ from e2e.demo.view import picture
 
 CHECKS = [
     {"name": "errors", "verdict": "Pass", "value": "0.0%", "limit": "1%", "requests": 41, "message": "no errors"},
-    {"name": "p99", "verdict": "Fail", "value": "183ms", "limit": "100ms", "requests": 41, "message": "too slow"},
+    {"name": "p90", "verdict": "Fail", "value": "183ms", "limit": "100ms", "requests": 41, "message": "too slow"},
 ]
 
 
@@ -58,7 +58,7 @@ def test_the_picture_shows_rollout_checks_and_client(scene: Scene) -> None:
     text = shown(scene)
     for part in ("✓ v1", "✗ v2", "▶ v3-slow", "· v4-broken", "Progressing", "4.8 %", "holding"):
         assert part in text
-    (slow,) = (line for line in text.splitlines() if "p99" in line and "183ms" in line)
+    (slow,) = (line for line in text.splitlines() if "p90" in line and "183ms" in line)
     assert all(part in slow for part in ("Fail", "100ms", "41", "too slow"))
     (stable,) = (line for line in text.splitlines() if "v2 " in line and "95.0 %" in line)
     assert "4 ms" in stable
@@ -79,7 +79,7 @@ def test_lines_come_once_and_counters_now_and_then(scene: Scene, deployment: Any
     first = changes.lines(scene)
     assert first[0] == "kubectl apply -f examples/v3-slow.yaml"
     assert "v3-slow: Progressing, weight 5 %, observed 4.8 %" in first
-    assert any("check p99: Fail, 183ms against 100ms, 41 requests. too slow" in line for line in first)
+    assert any("check p90: Fail, 183ms against 100ms, 41 requests. too slow" in line for line in first)
     assert any("v2 40 requests, 0 failed, accuracy 95.0 %" in line for line in first)
     assert changes.lines(scene) == []
     scene.elapsed += 11
