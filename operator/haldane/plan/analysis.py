@@ -16,7 +16,7 @@ from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import queries as promql
 from haldane.plan.observed import Answer, Unavailable
 from haldane.plan.samples import Requests, read_durations, read_requests
-from haldane.plan.verdicts import Judged, judge_error_rate, judge_latency, judge_query
+from haldane.plan.verdicts import Judged, judge_abort, judge_error_rate, judge_latency, judge_query
 
 SHARE_INTERVAL = timedelta(seconds=5)
 """How often to look while a step waits for its share of the traffic."""
@@ -159,10 +159,13 @@ def _judge_one(
     minimum = md.spec.rollout.analysis.min_requests
     subject = counted.get(scope.subject, Requests())
     baseline = counted.get(scope.baseline, Requests()) if scope.baseline else None
-    if check.error_rate:
-        return judge_error_rate(check.error_rate, recent.get(scope.subject, Requests()), subject, baseline, minimum)
+    aborted = judge_abort(check.error_rate, recent.get(scope.subject, Requests())) if check.error_rate else None
+    if aborted:
+        return aborted
     if scope.counted == 0:
         return Judged("Inconclusive", f"warming up: the first {md.spec.rollout.analysis.warmup} of a step do not count")
+    if check.error_rate:
+        return judge_error_rate(check.error_rate, subject, baseline, minimum)
     if check.latency:
         histograms, problem = read_durations(answers.get("durations"))
         if problem:

@@ -47,23 +47,17 @@ def too_few(requests: int, minimum: int) -> Judged:
     return Judged("Inconclusive", f"{requests} requests so far; {minimum} are needed", requests=requests)
 
 
-def judge_error_rate(
-    check: ErrorRate, recent: Requests, counted: Requests, baseline: Requests | None, minimum: int
-) -> Judged:
-    """Judge the share of 5xx answers.
+def judge_abort(check: ErrorRate, recent: Requests) -> Judged | None:
+    """The hard limit: a Fail on the requests of this weight, warm-up and all, however few they are; None otherwise."""
+    if not check.abort or not beyond(recent.errors, recent.total, parse_percent(check.abort)):
+        return None
+    value = percent(recent.errors / recent.total)
+    message = f"error rate {value} of {recent.total} requests is beyond the abort limit {check.abort}"
+    return Judged("Fail", message, value, limit=check.abort, requests=recent.total)
 
-    `recent` (warm-up included) is for `abort` alone, which does not wait for `minimum` requests. `baseline` is stable's
-    count over the same window, None when stable gets no traffic to compare with.
-    """
-    if check.abort and beyond(recent.errors, recent.total, parse_percent(check.abort)):
-        value = percent(recent.errors / recent.total)
-        return Judged(
-            "Fail",
-            f"error rate {value} of {recent.total} requests is beyond the abort limit {check.abort}",
-            value=value,
-            limit=check.abort,
-            requests=recent.total,
-        )
+
+def judge_error_rate(check: ErrorRate, counted: Requests, baseline: Requests | None, minimum: int) -> Judged:
+    """Judge the share of 5xx answers. `baseline` is stable's, None when stable gets no traffic to compare with."""
     if counted.total < minimum:
         return too_few(counted.total, minimum)
     value = percent(counted.errors / counted.total)

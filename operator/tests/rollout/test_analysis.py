@@ -85,3 +85,15 @@ def test_the_watch_compares_with_nobody(world: Any) -> None:
     world.run_until("Watching")
     asked = queries(world.md, world.now + timedelta(seconds=15))
     assert f'revision=~"{world.serving}"' in asked["requests"]
+
+
+def test_warming_up_is_called_by_its_name(world: Any) -> None:
+    world.deploy("2")
+    world.run_until("Progressing")
+    world.run(3)
+    later = world.now + timedelta(seconds=1)
+    analysis = judge(world.md, {key: world.answer(promql) for key, promql in queries(world.md, later).items()}, later)
+    messages = {c.message for c in (analysis.checks if analysis else ())} | {
+        c["message"] for c in world.status["rollout"]["checks"]
+    }
+    assert messages == {"warming up: the first 5s of a step do not count"}
