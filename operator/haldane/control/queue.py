@@ -150,8 +150,8 @@ class Queue(Generic[K]):
 
     def _rest(self, key: K) -> float:
         """Seconds until the key may be worked on again."""
-        starts = self._starts.get(key, ())
-        crowded = len(starts) == self._pace.burst and starts[-1] - starts[0] < self._pace.burst * self._pace.sustained
+        starts, window = self._starts.get(key), self._pace.burst * self._pace.sustained
+        crowded = starts is not None and len(starts) == self._pace.burst and starts[-1] - starts[0] < window
         return self._pace.sustained if crowded else self._pace.spacing
 
     def _forget_calm(self, now: float) -> None:
