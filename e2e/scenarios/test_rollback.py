@@ -67,20 +67,17 @@ async def test_rollback_on_errors(place: Place) -> None:
 @scenario(seconds=120)
 async def test_rollback_on_latency(place: Place) -> None:
     """A model that is too slow is rolled back by its latency quantile."""
-    checks = [
-        {"name": "errors", "errorRate": {"max": "1%", "abort": "20%"}},
-        {"name": "p90", "latency": {"quantile": "0.9", "max": "100ms"}},
-    ]
-    # Three slow answers a second are as much as one of two cores can give while others work beside it.
+    # Two slow answers a second are as much as can be had where a dozen others work on two cores; the latency is all that is judged, since what waits
+    # too long for them is an error in the end.
     slow: Manifest = {
         "rollout": {
-            "checks": checks,
+            "checks": [{"name": "p90", "latency": {"quantile": "0.9", "max": "100ms"}}],
             "steps": [{"weight": 10, "hold": "5s"}],
             "analysis": {"window": "20s", "minRequests": 10},
         }
     }
     await place.first_deployment("v1", slow)
-    async with place.traffic(rate=30):
+    async with place.traffic(rate=20):
         await place.apply("v3-slow", slow)
         md = await place.until_rolled_back("v3-slow", seconds=75)
         await must_be_rejected(place, md, "v3-slow", "p90")
@@ -92,26 +89,27 @@ async def test_rollback_on_latency(place: Place) -> None:
 @scenario(seconds=150)
 async def test_rollback_after_promotion(place: Place) -> None:
     """A check that fails while the promoted version is watched: the version before takes over again, with the pods that it kept."""
-    query = 'sum(rate(haldane_requests_total{model_namespace="{{namespace}}",revision="{{revision}}"}[{{window}}]))'
+    query = 'count(haldane_model_info{model_namespace="{{namespace}}",revision="{{revision}}"})'
     watched: Manifest = {
         "rollout": {
             "steps": [{"weight": 50, "hold": "5s"}],
-            "checks": [{"name": "rate", "query": {"promql": query, "max": "75"}}],
+            "checks": [{"name": "pods", "query": {"promql": query, "max": "1"}}],
             "analysis": {"failureLimit": 2},
             "keepStableFor": "40s",
             "watchAfterPromotion": "40s",
         }
     }
     await place.first_deployment("v1", watched)
-    pods = set(place.pods)
-    async with place.traffic(rate=40):
+    (pod,) = place.pods
+    async with place.traffic():
         await place.apply("v2", watched)
         await place.until("the watch", lambda md: md.status.rollout.phase == "Watching", seconds=75)
-        async with place.traffic(rate=80):
-            md = await place.until_rolled_back("v2", seconds=40)
-            await must_be_rejected(place, md, "v2", "rate")
-            await place.answered_by("v1")
+        await place.patch({"spec": {"scaling": {"minReplicas": 2}}})
+        md = await place.until_rolled_back("v2", seconds=40)
+        await must_be_rejected(place, md, "v2", "pods")
+        await place.answered_by("v1")
     place.answers.must_have_lost_nothing()
     assert md.status.stable is not None
-    assert set(place.pods_of(md.status.stable.revision)) == pods, "the pods that were kept serve again"
+    kept = place.pods_of(md.status.stable.revision)[pod]
+    assert not kept["metadata"].get("deletionTimestamp"), "the pod that was kept serves again"
     assert place.weights() == [0, 50, 100, 0]
