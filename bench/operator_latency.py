@@ -25,7 +25,6 @@ from typing import Any
 
 import httpx
 
-import conftest  # noqa: F401  makes `operator.tests` importable
 from e2e.cluster import commands, programs
 from haldane.api import crd
 
@@ -169,11 +168,11 @@ class Stage:
 @contextmanager
 def stage() -> Iterator[Stage]:
     """Start everything; end everything."""
-    from operator.tests.apiserver.rest import Rest
-    from operator.tests.apiserver.server import ApiServer, Programs
-    from operator.tests.live.hands import Hands
-    from operator.tests.live.process import OperatorProcess
-    from operator.tests.live.prometheus import PrometheusStandIn
+    from e2e.apiserver.hands import Hands
+    from e2e.apiserver.operator_process import OperatorProcess
+    from e2e.apiserver.prometheus import PrometheusStandIn
+    from e2e.apiserver.rest import Rest
+    from e2e.apiserver.server import ApiServer, Programs
 
     if not all(one.ready() for one in programs.API_SERVER):
         commands.get_programs()

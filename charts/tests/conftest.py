@@ -7,10 +7,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
-
-# The operator's tests run a kube-apiserver; these here get one of their own, because a release owns its CRD.
-from operator.tests.apiserver import fixtures
-from operator.tests.apiserver.fixtures import apiserver, pytest_runtest_makereport
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +14,9 @@ import lupa.lua51
 import pytest
 import yaml
 
+# The operator's tests run a kube-apiserver; these here get one of their own, because a release owns its CRD.
+from e2e.apiserver import fixtures
+from e2e.apiserver.fixtures import apiserver, pytest_runtest_makereport
 from e2e.cluster import programs
 from e2e.cluster.shell import Shell
 

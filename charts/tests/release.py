@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from operator.tests.apiserver.server import ApiServer
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 import yaml
+
+from e2e.apiserver.server import ApiServer
 
 Manifest = dict[str, Any]
 SYSTEM = "haldane-system"

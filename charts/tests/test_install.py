@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from operator.tests.apiserver.server import ApiServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from e2e.apiserver.server import ApiServer
 
 from .release import ACCOUNT, CRD, SYSTEM, Cluster, until_served
 

@@ -9,12 +9,12 @@ import os
 import re
 import subprocess
 import time
-from operator.tests.apiserver.server import ApiServer
 from pathlib import Path
 
 import pytest
 import yaml
 
+from e2e.apiserver.server import ApiServer
 from e2e.cluster import programs
 
 DOCUMENT = "docs/install.md"

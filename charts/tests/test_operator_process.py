@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from operator.tests.apiserver.server import ApiServer
-from operator.tests.live.process import OperatorProcess
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+
+from e2e.apiserver.operator_process import OperatorProcess
+from e2e.apiserver.server import ApiServer
 
 from .release import SYSTEM, Cluster
 

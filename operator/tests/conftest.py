@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .apiserver.fixtures import (
+from e2e.apiserver.fixtures import (
     apiserver,
     crd_installed,
     kubernetes_client,

@@ -12,9 +12,10 @@ from haldane.plan.revision import revision_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from operator.tests.apiserver.rest import Body, Rest
-    from operator.tests.apiserver.server import ApiServer
     from pathlib import Path
+
+    from e2e.apiserver.rest import Body, Rest
+    from e2e.apiserver.server import ApiServer
 
 pytestmark = pytest.mark.api
 

@@ -17,7 +17,7 @@ from haldane.plan.children import Child, children
 from haldane.plan.revision import Revision, from_controller_revision, known_revisions, target
 
 if TYPE_CHECKING:
-    from operator.tests.apiserver.rest import Answer, Body, Rest
+    from e2e.apiserver.rest import Answer, Body, Rest
 
 pytestmark = pytest.mark.api
 

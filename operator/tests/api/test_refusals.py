@@ -8,7 +8,8 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from operator.tests.apiserver.rest import Body, Rest
+
+    from e2e.apiserver.rest import Body, Rest
 
 pytestmark = pytest.mark.api
 

@@ -11,8 +11,9 @@ from haldane.api.v1alpha1 import ModelDeployment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from operator.tests.apiserver.rest import Answer, Body, Rest
-    from operator.tests.apiserver.server import ApiServer
+
+    from e2e.apiserver.rest import Answer, Body, Rest
+    from e2e.apiserver.server import ApiServer
 
 pytestmark = pytest.mark.api
 

@@ -13,7 +13,8 @@ from haldane.api import forms, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from operator.tests.apiserver.rest import Body, Rest
+
+    from e2e.apiserver.rest import Body, Rest
 
 pytestmark = pytest.mark.api
 
@@ -28,7 +29,8 @@ FIELDS: dict[str, Any] = {
     "spec.model.s3.region": forms.Region,
     "spec.runtime.image": forms.ImageReference,
     "spec.runtime.env[0].name": forms.VariableName,
-    "spec.runtime.limits.requestTimeout": quantity.PositiveDuration,
+    "spec.runtime.limits.requestTimeout": quantity.RequestTimeout,
+    "spec.rollout.progressDeadline": quantity.PositiveDuration,
     "spec.runtime.limits.requestBytes": quantity.Bytes,
     "spec.scaling.metrics[0].target": forms.MetricTarget,
     "spec.traffic.host": forms.DnsName,
@@ -93,6 +95,7 @@ def fields(text: str) -> dict[str, Any]:
         "scaling.metrics": [{"type": "CPU", "target": text}],
         "traffic": {"host": text, "path": text},
         "rollout.keepStableFor": text,
+        "rollout.progressDeadline": text,
         "rollout.analysis": {"interval": text, "window": "8760h"},
         "rollout.checks": [
             {"name": "errors", "errorRate": {"max": text}},

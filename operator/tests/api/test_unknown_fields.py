@@ -9,8 +9,9 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from operator.tests.apiserver.rest import Body, Rest
-    from operator.tests.apiserver.server import ApiServer
+
+    from e2e.apiserver.rest import Body, Rest
+    from e2e.apiserver.server import ApiServer
 
 pytestmark = pytest.mark.api
 

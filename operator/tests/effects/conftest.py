@@ -11,7 +11,7 @@ from haldane.effects.kube import KubeCluster
 from haldane.effects.login import Login
 
 if TYPE_CHECKING:
-    from operator.tests.apiserver.server import ApiServer
+    from e2e.apiserver.server import ApiServer
 
 
 @pytest.fixture

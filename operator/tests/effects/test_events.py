@@ -14,7 +14,7 @@ from haldane.effects.kube import KubeCluster
 from haldane.effects.requests import Request
 
 if TYPE_CHECKING:
-    from operator.tests.apiserver.rest import Rest
+    from e2e.apiserver.rest import Rest
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MODEL = {

@@ -10,8 +10,7 @@ from haldane.control.errors import Conflict, Terminal
 from haldane.control.ports import DEPLOYMENTS, MODEL_DEPLOYMENTS, Kind
 
 if TYPE_CHECKING:
-    from operator.tests.apiserver.rest import Rest
-
+    from e2e.apiserver.rest import Rest
     from haldane.effects.kube import KubeCluster
 
 Body = dict[str, Any]

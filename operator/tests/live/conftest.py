@@ -10,14 +10,15 @@ from uuid import uuid4
 import pytest
 import yaml
 
-from .hands import Hands
+from e2e.apiserver.hands import Hands
+from e2e.apiserver.operator_process import OperatorProcess
+from e2e.apiserver.prometheus import PrometheusStandIn
+
 from .model import Model
-from .process import OperatorProcess
-from .prometheus import PrometheusStandIn
 
 if TYPE_CHECKING:
-    from operator.tests.apiserver.rest import Rest
-    from operator.tests.apiserver.server import ApiServer
+    from e2e.apiserver.rest import Rest
+    from e2e.apiserver.server import ApiServer
 
 Body = dict[str, Any]
 StartOperator = Callable[..., OperatorProcess]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .hands import Hands
+from e2e.apiserver.hands import Hands
 
 if TYPE_CHECKING:
-    from operator.tests.apiserver.rest import Rest
+    from e2e.apiserver.rest import Rest
 
 Body = dict[str, Any]
 

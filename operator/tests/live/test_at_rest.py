@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .hands import OWNED
+from e2e.apiserver.hands import OWNED
 
 if TYPE_CHECKING:
-    from operator.tests.apiserver.rest import Rest
+    from e2e.apiserver.rest import Rest
 
     from .model import Model
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .hands import OWNED, Behaviour
+from e2e.apiserver.hands import OWNED, Behaviour
+
 from .proxy import Proxy
 
 if TYPE_CHECKING:
-    from operator.tests.apiserver.server import ApiServer
     from pathlib import Path
+
+    from e2e.apiserver.server import ApiServer
 
     from .conftest import StartOperator
     from .model import Model

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .hands import Behaviour
+from e2e.apiserver.hands import Behaviour
 
 if TYPE_CHECKING:
     from .model import Model

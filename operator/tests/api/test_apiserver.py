@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .process import Process
-from .server import OPERATOR, ApiServer, NotStarted, Programs, free_ports
+from e2e.apiserver.process import Process
+from e2e.apiserver.server import OPERATOR, ApiServer, NotStarted, Programs, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kubernetes.client import ApiClient
 
-    from .rest import Rest
+    from e2e.apiserver.rest import Rest
 
 
 def script(folder: Path, name: str, text: str) -> Path:
@@ -51,7 +51,7 @@ def test_nothing_is_left_when_the_start_fails(tmp_path: Path) -> None:
 
 
 def test_a_program_that_ignores_the_first_signal_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("operator.tests.apiserver.process.END_SECONDS", 0.2)
+    monkeypatch.setattr("e2e.apiserver.process.END_SECONDS", 0.2)
     child = Process(["/bin/sh", "-c", "trap '' TERM; echo ready; sleep 60 & wait; sleep 60"], tmp_path / "log")
     while "ready" not in child.tail():
         assert child.ended is None

@@ -122,4 +122,4 @@ def until() -> Callable[[Callable[[], bool], str, float], None]:
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the repository."""
-    return Path(__file__).parents[3]
+    return Path(__file__).parents[2]

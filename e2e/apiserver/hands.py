@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .prometheus import Traffic
 
 if TYPE_CHECKING:
-    from operator.tests.apiserver.rest import Rest
+    from e2e.apiserver.rest import Rest
 
 Body = dict[str, Any]
 
