@@ -45,7 +45,7 @@ async def demo(console: Console, cluster_file: Path, models_folder: Path, pace: 
             await asyncio.to_thread(models.upload, models_folder, where.s3_url)
         with _step(console, "chart"):
             await install(where, REPOSITORY / "charts" / "haldane")
-        with _step(console, f"an empty namespace {NAMESPACE}"):
+        with _step(console, f"namespace {NAMESPACE} without models"):
             await kube.start_afresh()
             await kube.kubectl("apply", "-f", EXAMPLES / "secret.yaml")
         scene = Scene(CHAPTERS, Tally())

@@ -61,11 +61,15 @@ class Kube(AbstractAsyncContextManager["Kube"]):
         return ModelDeployment.from_wire(body)
 
     async def start_afresh(self) -> None:
-        """An empty namespace: what an earlier demo left is deleted, together with its namespace, and waited for."""
-        await self.kubectl(
-            "delete", "namespace", self.namespace, "--ignore-not-found", "--wait", "--timeout=120s", seconds=130
-        )
-        await self.kubectl("create", "namespace", self.namespace)
+        """A namespace without models: what an earlier demo left is deleted and waited for.
+
+        The namespace stays: to delete it, too, would wait out the whole grace period of its pods (half a minute).
+        """
+        if not await self.kubectl("get", "namespace", self.namespace, "--ignore-not-found"):
+            await self.kubectl("create", "namespace", self.namespace)
+        await self.kubectl("delete", PLURAL, "--all", "-n", self.namespace, "--timeout=60s", seconds=70)
+        children = ("deployments,pods,services", "-l", "app.kubernetes.io/managed-by=haldane")
+        await self.kubectl("wait", "--for=delete", *children, "-n", self.namespace, "--timeout=90s", seconds=100)
 
     async def diagnosis(self, name: str) -> str:
         """Status, Events, pods and the ends of the logs, as far as they can be had: for a person to see what went wrong."""
