@@ -53,8 +53,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """The prepared cluster, with every selected scenario on its way."""
     config = request.config
+    cluster = config.getoption("--cluster", None)
+    if cluster is None:
+        pytest.fail("Run the scenarios by their folder: pytest -m e2e e2e/scenarios --cluster NAME", pytrace=False)
     played = Stage(
-        cluster_file(config.getoption("--cluster")),
+        cluster_file(cluster),
         tmp_path_factory.mktemp("manifests"),
         timetable(request.session.items),
         at_once=config.getoption("--at-once"),
