@@ -65,3 +65,18 @@ async def test_while_it_loads_only_the_revision_is_known(plane: DataPlane) -> No
     assert answer.status_code == 503
     assert answer.headers["x-haldane-revision"] == "abc123"
     assert "x-haldane-version" not in answer.headers
+
+
+async def test_a_fault_of_the_server_counts_as_a_500_of_this_revision(
+    plane: DataPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError("nobody thought of this")
+
+    plane.serve(ServedModel("m", "v7", "0" * 64, "cpu", SIGNATURE), FailsBelowZero())
+    monkeypatch.setattr(plane, "infer", broken)
+    answer = await ask(plane, "/v1/predict", '{"instances": [[1]]}')
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "internal error: ZeroDivisionError"}
+    assert answer.headers["x-haldane-revision"] == "abc123"
+    assert 'code="500",model="m",model_namespace="ns",revision="abc123"} 1.0' in plane._metrics.exposition(0).decode()

@@ -1,5 +1,7 @@
 """The frame around every request: when it came, what it cost, who answered, and the connection's end in a drain."""
 
+import json
+import logging
 import time
 from collections.abc import Callable
 
@@ -7,6 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from haldane_runtime.core.dataplane import DataPlane, Phase
 from haldane_runtime.observe.metrics import Metrics
+
+log = logging.getLogger(__name__)
 
 # A client that left while its body was being read never sees a status; proxies log it by this one.
 CLIENT_CLOSED_REQUEST = 499
@@ -46,11 +50,12 @@ class RequestFrame:
             return
         started = scope[_STARTED] = self._clock()
         status = CLIENT_CLOSED_REQUEST
+        answering = False
 
         async def framed(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answering
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answering = message["status"], True
                 if scope.get(_INFERENCE):
                     self._sign(message)
                 if self._plane.phase is Phase.DRAINING:
@@ -59,6 +64,12 @@ class RequestFrame:
 
         try:
             await self._app(scope, receive, framed)
+        except Exception as error:
+            if answering:
+                raise
+            log.exception("a request failed by a fault of the server")
+            # Answered here and not further out, so that a fault of ours counts, and is signed, as a 500 of this revision.
+            await _apologise(framed, error)
         finally:
             if scope.get(_INFERENCE):
                 self._metrics.request(status, self._clock() - started)
@@ -73,3 +84,10 @@ class RequestFrame:
 def _close_after(message: Message) -> None:
     """A kept connection would carry a next request into a server that is about to close it."""
     message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+
+
+async def _apologise(send: Send, error: Exception) -> None:
+    body = json.dumps({"error": f"internal error: {type(error).__name__}"}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 500, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -110,10 +110,6 @@ def _add_errors(app: FastAPI) -> None:
     async def left(_: Request, __: Exception) -> Response:
         return _json({"error": "the client left before its request was read"}, CLIENT_CLOSED_REQUEST)
 
-    async def unexpected(_: Request, error: Exception) -> Response:
-        return _json({"error": f"internal error: {type(error).__name__}"}, 500)
-
     app.add_exception_handler(RequestError, refused)
     app.add_exception_handler(HTTPException, unroutable)
     app.add_exception_handler(ClientDisconnect, left)
-    app.add_exception_handler(Exception, unexpected)
