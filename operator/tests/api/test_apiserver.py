@@ -59,12 +59,14 @@ def test_a_program_that_ignores_the_first_signal_is_killed(tmp_path: Path, monke
     assert child.ended == -signal.SIGKILL
 
 
-def test_a_program_ends_with_the_tests_however_they_end(tmp_path: Path, until: Callable[..., None]) -> None:
+def test_a_program_ends_with_the_tests_however_they_end(
+    tmp_path: Path, repository: Path, until: Callable[..., None]
+) -> None:
     source = (
-        "import sys, time; from pathlib import Path; from process import Process;"
+        "import time; from pathlib import Path; from e2e.apiserver.process import Process;"
         f" Process(['/bin/sh', '-c', 'echo $$; exec sleep 60'], Path({str(tmp_path / 'log')!r})); time.sleep(60)"
     )
-    tests = subprocess.Popen([sys.executable, "-c", source], cwd=Path(__file__).parent)
+    tests = subprocess.Popen([sys.executable, "-c", source], cwd=repository)
     log = tmp_path / "log"
     until(lambda: log.exists() and log.read_text().endswith("\n"), "the program has started", 20.0)
     tests.kill()
