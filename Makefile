@@ -81,7 +81,7 @@ clean: ## Remove what was built here (not the cluster, not the caches)
 .venv/ready: pyproject.toml locks/dev.txt
 	@echo "==> python environment in .venv"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: run make PYTHON=python3.12")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "python3 -m venv does not work here: install it with 'apt-get install python3-venv'"; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || bash .ci/install-venv "$(PYTHON)"
 	@test -x $(UV) || $(BIN)/python -m pip install -q --disable-pip-version-check uv==0.13.9
 	@$(UV) pip sync -q --require-hashes locks/dev.txt
 	@$(UV) pip install -q --no-deps --editable .
