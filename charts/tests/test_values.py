@@ -48,6 +48,24 @@ REFUSED: list[tuple[Manifest, str]] = [
         {"podLabels": {"app.kubernetes.io/name": "mine"}},
         "podLabels sets app.kubernetes.io/name, which the chart sets: choose another label",
     ),
+    (
+        {"podLabels": {"team": "fraud & risk"}},
+        'podLabels sets team to "fraud & risk": write at most 63 letters, digits',
+    ),
+    ({"podLabels": {"team": "a" * 64}}, f'podLabels sets team to "{"a" * 64}": write at most 63 letters'),
+    ({"podLabels": {"team": "-a"}}, "with a letter or a digit at both ends"),
+    (
+        {"podMonitor": {"labels": {"app.kubernetes.io/part-of": "mine"}}},
+        "podMonitor.labels sets app.kubernetes.io/part-of, which the chart sets: choose another label",
+    ),
+    (
+        {"podMonitor": {"labels": {"helm.sh/chart": "mine"}}},
+        "podMonitor.labels sets helm.sh/chart, which the chart sets: choose another label",
+    ),
+    (
+        {"podMonitor": {"labels": {"release": "kube prometheus"}}},
+        'podMonitor.labels sets release to "kube prometheus": write at most 63 letters, digits',
+    ),
     ({"podAnnotations": {"a": True}}, "at '/podAnnotations/a': got boolean, want string"),
     ({"crds": {"keep": "yes"}}, "at '/crds/keep': got string, want boolean"),
     ({"podMonitor": {"interval": "15 seconds"}}, 'podMonitor.interval is "15 seconds": write a number and its unit'),
@@ -57,6 +75,15 @@ REFUSED: list[tuple[Manifest, str]] = [
     ),
     ({"imagePullSecrets": ["registry"]}, "at '/imagePullSecrets/0': got string, want object"),
     ({"fullnameOverride": "m" * 53}, "at '/fullnameOverride': maxLength: got 53, want 52"),
+    ({"fullnameOverride": "Models"}, 'fullnameOverride is "Models": write lower-case letters, digits and dashes'),
+    ({"fullnameOverride": "models-"}, 'fullnameOverride is "models-": write lower-case letters, digits and dashes'),
+    ({"nameOverride": "my_models"}, 'nameOverride is "my_models": write lower-case letters, digits and dashes'),
+    ({"nameOverride": "my.models"}, "with a letter or a digit at both ends"),
+    (
+        {"serviceAccount": {"name": "Operator"}},
+        'serviceAccount.name is "Operator": write lower-case letters, digits, dashes and dots',
+    ),
+    ({"serviceAccount": {"name": "a..b"}}, "with a letter or a digit at both ends of each part"),
 ]
 
 
@@ -73,6 +100,9 @@ def test_refused(refusal: Callable[[Manifest], str], values: Manifest, sentence:
         {"prometheus": {"url": "https://prometheus.example.com/path/"}},
         {"resources": {"requests": {"cpu": 1}}},
         {"resources": None},
+        {"nameOverride": "models-2", "fullnameOverride": "m" * 52, "serviceAccount": {"name": "team.haldane"}},
+        {"podLabels": {"team": "", "cost-center": "A_1.b"}},
+        {"podLabels": {"team": "a" * 63}, "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
         {"extraEnv": [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}]},
     ],
 )

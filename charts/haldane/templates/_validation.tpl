@@ -1,5 +1,15 @@
 {{/* What the schema cannot say in a sentence. Each failure names the value and what to write instead. */}}
 {{- define "haldane.validate" -}}
+{{- range $name, $value := dict "nameOverride" .Values.nameOverride "fullnameOverride" .Values.fullnameOverride -}}
+  {{- if and $value (not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" $value)) -}}
+    {{- fail (printf "%s is %q: write lower-case letters, digits and dashes, with a letter or a digit at both ends" $name $value) -}}
+  {{- end -}}
+{{- end -}}
+{{- with .Values.serviceAccount.name -}}
+  {{- if not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$" .) -}}
+    {{- fail (printf "serviceAccount.name is %q: write lower-case letters, digits, dashes and dots, with a letter or a digit at both ends of each part" .) -}}
+  {{- end -}}
+{{- end -}}
 {{- with .Values.prometheus.url -}}
   {{- if not (regexMatch "^https?://[^/\\s?#]+(/[^\\s?#]*)?$" .) -}}
     {{- fail (printf "prometheus.url is %q: write the base URL of Prometheus, for example http://prometheus.monitoring.svc:9090" .) -}}
@@ -33,9 +43,16 @@
     {{- fail "extraEnv sets HALDANE_HEALTH_PORT, where the probes of the chart look at 8090: leave it out" -}}
   {{- end -}}
 {{- end -}}
-{{- range $key, $value := .Values.podLabels -}}
-  {{- if hasPrefix "app.kubernetes.io/" $key -}}
-    {{- fail (printf "podLabels sets %s, which the chart sets: choose another label" $key) -}}
+{{- $labels := dict "podLabels" .Values.podLabels "podMonitor.labels" .Values.podMonitor.labels -}}
+{{- $taken := dict "podLabels" "^app[.]kubernetes[.]io/" "podMonitor.labels" "^(app[.]kubernetes[.]io|helm[.]sh)/" -}}
+{{- range $name, $set := $labels -}}
+  {{- range $key, $value := $set -}}
+    {{- if regexMatch (get $taken $name) $key -}}
+      {{- fail (printf "%s sets %s, which the chart sets: choose another label" $name $key) -}}
+    {{- end -}}
+    {{- if not (regexMatch "^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$" $value) -}}
+      {{- fail (printf "%s sets %s to %q: write at most 63 letters, digits, dashes, underscores and dots, with a letter or a digit at both ends" $name $key $value) -}}
+    {{- end -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}
