@@ -424,8 +424,10 @@ class _Handler(BaseHTTPRequestHandler):
         if body is None:
             self._head(404, 0, {})
             return
-        offset = int(self.headers["Range"].removeprefix("bytes=").rstrip("-")) if self.headers["Range"] else 0
-        self._head(206 if offset else 200, len(body) - offset, {"ETag": f'"{hash(body)}"'})
+        tag = f'"{hash(body)}"'
+        partial = self.headers["Range"] and self.headers.get("If-Range", tag) == tag
+        offset = int(self.headers["Range"].removeprefix("bytes=").rstrip("-")) if partial else 0
+        self._head(206 if partial else 200, len(body) - offset, {"ETag": tag})
         with suppress(OSError):
             self._send(body[offset:])
 

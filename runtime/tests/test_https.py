@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from haldane_runtime.core.errors import LoadError, Reason
 from haldane_runtime.store import https
 from haldane_runtime.store.fetch import FetchedModel, S3Options, fetch
+from haldane_runtime.store.https import HttpsSource
 from haldane_runtime.store.location import parse
 
 
@@ -90,3 +92,30 @@ def test_a_kill_during_a_download_leaves_what_the_next_start_uses(
     server = start(f"https://{web.host}/m.onnx", **environment).ready()
     assert server.client.post("/v1/predict", json={"instances": [[1, 2, 3]]}).json()["predictions"] == [[2, 4, 6]]
     assert web.ranges[-1] == f"bytes={web.pause_after}-"
+
+
+def test_a_file_replaced_in_the_middle_is_never_spliced(
+    web: Any, get: Callable[..., FetchedModel], tmp_path: Path
+) -> None:
+    old, new = b"o" * 100_000, b"n" * 100_000
+    web.files["/m.onnx"] = old
+    web.pause_after = 50_000
+    with ThreadPoolExecutor() as pool:
+        fetched = pool.submit(get, "/m.onnx")
+        assert web.paused.wait(20)
+        web.files["/m.onnx"] = new
+        web.resume.set()
+        with pytest.raises(LoadError, match="was replaced while it was being read; start again") as caught:
+            fetched.result(20)
+    assert caught.value.reason is Reason.LOAD_FAILED
+    assert list((tmp_path / "cache").glob("partial/*/part/*")) == []
+    assert get("/m.onnx").path.read_bytes() == new
+
+
+def test_a_file_replaced_before_its_first_byte_is_told(web: Any) -> None:
+    web.files["/m.onnx"] = b"old"
+    source = HttpsSource(parse(f"https://{web.host}/m.onnx"))
+    (entry,) = source.entries()
+    web.files["/m.onnx"] = b"new"
+    with pytest.raises(LoadError, match="was replaced"), source.read(entry, 0):
+        pass

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from haldane_runtime.core.errors import LoadError, Reason
-from haldane_runtime.store.source import Entry, Interrupted, Source
+from haldane_runtime.store.source import Entry, Interrupted, Replaced, Source
 
 # In a row and without a byte of progress; each costs at most one connection's own bounded retries.
 FRUITLESS_ATTEMPTS = 2
@@ -43,6 +43,9 @@ def _transfer(source: Source, entry: Entry, part: Path, sleep: Callable[[float],
             return
         try:
             _append(source, entry, part, offset)
+        except Replaced:
+            part.unlink(missing_ok=True)
+            raise
         except Interrupted as error:
             failure: Interrupted = error
         else:

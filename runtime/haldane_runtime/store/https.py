@@ -10,7 +10,7 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_o
 
 from haldane_runtime.core.errors import LoadError, Reason
 from haldane_runtime.store.location import MODEL_FILE, Location
-from haldane_runtime.store.source import CHUNK_BYTES, Entry, Interrupted
+from haldane_runtime.store.source import CHUNK_BYTES, Entry, Interrupted, Replaced
 
 TIMEOUT_SECONDS = 2.5
 ATTEMPTS = 3
@@ -40,7 +40,16 @@ class HttpsSource:
     def _read(self, entry: Entry, offset: int) -> Iterator[Iterator[bytes]]:
         headers = {"Range": f"bytes={offset}-", "If-Range": entry.tag} if offset else {}
         with self._open(headers) as response:
+            self._same(entry, response)
             yield _chunks(response, 0 if response.status == 206 else offset)
+
+    def _same(self, entry: Entry, response: HTTPResponse) -> None:
+        """A server answers a range of a replaced file with the whole of the new one, which must not follow the old."""
+        tag = _strong(response.headers.get("ETag", ""))
+        # A part needs no tag of its own: the server sends one only when If-Range holds.
+        unnamed_part = response.status == 206 and not tag
+        if entry.tag and tag != entry.tag and not unnamed_part:
+            raise Replaced(str(self._location))
 
     def _open(self, headers: dict[str, str]) -> HTTPResponse:
         failure: Exception | None = None

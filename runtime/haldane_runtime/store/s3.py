@@ -21,7 +21,7 @@ from botocore.exceptions import (
 from haldane_runtime.core.errors import LoadError, Reason
 from haldane_runtime.store.digest import check_relative
 from haldane_runtime.store.location import MODEL_FILE, Location
-from haldane_runtime.store.source import CHUNK_BYTES, Entry, Interrupted
+from haldane_runtime.store.source import CHUNK_BYTES, Entry, Interrupted, Replaced
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -148,7 +148,7 @@ class S3Source:
         code = error.response.get("Error", {}).get("Code", "")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code == "PreconditionFailed" or status == 412:
-            return LoadError(Reason.LOAD_FAILED, f"{what} was replaced while it was being read; start again.")
+            return Replaced(what)
         if code in _MISSING or status == 404:
             return LoadError(Reason.MODEL_NOT_FOUND, f"{what} does not exist: {_MISSING.get(code, code)}.")
         if code in _MISDIRECTED:

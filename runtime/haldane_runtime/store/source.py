@@ -5,6 +5,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from haldane_runtime.core.errors import LoadError, Reason
+
 # Small enough that a slow transfer shows progress, and that a kill loses next to nothing.
 CHUNK_BYTES = 1 << 16
 
@@ -25,6 +27,13 @@ class Interrupted(Exception):
     """A transfer broke off; asking again from where it stopped may succeed."""
 
 
+class Replaced(LoadError):
+    """The file is no longer the one that `Source.entries` told of; nothing read so far belongs to the new one."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(Reason.LOAD_FAILED, f"{what} was replaced while it was being read; start again.")
+
+
 class Source(Protocol):
     def entries(self) -> list[Entry]:
         """The model's files, `model.onnx` among them; a single file is called `model.onnx`.
@@ -38,7 +47,7 @@ class Source(Protocol):
         """The bytes of `entry` from `offset` on.
 
         Raises:
-            LoadError: as `entries`.
+            LoadError: as `entries`; Replaced when the content is not that of `entry.tag` any more.
             Interrupted: while reading.
         """
         ...
