@@ -1,5 +1,6 @@
 import json
 import math
+import time
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from haldane_runtime.core.types import (
     ServedModel,
     TensorSpec,
 )
-from haldane_runtime.protocol.codec import decode_infer, encode_infer, encode_model_metadata
+from haldane_runtime.protocol.codec import decode_infer, decode_object, encode_infer, encode_model_metadata
 
 X = TensorSpec("x", Datatype.FP32, ("N", 3))
 Y = TensorSpec("y", Datatype.FP32, ("N", 3))
@@ -62,7 +63,9 @@ def test_the_id_is_kept() -> None:
         ({"name": "z"}, "unknown input 'z'; the model takes 'x' (FP32 of shape [-1, 3])"),
         ({"name": 1}, "every item of 'inputs' must be an object with a 'name'"),
         ({"datatype": "FP64"}, "input 'x' expects FP32 of shape [-1, 3], got datatype \"FP64\""),
-        ({"datatype": ...}, "got datatype null"),
+        ({"datatype": ...}, "its 'datatype' must be the string \"FP32\""),
+        ({"shape": [2] * 65}, "got 65 dimensions of at most 64"),
+        ({"shape": [2**63, 3]}, "got a dimension above 9223372036854775807"),
         ({"shape": [1, 4]}, "input 'x' expects FP32 of shape [-1, 3], got shape [1, 4]"),
         ({"shape": [3]}, "got shape [3]"),
         ({"shape": [-1, 3]}, "its 'shape' must be a list of whole numbers from 0 up"),
@@ -248,6 +251,43 @@ def test_any_document_is_decoded_or_refused(document: Any, datatype: Datatype) -
 @settings(max_examples=300)
 def test_any_tensor_is_decoded_or_refused(tensor: Any) -> None:
     decide(json.dumps({"inputs": [tensor]}).encode(), TensorSpec("x", Datatype.FP32, ()))
+
+
+SIZES = st.sampled_from([0, 1, 2, 3, 2**31, 2**53, 2**63 - 1, 2**63, 2**64 - 1, -1, 1.0, None])
+HOSTILE_SHAPES = st.lists(SIZES, max_size=8) | st.builds(lambda size, rank: [size] * rank, SIZES, st.integers(60, 5000))
+DEEP = st.builds(
+    lambda depth, inner: "[" * depth + inner + "]" * depth, st.integers(1, 1020), st.sampled_from(["", "1"])
+)
+
+
+@given(
+    HOSTILE_SHAPES.map(json.dumps) | DEEP,
+    DEEP | st.just("[1]"),
+    st.just('"FP32"') | DEEP,
+    st.sampled_from([(), ("N", 3)]),
+)
+@settings(max_examples=300, deadline=1000)
+def test_hostile_shapes_and_datatypes_are_decoded_or_refused(
+    shape: str, data: str, datatype: str, expected: tuple[int | str, ...]
+) -> None:
+    spec = TensorSpec("x", Datatype.FP32, expected)
+    decide(f'{{"inputs": [{{"name": "x", "shape": {shape}, "datatype": {datatype}, "data": {data}}}]}}'.encode(), spec)
+
+
+def test_a_shape_as_long_as_a_body_is_refused_in_no_time() -> None:
+    started = time.perf_counter()
+    assert "got 60000 dimensions" in refusal(body(shape=[2**53] * 60_000), one(TensorSpec("x", Datatype.FP32, ())))
+    assert time.perf_counter() - started < 1
+
+
+@pytest.mark.parametrize("kind", [RecursionError, OverflowError, ValueError])
+def test_what_no_check_foresaw_is_the_clients_fault(kind: type[Exception]) -> None:
+    def decode(_: dict[str, Any]) -> None:
+        raise kind
+
+    with pytest.raises(RequestError, match="the request body cannot be decoded") as caught:
+        decode_object(b"{}", "{}", decode)
+    assert caught.value.code is Code.INVALID
 
 
 @given(

@@ -117,3 +117,15 @@ def test_any_rows_are_decoded_or_refused(rows: list[Any], signature: ModelSignat
         assert all(len(value) == len(rows) for value in inputs.values())
         return
     assert code is Code.INVALID
+
+
+def test_rows_nested_deeper_than_a_tensor_can_be_are_refused() -> None:
+    signature = ModelSignature((TensorSpec("x", Datatype.FP32, ()),), ())
+    for depth in (63, 64, 65, 1000):
+        body = b'{"instances": ' + b"[" * depth + b"1" + b"]" * depth + b"}"
+        if depth <= 64:
+            assert decode_instances(body, signature).inputs["x"].ndim == depth
+            continue
+        with pytest.raises(RequestError, match=f"got {depth} dimensions of at most 64") as caught:
+            decode_instances(body, signature)
+        assert caught.value.code is Code.INVALID

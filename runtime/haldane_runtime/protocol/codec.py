@@ -43,7 +43,11 @@ def decode_object(body: bytes, example: str, decode: Callable[[dict[str, Any]], 
         raise _explain(body, error, decode) from None
     if not isinstance(document, dict):
         raise invalid(f"the request body must be a JSON object; send {example}")
-    return decode(document)
+    try:
+        return decode(document)
+    except (RecursionError, OverflowError, ValueError) as error:
+        # The checks name what they know of; what a client sends must never count as a fault of the model's.
+        raise invalid(f"the request body cannot be decoded: {type(error).__name__}; send {example}") from error
 
 
 def _explain(body: bytes, error: orjson.JSONDecodeError, decode: Callable[[dict[str, Any]], T]) -> RequestError:
@@ -104,6 +108,8 @@ def _decode_input(item: dict[str, Any], spec: TensorSpec, symbols: dict[str, tup
     if isinstance(parameters, dict) and "binary_data_size" in parameters:
         raise invalid(f"input '{spec.name}' is sent as binary data, which is not served here; send 'data' as JSON")
     datatype = item.get("datatype")
+    if not isinstance(datatype, str):
+        raise invalid(f"input '{spec.name}' expects {spec}; its 'datatype' must be the string \"{spec.datatype}\"")
     if datatype != spec.datatype:
         raise invalid(f"input '{spec.name}' expects {spec}, got datatype {json.dumps(datatype)}")
     shape = item.get("shape")

@@ -22,6 +22,10 @@ _JSON_TYPES: dict[Datatype, tuple[frozenset[type], str]] = {
 }
 _INTEGERS = (frozenset({int}), "whole numbers")
 
+# numpy's own limits. Held before any product or message is made of a shape, as both grow with what was sent.
+MAX_RANK = 64
+MAX_SIZE = (1 << 63) - 1
+
 _JSON_NAME: dict[type, str] = {
     bool: "true or false",
     str: "a string",
@@ -66,8 +70,13 @@ def check_shape(spec: TensorSpec, shape: Sequence[int], symbols: dict[str, tuple
     """Hold `shape` against the model's; `symbols` collects what each named dimension was bound to.
 
     Raises:
-        RequestError: INVALID, when rank, a fixed dimension or a shared symbolic one differs.
+        RequestError: INVALID, when there are more than MAX_RANK dimensions, one is above MAX_SIZE, or
+            rank, a fixed dimension or a shared symbolic one differs.
     """
+    if len(shape) > MAX_RANK:
+        raise invalid(f"input '{spec.name}' expects {spec}, got {len(shape)} dimensions of at most {MAX_RANK}")
+    if any(size > MAX_SIZE for size in shape):
+        raise invalid(f"input '{spec.name}' expects {spec}, got a dimension above {MAX_SIZE}")
     if not spec.shape:
         return
     fits = len(shape) == len(spec.shape) and all(
