@@ -109,7 +109,23 @@ async def test_a_late_request_is_answered_in_time_and_never_run(plane: DataPlane
     assert engine.ran == [1, 3]
 
 
-async def test_work_of_a_client_that_left_is_not_done(plane: DataPlane, engine: Gated) -> None:
+async def test_a_request_that_was_given_up_holds_no_place(plane: DataPlane, engine: Gated) -> None:
+    running = infer(plane, 1)
+    await entered(engine)
+    for value in (2, 3):
+        with pytest.raises(RequestError, match="did not answer"):
+            await asyncio.gather(infer(plane, value, SOON))
+    assert plane.queued == 0
+    waiting = [infer(plane, 4), infer(plane, 5)]
+    await asyncio.sleep(0)
+    assert plane.queued == 2
+    engine.gate.set()
+    await asyncio.gather(running, *waiting)
+    assert plane.queued == 0
+    assert engine.ran == [1, 4, 5]
+
+
+async def test_a_cancelled_request_is_not_run(plane: DataPlane, engine: Gated) -> None:
     running = infer(plane, 1)
     await entered(engine)
     gone = infer(plane, 2)

@@ -110,8 +110,7 @@ class DataPlane:
         def deliver(outcome: Outcome) -> None:
             # A closed loop means that the process ends: nobody waits.
             with contextlib.suppress(RuntimeError):
-                if not pending.abandoned:
-                    loop.call_soon_threadsafe(_resolve, answer, outcome)
+                loop.call_soon_threadsafe(_resolve, answer, outcome)
 
         queued = self._clock()
         pending = Pending(request, deadline, deliver)
@@ -123,7 +122,7 @@ class DataPlane:
                 Code.DEADLINE_EXCEEDED, f"model '{self.name}' did not answer within the request's deadline"
             ) from None
         finally:
-            pending.abandoned = True
+            self._queue.abandon(pending)
         self._metrics.inference(outcome.finished - outcome.started)
         if outcome.outputs is None:
             raise _failure(outcome.error)

@@ -38,7 +38,7 @@ class EngineWorker:
     def _work(self) -> None:
         while (item := self._queue.take()) is not None:
             # The waiter of a late request answers its client itself; running it would only delay the others.
-            if not item.abandoned and self._clock() < item.deadline:
+            if self._clock() < item.deadline:
                 item.deliver(self._run(item))
         self._engine.close()
 
