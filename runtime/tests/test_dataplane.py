@@ -150,6 +150,31 @@ async def test_a_failing_engine_fails_its_request_only(plane: DataPlane, engine:
     assert plane.live
 
 
+async def test_a_look_at_the_outputs_that_fails_costs_its_request_only(
+    plane: DataPlane, engine: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starved(_: Array) -> Array:
+        raise MemoryError
+
+    engine.gate.set()
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "isfinite", starved)
+        with pytest.raises(RequestError, match="the engine failed: MemoryError") as caught:
+            await infer(plane, 1)
+    assert caught.value.code is Code.MODEL_FAILED
+    assert (await infer(plane, 2)).outputs["y"].tolist() == [2]
+
+
+async def test_without_its_engine_thread_a_plane_refuses_at_once(engine: Gated, metrics: Metrics) -> None:
+    plane = DataPlane("fraud", 2, metrics)
+    plane.serve(MODEL, engine)
+    plane.close(LATER)
+    with pytest.raises(RequestError, match="the engine thread has ended") as caught:
+        await infer(plane, 1)
+    assert caught.value.code is Code.UNAVAILABLE
+    assert plane.queued == 0
+
+
 async def test_an_answer_that_is_not_finite_is_counted(plane: DataPlane, engine: Gated, metrics: Metrics) -> None:
     engine.gate.set()
     await infer(plane, 1)

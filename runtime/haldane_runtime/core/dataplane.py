@@ -95,15 +95,22 @@ class DataPlane:
             )
         return model
 
+    def require_room(self) -> None:
+        """Raises: RequestError: UNAVAILABLE, when a request would be refused now whatever it holds."""
+        if not self.live:
+            raise RequestError(Code.UNAVAILABLE, "the engine thread has ended; the server must be restarted")
+        self._queue.require_room()
+
     async def infer(self, request: InferRequest, deadline: float) -> InferResponse:
         """Queue the request and wait for the engine; `deadline` is an instant of the clock.
 
         Raises:
-            RequestError: UNAVAILABLE when the queue is full or the model not loaded,
-                DEADLINE_EXCEEDED when the answer would come after `deadline`, MODEL_FAILED when
+            RequestError: UNAVAILABLE when the queue is full, the model not loaded or the engine thread
+                gone, DEADLINE_EXCEEDED when the answer would come after `deadline`, MODEL_FAILED when
                 the model fails.
         """
         model = self.model()
+        self.require_room()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Outcome] = loop.create_future()
 

@@ -46,9 +46,10 @@ class EngineWorker:
         started = self._clock()
         try:
             outputs = self._engine.run(item.request.inputs, item.request.outputs)
+            finished = self._clock()
+            # Looked at here rather than in the event loop, which must stay free for the other clients. It takes
+            # memory of its own, and the lack of it must cost this request, not the thread.
+            finite = all(bool(np.isfinite(array).all()) for array in outputs.values() if array.dtype.kind == "f")
         except BaseException as error:
             return Outcome(started, self._clock(), error=error)
-        finished = self._clock()
-        # Looked at here rather than in the event loop, which must stay free for the other clients.
-        finite = all(bool(np.isfinite(array).all()) for array in outputs.values() if array.dtype.kind == "f")
         return Outcome(started, finished, outputs, finite=finite)
