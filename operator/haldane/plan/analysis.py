@@ -125,9 +125,15 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
         share = Share(candidate, candidate + recent.get(scope.baseline or "", Requests()).total)
 
     before = {check.name: check for check in md.status.rollout.checks}
+    fresh = now - parse_duration(md.spec.rollout.analysis.interval)
     checks = []
     for check in md.spec.rollout.checks:
         judged = _judge_one(md, check, scope, answers, recent, counted, outage)
+        last = before.get(check.name)
+        if last and last.at > fresh and not judged.aborts:
+            # Looked at again only for the share: a verdict is given, and counted, once an interval.
+            checks.append(last)
+            continue
         failures = before[check.name].failures if check.name in before else 0
         checks.append(
             CheckStatus(

@@ -49,11 +49,10 @@ def children(md: ModelDeployment, status: ModelDeploymentStatus, revisions: Mapp
     for state, revision in deployed:
         owned = autoscaled and state is status.stable
         made.append(Child(workload.deployment(md, revision), state.replicas, owned))
-    for state, revision in deployed:
-        if state is not status.previous:
-            made.append(Child(workload.disruption_budget(md, revision)))
+    made.extend(Child(workload.disruption_budget(md, revision)) for _, revision in deployed)
     if autoscaled and status.stable and status.stable.revision in revisions:
-        made.append(Child(scaling.autoscaler(md, status.stable.revision)))
+        floor = status.stable.replicas if status.candidate or status.rollout.weight else 0
+        made.append(Child(scaling.autoscaler(md, status.stable.revision, floor)))
     made.extend(Child(service) for service in services(md, status))
     made.extend(Child(ingress) for ingress in ingresses(md, status))
     return made

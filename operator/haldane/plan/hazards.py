@@ -11,6 +11,8 @@ def interrupted(s: Situation) -> Decision | None:
     candidate, stable = s.status.candidate, s.status.stable
     if candidate is None or s.target.name == candidate.revision:
         return None
+    if s.rollout.weight and not s.may_go_back:
+        return to.stay(s)
     if stable and s.target.name == stable.revision:
         return to.roll_back(s, "Aborted", "Aborted", f"the spec was set back to version {stable.version}")
     return to.roll_back(
@@ -24,6 +26,8 @@ def in_danger(s: Situation) -> Decision | None:
     if ended:
         return ended
     failed = s.analysis.failed(s.md) if s.analysis else None
+    if failed and not s.may_go_back:
+        return to.stay(s)
     if failed:
         return to.roll_back(s, "RolledBack", "CheckFailed", f"check {failed.name} failed: {failed.message}")
     pods = s.pods(s.status.candidate)
@@ -34,12 +38,20 @@ def in_danger(s: Situation) -> Decision | None:
     return to.retreat(s, "no pod of the candidate is ready")
 
 
-def crash(s: Situation) -> Decision | None:
-    """The revision that has just taken over lost all of its pods by crashes: the one before takes over again."""
+def collapse(s: Situation) -> Decision | None:
+    """The revision that has just taken over lost all of its pods: the one before takes over again.
+
+    At once after a crash; otherwise (hung, unready, its nodes gone) when the one before still has ready pods.
+    """
     pods = s.pods(s.status.stable)
-    if pods.ready > 0 or not pods.problem or not pods.problem.crashed:
+    if pods.ready > 0:
         return None
-    return to.undo(s, "RolledBack", "CandidateCrashed", f"its pods crashed after the promotion: {pods.problem.message}")
+    if pods.problem and pods.problem.crashed:
+        why = f"its pods crashed after the promotion: {pods.problem.message}"
+        return to.undo(s, "RolledBack", "CandidateCrashed", why)
+    if s.pods(s.status.previous).ready > 0 and s.since(s.rollout.weight_changed_at) > to.ROUTE_SETTLE:
+        return to.undo(s, "RolledBack", "NoReadyPods", "none of its pods was ready after the promotion")
+    return None
 
 
 def not_ready_in_time(s: Situation, needed: int) -> Decision:

@@ -101,7 +101,7 @@ def from_deployment(obj: Manifest) -> Revision:
     )
 
 
-def known_revisions(children: Iterable[Manifest], wanted: Revision) -> Mapping[str, Revision]:
+def known_revisions(children: Iterable[Manifest], wanted: Revision | None = None) -> Mapping[str, Revision]:
     """Every revision of one model that the cluster knows, and `wanted`, by name.
 
     A kept template always wins over a freshly rendered one: that is why an upgraded operator restarts no model.
@@ -113,7 +113,8 @@ def known_revisions(children: Iterable[Manifest], wanted: Revision) -> Mapping[s
     for obj in objects:
         if obj["kind"] == "Deployment":
             found.setdefault(obj["metadata"]["labels"][names.REVISION_LABEL], from_deployment(obj))
-    found.setdefault(wanted.name, wanted)
+    if wanted:
+        found.setdefault(wanted.name, wanted)
     number = max((revision.number for revision in kept), default=0)
     for name, revision in found.items():
         if revision.number == 0:

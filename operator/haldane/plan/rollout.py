@@ -74,6 +74,9 @@ def _recorded(md: ModelDeployment, observed: Observed, analysis: Analysis | None
         status = status.model_copy(update={"rollout": rollout})
     if status.stable and status.rollout.phase != "RollingBack":
         replicas = full_size(md, observed, status.stable.revision)
+        if status.candidate:
+            # An autoscaler shrinks stable as its share falls; promotion and rollback need what carried everything.
+            replicas = max(replicas, min(status.stable.replicas, md.spec.scaling.max_replicas or 0))
         status = status.model_copy(update={"stable": status.stable.model_copy(update={"replicas": replicas})})
     return md.model_copy(update={"status": status})
 
@@ -119,6 +122,10 @@ def _preparing(s: Situation) -> Decision:
     pods = s.pods(s.status.candidate)
     if pods.ready >= needed and _endpoints(s) > 0:
         return to.set_weight(s, index, s.spec.rollout.steps[index].weight)
+    candidate = s.status.candidate
+    if candidate and candidate.revision not in s.observed.revisions:
+        # Its pods were never asked for, if the operator was away since the decision: the deadline is theirs, not ours.
+        return sized(to.moved(s, "creating the candidate's pods", after=to.SOON, phase_started_at=s.now), needed)
     if is_overdue(s.md, s.now):
         return not_ready_in_time(s, needed)
     decision = to.moved(s, f"waiting for the pods of version {s.target.version}: {pods.ready} of {needed} ready")

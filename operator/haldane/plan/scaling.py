@@ -14,12 +14,15 @@ Manifest = dict[str, Any]
 _RESOURCES = {"CPU": "cpu", "Memory": "memory"}
 
 
-def autoscaler(md: ModelDeployment, revision: str) -> Manifest:
-    """The autoscaler (autoscaling/v2) that owns the replicas of a revision's Deployment."""
+def autoscaler(md: ModelDeployment, revision: str, floor: int = 0) -> Manifest:
+    """The autoscaler (autoscaling/v2) that owns the replicas of a revision's Deployment.
+
+    It goes no lower than `floor` while a rollout takes traffic from the revision, which may have to carry it all again.
+    """
     name, scaling = names.revision_name(md.metadata.name, revision), md.spec.scaling
     spec = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
-        "minReplicas": scaling.min_replicas,
+        "minReplicas": min(max(scaling.min_replicas, floor), scaling.max_replicas or scaling.min_replicas),
         "maxReplicas": scaling.max_replicas,
         "metrics": [_metric(metric) for metric in scaling.metrics],
     }

@@ -63,6 +63,16 @@ class Situation:
         """Pods that carry all of the traffic, given what an autoscaler made of `revision`."""
         return full_size(self.md, self.observed, revision.revision if revision else None)
 
+    @property
+    def stable_size(self) -> int:
+        """Pods that carried all of the traffic when this rollout began, or that do now, whichever is more."""
+        return self.status.stable.replicas if self.status.stable else self.spec.scaling.min_replicas
+
+    @property
+    def may_go_back(self) -> bool:
+        """Whether stable can take the candidate's requests: without a ready pod it would lose them all."""
+        return self.pods(self.status.stable).ready > 0 or self.pods(self.status.candidate).ready == 0
+
     def since(self, moment: datetime | None) -> timedelta:
         """Time since a moment in status; 0 for one that is missing or, after a clock was set back, still to come."""
         return max(timedelta(0), self.now - moment) if moment else timedelta(0)
@@ -74,7 +84,7 @@ class Situation:
 
     def needed(self, index: int) -> int:
         """Pods that the candidate needs for the weight of a step."""
-        return candidate_size(self.md, self.spec.rollout.steps[index].weight, self.full(self.status.stable))
+        return candidate_size(self.md, self.spec.rollout.steps[index].weight, self.stable_size)
 
     def route_shows(self, weight: int) -> bool:
         """Whether the cluster's canary route carries the weight; without a route there is nothing to wait for."""

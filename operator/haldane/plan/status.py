@@ -32,10 +32,12 @@ def compose(
     observed: Observed,
     now: datetime,
     refusal: str | None = None,
+    flaw: str | None = None,
 ) -> ModelDeploymentStatus:
     """The status to write: what was decided, with everything filled in that only has to be shown.
 
-    `refusal` is why the API server refuses a child that the spec asks for, when it does; it stalls the object.
+    `refusal` is why the API server refuses a child that the spec asks for, when it does; `flaw` is why no revision can be
+    made of the spec, so that the decision was for one that was there before. Either stalls the object.
     """
     stable = decided.stable
     shown = decided.model_copy(
@@ -49,7 +51,7 @@ def compose(
             "previous": _counted(decided.previous, observed),
         }
     )
-    claims = _claims(md, shown, observed, now, refusal)
+    claims = _claims(md, shown, observed, now, refusal, flaw)
     conditions = settle(claims, md.status.conditions, md.metadata.generation, now)
     return shown.model_copy(update={"conditions": conditions})
 
@@ -100,7 +102,12 @@ def _counted(revision: RevisionStatus | None, observed: Observed) -> RevisionSta
 
 
 def _claims(
-    md: ModelDeployment, status: ModelDeploymentStatus, observed: Observed, now: datetime, refusal: str | None
+    md: ModelDeployment,
+    status: ModelDeploymentStatus,
+    observed: Observed,
+    now: datetime,
+    refusal: str | None,
+    flaw: str | None,
 ) -> list[Claim]:
     stable, phase = status.stable, status.rollout.phase
     problems = [_problem(status.stable, observed), _problem(status.candidate, observed)]
@@ -111,6 +118,16 @@ def _claims(
         "Serving" if stable and stable.ready_replicas else "NoReadyPods",
         paragraph(serving, problems[0]),
     )
+    if flaw:
+        message = paragraph(
+            f"the spec cannot be used: {flaw}",
+            "correct it",
+            f"meanwhile the cluster refuses a part of what was asked for before: {refusal}" if refusal else "",
+            *problems,
+            status.rollout.message if phase != "Stable" else "",
+            serving,
+        )
+        return [Claim(READY, False, "InvalidSpec", message), available, Claim(STALLED, True, "InvalidSpec", message)]
     wanted = revision_hash(md)
     rejected = standing_rejection(md, status.rejected, wanted)
     if refusal:

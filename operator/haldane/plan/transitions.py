@@ -120,7 +120,27 @@ def undo(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision:
         decision.requeue_after,
     )
     decision = _ended_badly(s, decision, failing, outcome, reason, why)
-    return restore(s, decision) if s.pods(previous).ready > 0 else decision
+    ready = s.pods(previous).ready
+    # A user who only changed his mind loses nothing by waiting for all of them; a failing version costs every second.
+    return restore(s, decision) if ready >= needed or (ready > 0 and outcome == "RolledBack") else decision
+
+
+def undo_failed(s: Situation) -> Decision:
+    """The previous revision cannot be brought back, or another is wanted by now: what serves goes on, and is no longer rejected."""
+    stable, previous = s.status.stable, s.status.previous
+    if stable is None or previous is None:
+        return Decision(s.status)
+    message = f"version {previous.version} could not be brought back; version {stable.version} goes on"
+    decision = settled(s, message)
+    rejected = [r for r in s.status.rejected if r.revision != stable.revision]
+    status = decision.status.model_copy(update={"rejected": rejected})
+    return with_event(Decision(status, SOON), "Warning", "UndoFailed", f"{message[0].upper()}{message[1:]}.")
+
+
+def stay(s: Situation) -> Decision:
+    """The candidate should go, but stable has no ready pod to take its requests."""
+    version = s.status.stable.version if s.status.stable else ""
+    return moved(s, f"weight {s.rollout.weight}%: not going back yet, no pod of version {version} is ready", after=SOON)
 
 
 def restore(s: Situation, decision: Decision) -> Decision:

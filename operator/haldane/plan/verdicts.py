@@ -28,6 +28,8 @@ class Judged:
     baseline: str | None = None
     limit: str | None = None
     requests: int | None = None
+    aborts: bool = False
+    """Whether it is the hard limit that was crossed."""
 
 
 def percent(fraction: float) -> str:
@@ -53,7 +55,7 @@ def judge_abort(check: ErrorRate, recent: Requests) -> Judged | None:
         return None
     value = percent(recent.errors / recent.total)
     message = f"error rate {value} of {recent.total} requests is beyond the abort limit {check.abort}"
-    return Judged("Fail", message, value, limit=check.abort, requests=recent.total)
+    return Judged("Fail", message, value, limit=check.abort, requests=recent.total, aborts=True)
 
 
 def judge_error_rate(check: ErrorRate, counted: Requests, baseline: Requests | None, minimum: int) -> Judged:

@@ -79,7 +79,7 @@ def test_a_deployment_says_nothing_of_its_replicas(model_deployment: Make) -> No
 def test_the_previous_revision_stays_while_it_has_pods(model_deployment: Make, replicas: int, exists: bool) -> None:
     found = made(model_deployment(), status(B, previous=A, previous_replicas=replicas, phase="Watching"))
     assert (f"fraud-{A}" in of("Deployment", found)) is exists
-    assert f"fraud-{A}" not in of("PodDisruptionBudget", found)
+    assert (f"fraud-{A}" in of("PodDisruptionBudget", found)) is exists, "warm pods are worth protecting"
     assert f"fraud-{A}" in of("ControllerRevision", found)
 
 

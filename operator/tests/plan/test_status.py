@@ -492,3 +492,21 @@ def test_whatever_is_decided(
     assert all(condition.reason.isalnum() for condition in shown.conditions)
     assert problem_events(shown, decided, observed) == (), "what an Event tells also stands in a condition"
     assert compose(md.model_copy(update={"status": shown}), decided, observed, NOW, refusal) == shown
+
+
+def test_a_spec_of_which_no_revision_can_be_made_stalls_and_hides_nothing(
+    model_deployment: Make, status_of: StatusOf
+) -> None:
+    md = model_deployment()
+    decided = rolling_out(md, status_of, message="weight 25%: holding for 5m")
+    shown = compose(md, decided, pods({OLD: 2, revision_hash(md): 2}), NOW, None, "podTemplate.spec must be an object")
+    told = {condition.type: condition for condition in shown.conditions}
+    assert {kind: (c.status, c.reason) for kind, c in told.items()} == {
+        "Ready": ("False", "InvalidSpec"),
+        "Available": ("True", "Serving"),
+        "Stalled": ("True", "InvalidSpec"),
+    }
+    assert told["Ready"].message == (
+        "The spec cannot be used: podTemplate.spec must be an object. Correct it. Weight 25%: holding for 5m. "
+        "Version 0 serves with 2 ready pods."
+    )

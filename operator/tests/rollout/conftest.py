@@ -27,6 +27,7 @@ class Behaviour:
 
     starts_in: float = 3.0
     never_ready: bool = False
+    hangs: bool = False
     error_rate: float = 0.0
     latency: float = 0.008
     crashed: bool = False
@@ -92,7 +93,7 @@ class World:
     def ready(self, revision: str) -> int:
         """Ready pods of a revision."""
         behaviour = self.behaviours[self.versions[revision]]
-        if behaviour.never_ready or behaviour.crashed:
+        if behaviour.never_ready or behaviour.hangs or behaviour.crashed:
             return 0
         return sum(at <= self.now for at in self.pods.get(revision, []))
 

@@ -331,3 +331,158 @@ def test_a_candidate_that_had_no_traffic_is_superseded_without_a_wait(world: Any
     third = world.deploy("3")
     world.run(3)
     assert third in world.pods
+
+
+def autoscaled_to(world: Any, size: int) -> None:
+    """What an autoscaler makes of stable's load: the engine only sees the Deployment's size."""
+    world.spec["scaling"] = {"minReplicas": 2, "maxReplicas": 20}
+    world.status["stable"]["replicas"] = size
+    world.pods[world.serving] = [world.now] * size
+    world.run(2)
+
+
+def test_promotion_is_to_the_size_that_carried_everything_though_stable_was_scaled_down(world: Any) -> None:
+    autoscaled_to(world, 10)
+    old = world.serving
+    revision = world.deploy("2")
+    world.run(300, lambda w: w.status["rollout"]["weight"] == 50)
+    world.pods[old] = world.pods[old][:5]
+    world.run_until("Promoting")
+    world.run(5)
+    assert world.status["stable"]["replicas"] == 10
+    assert len(world.pods[revision]) == 10
+
+
+def test_a_hung_new_stable_goes_back_and_the_warm_pods_stay(world: Any) -> None:
+    old = world.serving
+    world.deploy("2")
+    world.run_until("Watching")
+    world.run(10)
+    world.behaviours["2"].hangs = True
+    world.run(3)
+    assert world.serving == old
+    assert world.status["rejected"][0]["reason"] == "NoReadyPods"
+
+
+def test_nothing_is_given_back_while_the_new_stable_has_no_pod(world: Any) -> None:
+    old = world.serving
+    world.deploy("2")
+    world.run_until("Watching")
+    world.behaviours["1"].hangs = True
+    world.behaviours["2"].hangs = True
+    world.run(120)
+    assert world.phase == "Watching"
+    assert old in world.pods
+    world.behaviours["2"].hangs = False
+    world.run_until("Stable")
+
+
+def test_a_handover_that_is_never_seen_goes_back_at_its_deadline(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dataclasses
+
+    old = world.serving
+    world.deploy("2")
+    world.run(300, lambda w: w.phase == "Promoting" and w.status.get("candidate") is None)
+    observe = world.observe
+    monkeypatch.setattr(world, "observe", lambda: dataclasses.replace(observe(), stable_endpoints={old: 2}))
+    world.run(125)
+    assert world.status["rejected"][0]["reason"] == "ProgressDeadlineExceeded"
+    assert world.serving == old
+
+
+def gone_for_good(world: Any) -> None:
+    world.spec["rollout"]["keepStableFor"] = "5s"
+    world.spec["rollout"]["watchAfterPromotion"] = "5m"
+    world.deploy("2")
+    world.run_until("Watching")
+    world.run(20)
+    world.behaviours["1"].never_ready = True
+    world.behaviours["2"].error_rate = 0.5
+    world.run_until("RollingBack")
+
+
+def test_an_undo_that_cannot_be_ends_at_its_deadline(world: Any) -> None:
+    gone_for_good(world)
+    world.run_until("Stable", 130)
+    assert world.version("stable") == "2"
+    assert world.status.get("rejected", []) == []
+    assert reasons(world)[-1] == "UndoFailed"
+
+
+def test_a_new_spec_does_not_wait_for_an_undo_that_cannot_be(world: Any) -> None:
+    gone_for_good(world)
+    world.deploy("3")
+    world.run_until("Progressing", 30)
+    assert world.version("candidate") == "3"
+
+
+@pytest.mark.parametrize("cause", ["a newer spec", "errors"])
+def test_traffic_does_not_go_back_to_a_stable_without_pods(world: Any, cause: str) -> None:
+    world.deploy("2")
+    world.run(300, lambda w: w.status["rollout"]["weight"] == 50)
+    world.behaviours["1"].hangs = True
+    if cause == "errors":
+        world.behaviours["2"].error_rate = 0.1
+    else:
+        world.deploy("3")
+    world.run(15)
+    assert world.status["rollout"]["weight"] == 50
+    assert "no pod of version 1 is ready" in world.status["rollout"]["message"]
+    world.behaviours["1"].hangs = False
+    world.run(8, lambda w: w.status["rollout"]["weight"] == 0)
+    assert world.phase == "RollingBack"
+
+
+def test_setting_the_spec_back_waits_for_all_of_the_old_pods(world: Any) -> None:
+    old = world.serving
+    world.deploy("2")
+    world.run_until("Watching")
+    world.pods[old] = world.pods[old][:1]
+    world.deploy("1")
+    world.run(1)
+    assert world.serving != old
+    world.run_until("Stable")
+    assert world.serving == old
+
+
+def test_a_rollout_does_not_end_while_a_service_leads_to_the_pods_that_go(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dataclasses
+
+    bad = world.deploy("2")
+    world.run_until("Watching")
+    world.behaviours["2"].error_rate = 0.5
+    world.run_until("RollingBack")
+    observe = world.observe
+    monkeypatch.setattr(world, "observe", lambda: dataclasses.replace(observe(), stable_endpoints={bad: 2}))
+    world.run(20)
+    assert world.phase == "RollingBack"
+    assert bad in world.pods
+
+
+def test_an_operator_that_was_away_does_not_reject_what_was_never_deployed(world: Any) -> None:
+    from datetime import timedelta
+
+    revision = world.deploy("2")
+    world.run_until("Preparing")
+    del world.pods[revision]
+    world.now += timedelta(minutes=10)
+    world.run_until("Watching")
+    assert world.status.get("rejected", []) == []
+
+
+def test_verdicts_are_counted_once_an_interval_while_the_share_is_looked_at_more_often(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from haldane.plan.observed import Series
+
+    world.spec["rollout"]["analysis"] |= {"interval": "20s", "window": "60s"}
+    world.spec["rollout"]["checks"] = [{"name": "approvals", "query": {"promql": "approvals", "max": "0.3"}}]
+    answer = world.answer
+    monkeypatch.setattr(world, "answer", lambda promql: (Series({}, 0.5),) if promql == "approvals" else answer(promql))
+    world.deploy("2")
+    world.run_until("Progressing")
+    started = world.now
+    world.run_until("RollingBack")
+    assert (world.now - started).total_seconds() >= 2 * 20
