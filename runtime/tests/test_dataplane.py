@@ -184,6 +184,18 @@ async def test_an_answer_that_is_not_finite_is_counted(plane: DataPlane, engine:
     assert sample(metrics, "haldane_inference_seconds_count") == 2
 
 
+async def test_a_run_that_outlives_its_waiter_is_measured(plane: DataPlane, engine: Gated, metrics: Metrics) -> None:
+    running = infer(plane, float("inf"))
+    await entered(engine)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    engine.gate.set()
+    await infer(plane, 1)
+    assert sample(metrics, "haldane_inference_seconds_count") == 2
+    assert sample(metrics, "haldane_nonfinite_outputs_total") == 1
+
+
 def test_ready_only_between_the_load_and_the_drain(engine: Gated, metrics: Metrics) -> None:
     plane = DataPlane("fraud", 2, metrics)
     assert (plane.ready, plane.live, plane.state) == (False, True, "loading")

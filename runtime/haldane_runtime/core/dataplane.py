@@ -115,6 +115,10 @@ class DataPlane:
         answer: asyncio.Future[Outcome] = loop.create_future()
 
         def deliver(outcome: Outcome) -> None:
+            # Counted here and not where the answer is awaited: a run that outlives its waiter took its time, too.
+            self._metrics.inference(outcome.finished - outcome.started)
+            if not outcome.finite:
+                self._metrics.nonfinite()
             # A closed loop means that the process ends: nobody waits.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_resolve, answer, outcome)
@@ -130,11 +134,8 @@ class DataPlane:
             ) from None
         finally:
             self._queue.abandon(pending)
-        self._metrics.inference(outcome.finished - outcome.started)
         if outcome.outputs is None:
             raise _failure(outcome.error)
-        if not outcome.finite:
-            self._metrics.nonfinite()
         return InferResponse(model, outcome.outputs, outcome.started - queued, outcome.finished - outcome.started)
 
 

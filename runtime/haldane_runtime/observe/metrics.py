@@ -49,7 +49,7 @@ class Metrics:
         ).labels(*values)
         self._inference = Histogram(
             "haldane_inference_seconds",
-            "Time the engine took for a run.",
+            "Time the engine took for a run, whether or not its answer was still awaited.",
             _LABELS,
             buckets=INFERENCE_BUCKETS,
             registry=registry,
@@ -60,7 +60,7 @@ class Metrics:
         self._queue.set(0)
         self._nonfinite = Counter(
             "haldane_nonfinite_outputs_total",
-            "Answers with NaN or Infinity in an output.",
+            "Runs with NaN or Infinity in an output, whether or not their answer was still awaited.",
             _LABELS,
             registry=registry,
         ).labels(*values)
