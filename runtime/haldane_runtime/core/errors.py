@@ -31,6 +31,7 @@ class Code(StrEnum):
     MODEL_FAILED = "model failed"
     UNAVAILABLE = "unavailable"
     DEADLINE_EXCEEDED = "deadline exceeded"
+    CLIENT_DEADLINE_EXCEEDED = "client's deadline exceeded"
 
 
 HTTP_STATUS: Mapping[Code, int] = {
@@ -42,6 +43,8 @@ HTTP_STATUS: Mapping[Code, int] = {
     Code.MODEL_FAILED: 500,
     Code.UNAVAILABLE: 503,
     Code.DEADLINE_EXCEEDED: 504,
+    # A client that cannot wait says nothing about the model: not a server error, which would count against a rollout.
+    Code.CLIENT_DEADLINE_EXCEEDED: 408,
 }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from fastapi import APIRouter, Request, Response
 
 from haldane_runtime.core.dataplane import DataPlane
-from haldane_runtime.core.errors import invalid
+from haldane_runtime.core.errors import Code, RequestError, invalid
 from haldane_runtime.core.types import InferRequest, InferResponse, ModelSignature
 from haldane_runtime.protocol.body import read_body
 from haldane_runtime.protocol.codec import decode_infer, encode_infer
@@ -39,7 +39,8 @@ class Inference:
     async def answer(self, request: Request, decode: Decode, encode: Encode) -> Response:
         mark_inference(request.scope)
         started = started_at(request.scope)
-        deadline = started + self._timeout(request)
+        timeout = self._timeout(request)
+        deadline = started + timeout
         path = request.path_params
         model = self._plane.model(path.get("model"), path.get("version"))
         if "inference-header-content-length" in request.headers:
@@ -47,7 +48,15 @@ class Inference:
         body = await read_body(request, self._request_bytes, max(0.0, deadline - self._clock()))
         request_id, tensors = decode(body, model.signature)
         request_id = request_id or request.headers.get(REQUEST_ID_HEADER) or new_request_id()
-        response = await self._plane.infer(tensors, deadline)
+        try:
+            response = await self._plane.infer(tensors, deadline)
+        except RequestError as error:
+            if error.code is Code.DEADLINE_EXCEEDED and timeout < self._request_timeout:
+                raise RequestError(
+                    Code.CLIENT_DEADLINE_EXCEEDED,
+                    f"the model did not answer within the {timeout:g} s that {TIMEOUT_HEADER} allows; allow more",
+                ) from error
+            raise
         milliseconds = (self._clock() - started) * 1000
         return Response(encode(response, request_id, milliseconds), media_type="application/json")
 

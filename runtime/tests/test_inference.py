@@ -1,0 +1,71 @@
+"""The inference routes in one process, with an engine that waits until it is told to go on."""
+
+import threading
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import httpx
+import pytest
+
+from haldane_runtime.core.dataplane import DataPlane
+from haldane_runtime.core.types import Array, Datatype, ModelSignature, ServedModel, TensorSpec
+from haldane_runtime.observe.metrics import Metrics
+from haldane_runtime.protocol.http import create_app
+
+SIGNATURE = ModelSignature((TensorSpec("x", Datatype.FP32, ("N",)),), (TensorSpec("y", Datatype.FP32, ("N",)),))
+MODEL = ServedModel("fraud", "7", "d" * 64, "cpu", SIGNATURE)
+WAIT = 30.0
+BODY = b'{"instances": [1]}'
+
+
+class Gated:
+    signature = SIGNATURE
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.entered = threading.Event()
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        self.entered.set()
+        assert self.gate.wait(WAIT)
+        return dict.fromkeys(outputs, inputs["x"])
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def engine() -> Gated:
+    return Gated()
+
+
+@pytest.fixture
+async def plane(engine: Gated) -> AsyncIterator[DataPlane]:
+    plane = DataPlane("fraud", 1, Metrics("fraud", "payments", "abc"))
+    plane.serve(MODEL, engine)
+    yield plane
+    engine.gate.set()
+    plane.close(WAIT)
+
+
+def client(plane: DataPlane, request_timeout: float) -> httpx.AsyncClient:
+    app = create_app(plane, Metrics("fraud", "payments", "abc"), 1000, request_timeout)
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+
+
+@pytest.mark.parametrize(
+    ("server", "header", "status", "message"),
+    [
+        (WAIT, "0.05", 408, "within the 0.05 s that x-request-timeout allows"),
+        (0.05, None, 504, "within the request's deadline"),
+        (0.05, "0.05", 504, "within the request's deadline"),
+        (0.05, "60", 504, "within the request's deadline"),
+    ],
+)
+async def test_the_status_tells_whose_deadline_passed(
+    plane: DataPlane, server: float, header: str | None, status: int, message: str
+) -> None:
+    async with client(plane, server) as http:
+        headers = {"x-request-timeout": header} if header else {}
+        answer = await http.post("/v1/predict", content=BODY, headers=headers)
+    assert answer.status_code == status
+    assert message in answer.json()["error"]
