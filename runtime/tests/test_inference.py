@@ -1,13 +1,16 @@
 """The inference routes in one process, with an engine that waits until it is told to go on."""
 
+import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 import httpx
+import numpy as np
 import pytest
 
 from haldane_runtime.core.dataplane import DataPlane
-from haldane_runtime.core.types import Array, Datatype, ModelSignature, ServedModel, TensorSpec
+from haldane_runtime.core.types import Array, Datatype, InferRequest, ModelSignature, ServedModel, TensorSpec
 from haldane_runtime.observe.metrics import Metrics
 from haldane_runtime.protocol.http import create_app
 
@@ -69,3 +72,28 @@ async def test_the_status_tells_whose_deadline_passed(
         answer = await http.post("/v1/predict", content=BODY, headers=headers)
     assert answer.status_code == status
     assert message in answer.json()["error"]
+
+
+async def test_a_full_queue_refuses_before_the_body_is_read(plane: DataPlane, engine: Gated) -> None:
+    read = []
+
+    async def body() -> AsyncIterator[bytes]:
+        read.append(1)
+        yield BODY
+
+    async with client(plane, WAIT) as http:
+        running = asyncio.create_task(http.post("/v1/predict", content=BODY))
+        await asyncio.to_thread(engine.entered.wait, WAIT)
+        tensors = InferRequest({"x": np.ones(1, np.float32)}, ("y",))
+        waiting = asyncio.create_task(plane.infer(tensors, time.monotonic() + WAIT))
+        await asyncio.sleep(0)
+        assert plane.queued == 1
+        refused = await http.post("/v1/predict", content=body())
+        engine.gate.set()
+        assert (await running).status_code == 200
+        await waiting
+        assert (await http.post("/v1/predict", content=body())).status_code == 200
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"] == "1"
+    assert "the queue is full" in refused.json()["error"]
+    assert read == [1]

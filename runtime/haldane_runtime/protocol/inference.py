@@ -45,6 +45,8 @@ class Inference:
         model = self._plane.model(path.get("model"), path.get("version"))
         if "inference-header-content-length" in request.headers:
             raise invalid("binary tensors are not served here; send every tensor's 'data' as JSON")
+        # Before the body, which would otherwise fill the memory of a server that cannot take it anyway.
+        self._plane.require_room()
         body = await read_body(request, self._request_bytes, max(0.0, deadline - self._clock()))
         request_id, tensors = decode(body, model.signature)
         request_id = request_id or request.headers.get(REQUEST_ID_HEADER) or new_request_id()
