@@ -77,13 +77,15 @@ def begin(s: Situation, replicas: int) -> Decision:
 def set_weight(s: Situation, step: int, weight: int) -> Decision:
     """Send the candidate its share. Verdicts start anew: they spoke of another weight."""
     version = s.status.candidate.version if s.status.candidate else ""
+    promoting = s.rollout.phase == "Promoting"
+    share = f"waiting until the observed share of version {version} is near it"
     decision = moved(
         s,
-        f"weight {weight}%: waiting until the observed share of version {version} is near it",
+        f"weight {weight}%: {'waiting until the route carries it' if promoting else share}",
         after=SOON,
         step=step,
         weight=weight,
-        phase="Promoting" if weight == 100 and s.rollout.phase == "Promoting" else "Progressing",
+        phase="Promoting" if promoting else "Progressing",
         phase_started_at=s.now if s.rollout.phase == "Preparing" else s.rollout.phase_started_at,
         weight_changed_at=s.now,
         step_started_at=None,
