@@ -44,12 +44,28 @@ class Scripted:
 
 
 def test_a_folders_digest_is_what_a_shell_computes(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
     for name in ("model.onnx", "b/weights.bin", "b-1", "ä.txt", ".hidden"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(name)
-    command = r"find . -type f -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum"
-    printed = subprocess.run(command, shell=True, cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert folder_digest(tmp_path) == printed.stdout.split()[0]
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "weights.bin").write_text("weights")
+    (folder / "linked").symlink_to(outside)
+    (folder / "model.link").symlink_to("model.onnx")
+    (folder / "broken").symlink_to("nowhere")
+    command = r"find -L . -type f -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum"
+    printed = subprocess.run(command, shell=True, cwd=folder, check=True, capture_output=True, text=True)
+    assert folder_digest(folder) == printed.stdout.split()[0]
+    for document in ("runtime/haldane_runtime/store/digest.py", "docs/runtime.md"):
+        assert command in (Path(__file__).parents[2] / document).read_text().replace("\\\\", "\\"), document
+
+
+def test_a_link_that_leads_back_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path)
+    with pytest.raises(LoadError, match="a link to a folder above itself") as caught:
+        folder_digest(tmp_path)
+    assert caught.value.reason is Reason.INVALID_MODEL
 
 
 @pytest.mark.parametrize("path", ["../x", "a/../x", "/x", "a//b", "a\nb", "a\\b", "./x", "\udcff"])

@@ -1,12 +1,14 @@
 """sha256 of a model, the same wherever it is computed.
 
 A single file's digest is the sha256 of its bytes. A folder's is the sha256 of the listing that
-`sha256sum` prints for its files, sorted by path as bytes, so that a shell can check it:
+`sha256sum` prints for its files, sorted by path as bytes, so that a shell can check it. Links count as
+what they point to, since the engine reads through them and a download has none:
 
-    cd folder && find . -type f -printf '%P\\n' | LC_ALL=C sort | xargs -d '\\n' sha256sum | sha256sum
+    cd folder && find -L . -type f -printf '%P\\n' | LC_ALL=C sort | xargs -d '\\n' sha256sum | sha256sum
 """
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from haldane_runtime.core.errors import LoadError, Reason
@@ -22,16 +24,28 @@ def folder_digest(folder: Path) -> str:
     """sha256 in hex of the sorted lines `<sha256>  <relative path>\\n` of all files below `folder`.
 
     Raises:
-        LoadError: InvalidModel, for a file name that `sha256sum` would escape or not UTF-8.
+        LoadError: InvalidModel, for a file name that `sha256sum` would escape or not UTF-8, or a link
+            to a folder that holds the link.
+        OSError: when something cannot be read.
     """
     lines = []
-    for path in folder.rglob("*"):
-        if path.is_file():
-            relative = path.relative_to(folder).as_posix()
-            check_relative(relative)
-            lines.append((relative.encode(), file_digest(path)))
+    for path in _files(folder, frozenset()):
+        relative = check_relative(path.relative_to(folder).as_posix())
+        lines.append((relative.encode(), file_digest(path)))
     listing = b"".join(digest.encode() + b"  " + name + b"\n" for name, digest in sorted(lines))
     return hashlib.sha256(listing).hexdigest()
+
+
+def _files(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """All files below, through links to files and folders; a link that points nowhere is no file."""
+    here = folder.resolve()
+    if here in above:
+        raise LoadError(Reason.INVALID_MODEL, f"The model folder holds a link to a folder above itself: {folder}.")
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _files(path, above | {here})
+        elif path.is_file():
+            yield path
 
 
 def check_relative(path: str) -> str:
