@@ -33,12 +33,15 @@ from haldane.plan.children import children
 from haldane.plan.observe import observe
 from haldane.plan.observed import Observed
 from haldane.plan.status import compose, invalid, problem_events
+from haldane.plan.strategic_merge import PodTemplateError
 
 logger = logging.getLogger(__name__)
 
 METRICS_DEADLINE = 8.0
 """Seconds that all queries of a pass may take together."""
 AT_ONCE = timedelta(0)
+UNUSABLE = timedelta(minutes=1)
+"""How often to look at an object of which nothing can be made: its status may have been changed meanwhile."""
 
 
 class Reconciler:
@@ -74,32 +77,39 @@ class Reconciler:
         now = self._clock.now()
         try:
             md = ModelDeployment.from_wire(body)
-            target = revision.target(md, self._images[md.spec.runtime.device])
         except ValueError as error:
-            await self._explain(key, body, error, now)
-            return None
+            return await self._explain(key, body, error, now)
         try:
-            return await self._pass(key, body, md, target, now)
+            return await self._pass(key, body, md, now)
         except Conflict:
             await self._refresh(key)
             raise  # decided on an object that has changed meanwhile: decide again
 
-    async def _pass(
-        self, key: Key, body: Manifest, md: ModelDeployment, target: revision.Revision, now: datetime
-    ) -> timedelta | None:
+    async def _pass(self, key: Key, body: Manifest, md: ModelDeployment, now: datetime) -> timedelta | None:
         seen = self._store.children(body)
+        flaw = None
+        try:
+            target = revision.target(md, self._images[md.spec.runtime.device])
+        except PodTemplateError as error:
+            # What runs goes on to be judged and kept up, as if that part of the spec had not been touched.
+            before = _in_use(md.status, revision.known_revisions(seen))
+            if before is None:
+                return await self._explain(key, body, error, now)
+            target, flaw = before, str(error)
         revisions = revision.known_revisions(seen, target)
         observed = observe(key.name, seen)
         answers = await self._ask(analysis.queries(md, now), now)
         verdicts = analysis.judge(md, answers, now)
         decision = rollout.step(md, revisions[target.name], observed, verdicts, now)
         refusal = self._refusals.get(key)
-        status = compose(md, decision.status, observed, now, refusal)
+        status = compose(md, decision.status, observed, now, refusal, flaw)
 
         written = await self._write(key, body, status.to_wire())
         if written:
             _log(key, md.status, status)
         events = [*decision.events, *problem_events(md.status, decision.status, observed)] if written else []
+        if written and flaw and not any(flaw in condition.message for condition in md.status.conditions):
+            events.append(Event("Warning", "InvalidSpec", f"The spec cannot be used: {flaw}. Correct it."))
         try:
             outcome = await self._convergence.converge(
                 body, children(md, status, revisions), routes_first=_reroutes(md, status, observed)
@@ -119,13 +129,14 @@ class Reconciler:
             raise Terminal(outcome.refusal)
         return decision.requeue_after
 
-    async def _explain(self, key: Key, body: Manifest, error: ValueError, now: datetime) -> None:
-        """Say in status and by an Event what is wrong with a spec that slipped past the API server."""
+    async def _explain(self, key: Key, body: Manifest, error: ValueError, now: datetime) -> timedelta:
+        """Say in status and by an Event what is wrong with a spec that slipped past the API server; when to look again."""
         status = invalid(body, error, now)
         if await self._write(key, body, status):
             message = next(c["message"] for c in status["conditions"] if c["type"] == "Ready")
             logger.info("invalid", extra={"key": str(key), "reason": message})
             await self._recorder.record(body, Event("Warning", "InvalidSpec", message))
+        return UNUSABLE
 
     async def _write(self, key: Key, body: Manifest, status: Manifest) -> bool:
         """Write the status when it differs; whether it did."""
@@ -165,6 +176,12 @@ def _reroutes(md: ModelDeployment, status: ModelDeploymentStatus, observed: Obse
     less = status.rollout.weight < max(md.status.rollout.weight, observed.route_weight or 0)
     before, after = md.status.stable, status.stable
     return less or (before is not None and after is not None and before.revision != after.revision)
+
+
+def _in_use(status: ModelDeploymentStatus, known: Mapping[str, revision.Revision]) -> revision.Revision | None:
+    """What the spec asked for while it could be used: the candidate, or else stable; None when neither was ever made."""
+    states = (status.candidate, status.stable)
+    return next((known[state.revision] for state in states if state and state.revision in known), None)
 
 
 def _log(key: Key, before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> None:

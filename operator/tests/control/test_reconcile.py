@@ -258,12 +258,68 @@ async def test_a_spec_that_cannot_be_read_is_explained_once(outside: Outside, cl
     outside.ask_for("2", scaling={"minReplicas": "many"})
     events = len(outside.events)
     for _ in range(3):
-        assert await outside.reconciler(FRAUD) is None
+        assert await outside.reconciler(FRAUD) == timedelta(minutes=1)
     assert [event.reason for event in outside.events[events:]] == ["InvalidSpec"]
     ready = outside.condition("Ready")
     assert ready
     assert (ready["reason"], outside.status["stable"]["version"]) == ("InvalidSpec", "1")
     assert ("Deployment", "shop") in {key[:2] for key in cluster.objects}
+
+
+BAD_TEMPLATE = {"podTemplate": {"spec": {"containers": [{"name": "runtime", "$patch": "delete"}]}}}
+
+
+async def canary(outside: Outside) -> None:
+    """Version 1 serves, and version 2 has weight."""
+    await serving(outside)
+    outside.ask_for("2")
+    await outside.settle()
+    outside.pods_ready()
+    await outside.settle()
+    assert outside.status["rollout"]["weight"] > 0
+
+
+async def test_a_pod_template_that_cannot_be_merged_does_not_stop_a_rollout(
+    outside: Outside, cluster: MemoryCluster
+) -> None:
+    await canary(outside)
+    before = outside.status
+    outside.ask_for("3", runtime=BAD_TEMPLATE)
+    lost = next(key for key in cluster.objects if key[0] == "Deployment" and before["stable"]["revision"] in key[2])
+    outside.store.remove(cluster.objects.pop(lost))
+    for kind, _, name in list(cluster.objects):
+        if kind == "Pod" and before["stable"]["revision"] in name:
+            outside.store.remove(cluster.objects.pop((kind, "shop", name)))
+    events, outside.asked = len(outside.events), []
+    outside.moment += timedelta(seconds=45)
+    await outside.settle()
+    again = await outside.one_pass()
+    assert again is not None
+    assert again <= timedelta(seconds=10)
+    assert outside.asked
+    assert lost in cluster.objects
+    assert outside.status["candidate"]["revision"] == before["candidate"]["revision"]
+    assert outside.status["stable"]["readyReplicas"] == 0
+    ready, available, stalled = (outside.condition(kind) for kind in ("Ready", "Available", "Stalled"))
+    assert ready
+    assert available
+    assert stalled
+    assert (ready["status"], ready["reason"], stalled["reason"]) == ("False", "InvalidSpec", "InvalidSpec")
+    assert (available["status"], available["reason"]) == ("False", "NoReadyPods")
+    assert "takes the container runtime away" in ready["message"]
+    assert outside.condition("Reconciling") is None
+    assert [event.reason for event in outside.events[events:]].count("InvalidSpec") == 1
+    outside.ask_for("2")
+    await outside.settle()
+    assert outside.condition("Stalled") is None
+
+
+async def test_a_first_pod_template_that_cannot_be_merged_is_explained(outside: Outside) -> None:
+    outside.ask_for("1", runtime=BAD_TEMPLATE)
+    assert await outside.one_pass() == timedelta(minutes=1)
+    ready = outside.condition("Ready")
+    assert ready
+    assert ready["reason"] == "InvalidSpec"
 
 
 async def test_what_is_gone_or_going_is_left_to_the_garbage_collector(outside: Outside, cluster: MemoryCluster) -> None:
