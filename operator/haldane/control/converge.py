@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from haldane.control.errors import Retryable, Terminal
 from haldane.control.ports import FIELD_MANAGER, KINDS, OWNED, Cluster, Manifest
@@ -30,11 +30,17 @@ class _ChildId(NamedTuple):
 
 @dataclass(frozen=True)
 class _Applied:
-    """What was applied last, and which fields that made ours: whoever changes one of them takes it from us."""
+    """What was applied last, and which fields that made ours: whoever changes one of them takes it from us.
+
+    Unless it is ourselves: a write that was given up may land after the one that followed it, and two operators have one
+    name. What decides where requests go is therefore compared by value as well, with what an apply made of it, so that
+    neither defaults nor an admission webhook look like a difference.
+    """
 
     uid: str
     manifest: str
     fields: str
+    values: str
 
 
 @dataclass(frozen=True)
@@ -89,13 +95,13 @@ class Convergence:
         changed = False
         applied = self._applied.setdefault(key, {})
         child_id = _ChildId(kind.kind, metadata["name"])
-        if live is None or applied.get(child_id) != _Applied(_uid(live), _digest(manifest), _our_fields(live)):
+        if live is None or applied.get(child_id) != _applied(live, manifest):
             before = live and live["metadata"]["resourceVersion"]
             if live is None and child.replicas is not None:
                 live = await self._cluster.create(manifest, child.replicas)
             else:
                 live = await self._cluster.apply(manifest)
-            applied[child_id] = _Applied(_uid(live), _digest(manifest), _our_fields(live))
+            applied[child_id] = _applied(live, manifest)
             self._store.put(live)
             changed = live["metadata"]["resourceVersion"] != before
             if changed:
@@ -154,8 +160,18 @@ def _demand_ours(live: Manifest, parent: Manifest) -> None:
         )
 
 
-def _uid(obj: Manifest) -> str:
-    return str(obj["metadata"]["uid"])
+def _applied(live: Manifest, manifest: Manifest) -> _Applied:
+    values = _digest(_as_far_as(manifest, live)) if manifest["kind"] in _ROUTES else ""
+    return _Applied(str(live["metadata"]["uid"]), _digest(manifest), _our_fields(live), values)
+
+
+def _as_far_as(written: Any, live: Any) -> Any:
+    """What `live` holds of the fields that are `written`; a list of another length is shown whole."""
+    if isinstance(written, Mapping) and isinstance(live, Mapping):
+        return {key: _as_far_as(value, live.get(key)) for key, value in written.items()}
+    if isinstance(written, list) and isinstance(live, list) and len(written) == len(live):
+        return [_as_far_as(*pair) for pair in zip(written, live, strict=True)]
+    return live
 
 
 def _digest(value: object) -> str:

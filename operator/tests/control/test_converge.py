@@ -105,6 +105,61 @@ async def test_a_field_that_somebody_took_is_taken_back(
     assert cluster.named("Service", "fraud")["spec"] == {"selector": "a"}
 
 
+def canary(weight: str) -> Child:
+    made = manifest("Ingress", "fraud", rules=[{"host": "a", "http": {"paths": [{"path": "/"}]}}])
+    made["metadata"]["annotations"] = {"canary-weight": weight}
+    return Child(made)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "late"),
+    [(canary("0"), canary("50")), (service(selector={"revision": "1"}), service(selector={"revision": "2"}))],
+)
+async def test_a_late_write_of_our_own_is_corrected(
+    cluster: MemoryCluster, convergence: Convergence, store: Store, wanted: Child, late: Child
+) -> None:
+    await converge(convergence, [wanted])
+    expected = cluster.named(wanted.manifest["kind"], "fraud")
+    cluster.log.clear()
+    store.put(await cluster.apply(late.manifest))  # given up long ago, and it landed after all
+    cluster.log.clear()
+    assert (await converge(convergence, [wanted])).changed
+    assert cluster.log == [f"apply {wanted.manifest['kind']} fraud"]
+    live = cluster.named(wanted.manifest["kind"], "fraud")
+    assert live["spec"] == expected["spec"]
+    assert live["metadata"].get("annotations") == expected["metadata"].get("annotations")
+    assert not (await converge(convergence, [wanted])).changed
+
+
+async def test_rules_that_another_list_replaced_are_put_back(
+    cluster: MemoryCluster, convergence: Convergence, store: Store
+) -> None:
+    await converge(convergence, [canary("0")])
+    live = cluster.named("Ingress", "fraud")
+    live["spec"]["rules"] = [*live["spec"]["rules"], {"host": "b"}]
+    store.put(cluster.put(live))
+    assert (await converge(convergence, [canary("0")])).changed
+
+
+async def test_defaults_in_a_route_are_no_difference(
+    cluster: MemoryCluster, convergence: Convergence, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply = cluster.apply
+
+    async def defaulted(body: Body) -> Body:
+        rules = [{"host": "A", "http": {"paths": [{"path": "/", "pathType": "Prefix"}]}}]  # and a webhook changed one
+        return await apply({**body, "spec": {"rules": rules}})
+
+    monkeypatch.setattr(cluster, "apply", defaulted)
+    await converge(convergence, [canary("0")])
+    live = cluster.named("Ingress", "fraud")
+    live["metadata"]["annotations"]["cert-manager"] = "1"
+    store.put(cluster.put({**live, "status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.1"}]}}}))
+    cluster.log.clear()
+    assert await converge(convergence, [canary("0")]) == Outcome(False, None)
+    assert cluster.log == []
+
+
 async def test_a_field_of_somebody_else_is_none_of_ours(
     cluster: MemoryCluster, convergence: Convergence, store: Store
 ) -> None:
