@@ -62,8 +62,8 @@ async def test_set_back(place: Place) -> None:
         await place.until_weight(0, BACK_WITHIN_SECONDS)
         md = await place.until_stable("v1", generation)
     place.answers.must_have_lost_nothing()
-    last = place.answers.last_at["v2"] - applied
-    place.say(f"last answer of v2 {last:.2f} s after the spec was set back")
+    last = place.answers.last_sent_at["v2"] - applied
+    place.say(f"last request to v2 {last:.2f} s after the spec was set back")
     assert last <= BACK_WITHIN_SECONDS
     assert set(place.pods) == before
     assert md.status.history[-1].outcome == "Aborted"
@@ -88,8 +88,8 @@ async def test_superseded(place: Place) -> None:
         await place.until_weight(0, BACK_WITHIN_SECONDS)
         md = await place.until_stable("v2-again", generation, seconds=75)
     place.answers.must_have_lost_nothing()
-    assert place.answers.last_at["v2"] - applied <= BACK_WITHIN_SECONDS
-    assert place.answers.first_at["v2-again"] > place.answers.last_at["v2"]
+    assert place.answers.last_sent_at["v2"] - applied <= BACK_WITHIN_SECONDS
+    assert place.answers.first_sent_at["v2-again"] > place.answers.last_sent_at["v2"]
     assert place.weights() == [0, 50, 0, 20, 50, 100, 0]
     assert [entry.outcome for entry in md.status.history] == ["Promoted", "Superseded", "Promoted"]
     assert not md.status.rejected

@@ -58,7 +58,7 @@ async def test_rollback_on_errors(place: Place) -> None:
         await must_not_be_tried_again(place, md.status.rejected[-1].revision)
     place.answers.must_have_lost_nothing(own=["v4-broken"])
     assert place.answers.count("v4-broken") > 0
-    span = place.answers.last_failure_at["v4-broken"] - began
+    span = place.answers.last_sent_at["v4-broken"] - began
     place.say(f"the broken candidate had traffic for {span:.1f} s")
     assert span <= 15
     assert place.weights() == [0, 20, 0]

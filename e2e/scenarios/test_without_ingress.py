@@ -53,7 +53,7 @@ async def test_without_ingress(place: Place) -> None:
     md = await place.until_stable("v1", generation)
     assert md.status.url == f"http://{NAME}.{place.namespace}.svc/"
     assert not await place.objects("ingresses")
-    async with service_through_the_api_server(place) as target, place.traffic(target=target):
+    async with service_through_the_api_server(place) as target, place.traffic(rate=40, target=target):
         generation = await place.apply("v2", WITHOUT)
         md = await place.until(
             "the share to be seen",

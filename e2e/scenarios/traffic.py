@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Collection
 from typing import Final
 
@@ -16,24 +17,22 @@ _KEPT_FAILURES: Final = 100
 
 
 class Answers(Tally):
-    """The client's counts, and when each version answered first, last, and last with a failure, by the event loop's clock."""
+    """The client's counts, and when the first and the last request were sent that a version answered, by the event loop's clock."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.first_at: dict[str, float] = {}
-        self.last_at: dict[str, float] = {}
-        self.last_failure_at: dict[str, float] = {}
+        self.first_sent_at: dict[str, float] = {}
+        self.last_sent_at: dict[str, float] = {}
         self.failures: list[tuple[float, str]] = []
         """When, and what: the first hundred."""
 
     def answered(self, version: str, *, right: bool, seconds: float, at: float) -> None:
         super().answered(version, right=right, seconds=seconds, at=at)
-        self.first_at.setdefault(version, at)
-        self.last_at[version] = at
+        self._note(version, at - seconds)
 
     def failed(self, version: str | None, why: str, *, seconds: float, at: float) -> None:
         super().failed(version, why, seconds=seconds, at=at)
-        self.last_failure_at[version or NOBODY] = at
+        self._note(version or NOBODY, at - seconds)
         if len(self.failures) < _KEPT_FAILURES:
             self.failures.append((at, f"{version or NOBODY} failed after {seconds * 1000:.0f} ms: {why}"))
 
@@ -56,6 +55,10 @@ class Answers(Tally):
                 + "\n  ".join(failures)
             )
 
+    def _note(self, version: str, sent_at: float) -> None:
+        self.first_sent_at[version] = min(sent_at, self.first_sent_at.get(version, sent_at))
+        self.last_sent_at[version] = max(sent_at, self.last_sent_at.get(version, sent_at))
+
     def __str__(self) -> str:
         counts = (
             f"{version} {count.requests}" + (f" ({count.failed} failed)" if count.failed else "")
@@ -68,7 +71,8 @@ class Answers(Tally):
 async def sending(target: Target, answers: Answers, rate: float) -> AsyncIterator[None]:
     """`rate` requests a second for as long as the context lasts; `answers` is complete when it ends."""
     stop = asyncio.Event()
-    pace = Pace(rate=rate)
+    # More can never be under way: where the machine stands still for a moment, every request is sent, and either answered or too late.
+    pace = Pace(rate=rate, in_flight=math.ceil(rate * Pace.timeout) + 1)
     sender = asyncio.create_task(send_steadily(target, holdout_rows(), answers, stop, pace))
     try:
         yield
