@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -21,6 +22,12 @@ logger = logging.getLogger(__name__)
 _KINDS = {kind.kind: kind for kind in KINDS}
 _OWNED = frozenset(kind.kind for kind in OWNED)
 _ROUTES = {"Ingress": 0, "Service": 1}
+# An autoscaler that is no longer wanted goes on scaling its Deployment, against what is written here.
+_FIGHTING = frozenset({"HorizontalPodAutoscaler"})
+
+GO_ON_SECONDS = 15.0
+"""How long the other children are still tried when one fails: with a server that hangs, each try takes its whole time-out,
+and the pass must not outlive its own deadline."""
 
 
 class _ChildId(NamedTuple):
@@ -67,18 +74,30 @@ class Convergence:
     async def converge(self, parent: Manifest, wanted: list[Child], *, routes_first: bool) -> Outcome:
         """Bring every child to what is wanted, and delete those that are not, last.
 
-        `routes_first`: traffic is taken from a candidate, and nothing may hold that up. A child that is refused does not
-        hold up the others, but nothing is pruned then. Raises Retryable or Conflict.
+        `routes_first`: traffic is taken from a candidate, and nothing may hold that up. A child that is refused, or fails
+        for now, does not hold up the others, but nothing is pruned then except what would undo their scaling. Raises
+        Conflict at once, and the first Retryable at the end.
         """
         changed = False
         refusals: list[str] = []
+        failures: list[Retryable] = []
+        loop = asyncio.get_running_loop()
+        last_try = loop.time() + GO_ON_SECONDS
         for child in _in_order(wanted, routes_first=routes_first):
+            if failures and loop.time() > last_try:
+                break
             try:
                 changed |= await self._bring(parent, child)
             except Terminal as refused:
                 refusals.append(refused.reason)
-        if not refusals:
-            changed |= await self._prune(parent, wanted)
+            except Retryable as failed:
+                failures.append(failed)
+        try:
+            changed |= await self._prune(parent, wanted, _FIGHTING if refusals or failures else _OWNED)
+        except Retryable as failed:
+            failures.append(failed)
+        if failures:
+            raise failures[0]
         return Outcome(changed, "; ".join(refusals) or None)
 
     async def _bring(self, parent: Manifest, child: Child) -> bool:
@@ -116,13 +135,13 @@ class Convergence:
             changed = True
         return changed
 
-    async def _prune(self, parent: Manifest, wanted: Iterable[Child]) -> bool:
+    async def _prune(self, parent: Manifest, wanted: Iterable[Child], kinds: frozenset[str]) -> bool:
         key = Key(parent["metadata"]["namespace"], parent["metadata"]["name"])
         keep = {_ChildId(child.manifest["kind"], child.manifest["metadata"]["name"]) for child in wanted}
         changed = False
         for obj in self._store.children(parent):
             child_id = _ChildId(obj["kind"], obj["metadata"]["name"])
-            if obj["kind"] not in _OWNED or child_id in keep or obj["metadata"].get("deletionTimestamp"):
+            if obj["kind"] not in kinds or child_id in keep or obj["metadata"].get("deletionTimestamp"):
                 continue
             await self._cluster.delete(obj)
             self._store.remove(obj)

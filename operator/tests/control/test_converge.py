@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from .cluster import MemoryCluster
 
 Body = dict[str, Any]
+Run = Callable[[Any], Any]
 
 PARENT: Body = {
     "apiVersion": "haldane.dev/v1alpha1",
@@ -231,11 +235,58 @@ async def test_a_refused_child_holds_up_no_other_but_nothing_is_pruned(
     assert cluster.log[2:] == ["apply Service fraud", "delete Service extra"]
 
 
-async def test_a_server_that_is_away_ends_the_pass(cluster: MemoryCluster, convergence: Convergence) -> None:
-    cluster.errors = {"create Deployment fraud-1": Retryable("away")}
-    with pytest.raises(Retryable, match="away"):
-        await converge(convergence, WANTED)
-    assert cluster.log == ["create Deployment fraud-1"]
+async def test_a_child_that_fails_for_now_holds_up_no_other_and_the_pass_fails(
+    cluster: MemoryCluster, convergence: Convergence
+) -> None:
+    await converge(convergence, [*WANTED, Child(manifest("Service", "extra"))])
+    cluster.log.clear()
+    cluster.errors = {
+        "apply Service fraud": Retryable("its webhook is down"),
+        "apply Ingress fraud": Retryable("so is the other's"),
+    }
+    changed = [service(selector="b"), Child(manifest("Ingress", "fraud", host="b")), deployment(3)]
+    with pytest.raises(Retryable, match="its webhook is down"):
+        await converge(convergence, changed)
+    assert cluster.log == ["apply Service fraud", "apply Ingress fraud", "scale Deployment fraud-1"]
+    cluster.log.clear()
+    cluster.errors = {}
+    assert (await converge(convergence, changed)).changed
+    assert cluster.log == ["apply Service fraud", "apply Ingress fraud", "delete Service extra"]
+
+
+@pytest.mark.parametrize("error", [Terminal("no"), Retryable("away")])
+async def test_an_autoscaler_that_is_not_wanted_goes_whatever_else_fails(
+    cluster: MemoryCluster, convergence: Convergence, error: Exception
+) -> None:
+    old, new = (Child(manifest("HorizontalPodAutoscaler", f"fraud-{n}")) for n in (1, 2))
+    await converge(convergence, [*WANTED, old, Child(manifest("Service", "extra"))])
+    cluster.log.clear()
+    cluster.errors = {"apply Service fraud": error}
+    with suppress(Retryable):
+        await converge(convergence, [deployment(2), service(selector="b"), new])
+    assert cluster.log == [
+        "apply Service fraud",
+        "apply HorizontalPodAutoscaler fraud-2",
+        "delete HorizontalPodAutoscaler fraud-1",
+    ]
+
+
+def test_a_server_that_hangs_is_not_asked_for_every_child(
+    cluster: MemoryCluster, convergence: Convergence, run_exactly: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(body: Body) -> Body:
+        cluster.log.append(body["metadata"]["name"])
+        await asyncio.sleep(15.0)
+        raise Retryable("no answer")
+
+    async def main() -> float:
+        monkeypatch.setattr(cluster, "apply", hangs)
+        with pytest.raises(Retryable, match="no answer"):
+            await converge(convergence, [Child(manifest("Service", name)) for name in "abcdef"])
+        return asyncio.get_running_loop().time()
+
+    assert run_exactly(main()) == pytest.approx(30.0)
+    assert cluster.log == ["a", "b"]
 
 
 STRANGER = "Service fraud exists and does not belong to ModelDeployment fraud: delete it"
