@@ -50,12 +50,19 @@ class Queue(Generic[K]):
 
     `work` returns when to look at the key again (None: when something happens). When it raises, the key comes back after
     an exponential backoff, or after what a Retryable asks for, whichever is later; an event brings it back at once.
+    `patience` may shorten the backoff: the longest one, in seconds, that a key can bear now; None leaves it to `pace`.
     """
 
     def __init__(
-        self, work: Callable[[K], Awaitable[timedelta | None]], *, workers: int = 4, pace: Pace | None = None
+        self,
+        work: Callable[[K], Awaitable[timedelta | None]],
+        *,
+        workers: int = 4,
+        pace: Pace | None = None,
+        patience: Callable[[K], float | None] | None = None,
     ) -> None:
         self._work = work
+        self._patience = patience
         self._workers = workers
         self._pace = pace or Pace()
         self._due: dict[K, float] = {}
@@ -142,7 +149,8 @@ class Queue(Generic[K]):
 
     def _failed(self, key: K, reason: str | None, after: timedelta | None = None) -> None:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        delay = max(after.total_seconds() if after else 0.0, self._pace.backoff(failures))
+        backoff, longest = self._pace.backoff(failures), self._patience(key) if self._patience else None
+        delay = max(after.total_seconds() if after else 0.0, backoff if longest is None else min(backoff, longest))
         if reason is not None:
             level = logging.WARNING if failures > 1 else logging.DEBUG
             logger.log(level, "pass failed", extra={"key": str(key), "reason": reason, "again_in": delay})

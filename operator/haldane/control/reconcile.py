@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 METRICS_DEADLINE = 8.0
 """Seconds that all queries of a pass may take together."""
+PATIENCE = 5.0
+"""Longest wait after a failed pass during a rollout, in seconds."""
 AT_ONCE = timedelta(0)
 UNUSABLE = timedelta(minutes=1)
 """How often to look at an object of which nothing can be made: its status may have been changed meanwhile."""
@@ -84,6 +86,15 @@ class Reconciler:
         except Conflict:
             await self._refresh(key)
             raise  # decided on an object that has changed meanwhile: decide again
+
+    def patience(self, key: Key) -> float | None:
+        """The longest wait, in seconds, after a pass that failed; None when any will do.
+
+        While users' requests depend on the next decision, a rollback must not wait for a child that is refused.
+        """
+        status = (self._store.parent(key) or {}).get("status") or {}
+        weight = (status.get("rollout") or {}).get("weight")
+        return PATIENCE if weight or status.get("candidate") or status.get("previous") else None
 
     async def _pass(self, key: Key, body: Manifest, md: ModelDeployment, now: datetime) -> timedelta | None:
         seen = self._store.children(body)

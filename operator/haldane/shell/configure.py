@@ -71,7 +71,7 @@ async def run(settings: Settings) -> bool:
             store=store,
             images={"cpu": settings.runtime_image, "gpu": settings.runtime_gpu_image},
         )
-        queue: Queue[Key] = Queue(reconciler, workers=settings.workers)
+        queue: Queue[Key] = Queue(reconciler, workers=settings.workers, patience=reconciler.patience)
         feed = Feed(cluster, store, queue.add, settings.watch_namespaces)
         probes, port = await health.serve(settings.health_port, health.checking(feed, queue))
         parts.push_async_callback(probes.cleanup)

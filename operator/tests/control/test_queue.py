@@ -126,6 +126,30 @@ def test_failures_back_off_up_to_a_cap_and_success_forgets_them(run_exactly: Run
 
 
 @pytest.mark.parametrize(
+    ("error", "gaps"),
+    [
+        (Terminal("refused"), [1.0, 2.0, 3.0, 3.0, 8.0]),
+        (RuntimeError("no"), [1.0, 2.0, 3.0, 3.0, 8.0]),
+        (Retryable("busy", timedelta(seconds=5)), [5.0, 5.0, 5.0, 5.0, 8.0]),
+    ],
+)
+def test_a_key_may_bear_less_backoff_for_a_while(run_exactly: Run, error: Exception, gaps: list[float]) -> None:
+    work = Work(then=[error] * 5)
+
+    async def main() -> None:
+        queue: Queue[str] = Queue(work, pace=PACE, patience=lambda key: 3.0 if len(work.started) < 5 else None)
+        running = asyncio.create_task(queue.run())
+        queue.add("a")
+        await asyncio.sleep(100.0)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+    run_exactly(main())
+    assert [round(later - sooner, 3) for (sooner, _), (later, _) in itertools.pairwise(work.started)] == gaps
+
+
+@pytest.mark.parametrize(
     ("error", "gap"),
     [
         (Retryable("busy"), 1.0),

@@ -11,7 +11,7 @@ import pytest
 
 from haldane.control.errors import Conflict, Retryable, Terminal
 from haldane.control.ports import KINDS, Answer, Event, Manifest, Series
-from haldane.control.reconcile import METRICS_DEADLINE, Reconciler
+from haldane.control.reconcile import METRICS_DEADLINE, PATIENCE, Reconciler
 from haldane.control.store import Key, Store
 
 if TYPE_CHECKING:
@@ -312,6 +312,16 @@ async def test_a_pod_template_that_cannot_be_merged_does_not_stop_a_rollout(
     outside.ask_for("2")
     await outside.settle()
     assert outside.condition("Stalled") is None
+
+
+async def test_failures_are_borne_for_long_only_without_a_rollout(outside: Outside) -> None:
+    assert outside.reconciler.patience(FRAUD) is None
+    outside.ask_for("1")
+    assert outside.reconciler.patience(FRAUD) is None
+    await serving(outside)
+    assert outside.reconciler.patience(FRAUD) is None
+    await canary(outside)
+    assert outside.reconciler.patience(FRAUD) == PATIENCE
 
 
 async def test_a_first_pod_template_that_cannot_be_merged_is_explained(outside: Outside) -> None:
