@@ -124,7 +124,7 @@ class Metrics(Protocol):
 
 
 class Clock(Protocol):
-    """The time of day. One pass takes it once."""
+    """The time of day. One pass takes it twice: when it asks Prometheus, and when it has the answers and decides."""
 
     def now(self) -> datetime:
         """Now, in UTC."""

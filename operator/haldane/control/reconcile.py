@@ -76,13 +76,12 @@ class Reconciler:
             self._convergence.forget(key)
             self._refusals.pop(key, None)
             return None  # its children are garbage-collected by their owner references
-        now = self._clock.now()
         try:
             md = ModelDeployment.from_wire(body)
         except ValueError as error:
-            return await self._explain(key, body, error, now)
+            return await self._explain(key, body, error, self._clock.now())
         try:
-            return await self._pass(key, body, md, now)
+            return await self._pass(key, body, md)
         except Conflict:
             await self._refresh(key)
             raise  # decided on an object that has changed meanwhile: decide again
@@ -96,7 +95,14 @@ class Reconciler:
         weight = (status.get("rollout") or {}).get("weight")
         return PATIENCE if weight or status.get("candidate") or status.get("previous") else None
 
-    async def _pass(self, key: Key, body: Manifest, md: ModelDeployment, now: datetime) -> timedelta | None:
+    async def _pass(self, key: Key, body: Manifest, md: ModelDeployment) -> timedelta | None:
+        asked_at = self._clock.now()
+        answers = await self._ask(analysis.queries(md, asked_at), asked_at)
+        verdicts = analysis.judge(md, answers, asked_at)
+        if self._store.parent(key) is not body:
+            return AT_ONCE  # it changed meanwhile: those were the answers to another question
+        # Prometheus may take seconds: only what is looked at, and the time that is taken, from here on is of now.
+        now = self._clock.now()
         seen = self._store.children(body)
         flaw = None
         try:
@@ -109,8 +115,6 @@ class Reconciler:
             target, flaw = before, str(error)
         revisions = revision.known_revisions(seen, target)
         observed = observe(key.name, seen)
-        answers = await self._ask(analysis.queries(md, now), now)
-        verdicts = analysis.judge(md, answers, now)
         decision = rollout.step(md, revisions[target.name], observed, verdicts, now)
         refusal = self._refusals.get(key)
         status = compose(md, decision.status, observed, now, refusal, flaw)

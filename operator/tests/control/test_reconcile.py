@@ -32,6 +32,7 @@ class Outside:
         self.moment = START
         self.events: list[Event] = []
         self.answer_after = 0.0
+        self.meanwhile: Callable[[], None] = lambda: None
         self.asked: list[str] = []
         self.restart()
 
@@ -51,6 +52,7 @@ class Outside:
     async def query(self, promql: str, at: datetime) -> Answer:
         self.asked.append(promql)
         await asyncio.sleep(self.answer_after)
+        self.meanwhile()
         return (Series({}, 1.0),)
 
     async def record(self, regarding: Manifest, event: Event) -> None:
@@ -381,6 +383,46 @@ def test_a_prometheus_that_hangs_does_not_hang_the_pass(outside: Outside, run_ex
     assert outside.asked
     message = outside.status["rollout"]["message"]
     assert f"Prometheus did not answer within {METRICS_DEADLINE:g} s" in message
+
+
+async def test_a_decision_rests_on_a_look_from_after_the_queries(outside: Outside, cluster: MemoryCluster) -> None:
+    await canary(outside)
+    candidate = outside.status["candidate"]["revision"]
+    outside.moment += timedelta(seconds=45)
+    decided_at = outside.moment + timedelta(seconds=8)
+
+    def crash() -> None:
+        outside.meanwhile = lambda: None
+        outside.moment = decided_at
+        for kind, _, name in list(cluster.objects):
+            if kind == "Pod" and candidate in name:
+                outside.store.remove(cluster.objects.pop((kind, "shop", name)))
+        gone = cluster.named("Deployment", f"fraud-{candidate}")
+        outside.see({**gone, "status": {"replicas": 0}})
+
+    outside.meanwhile, outside.asked = crash, []
+    await outside.one_pass()
+    assert outside.asked
+    assert (outside.status["rollout"]["phase"], outside.status["rollout"]["weight"]) == ("Preparing", 0)
+    assert datetime.fromisoformat(outside.status["rollout"]["weightChangedAt"]) == decided_at
+
+
+async def test_answers_to_what_was_asked_of_an_older_object_decide_nothing(
+    outside: Outside, cluster: MemoryCluster
+) -> None:
+    await canary(outside)
+    outside.moment += timedelta(seconds=45)
+
+    def taken_back() -> None:
+        outside.meanwhile = lambda: None
+        outside.ask_for("1")
+
+    outside.meanwhile, outside.asked = taken_back, []
+    assert await outside.one_pass() == timedelta(0)
+    assert outside.asked
+    assert cluster.log == []
+    await outside.one_pass()
+    assert outside.status["rollout"]["weight"] == 0
 
 
 def test_every_kind_that_is_made_is_watched(outside: Outside, run_exactly: Run) -> None:
