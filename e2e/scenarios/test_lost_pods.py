@@ -25,8 +25,8 @@ async def test_lost_pods(place: Place) -> None:
         await delete(place, next(iter(place.pods_of(md.status.stable.revision))))
         candidate = place.pods_of(md.status.candidate.revision)
         assert len(candidate) == 1
-        deleted = place.time
         await delete(place, next(iter(candidate)))
+        deleted = place.time
         await place.until("the candidate's traffic to be taken away", lambda md: md.status.rollout.weight == 0, 10)
         await place.until_event("CandidateLost", "no pod of the candidate is ready")
         md = await place.until_stable("v2", generation, seconds=90)
