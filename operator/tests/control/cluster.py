@@ -77,9 +77,9 @@ class MemoryCluster:
         merged["metadata"]["managedFields"] = ours
         if known and "spec" in known and "replicas" in known["spec"]:
             merged["spec"].setdefault("replicas", known["spec"]["replicas"])
-        same = known and {**known, "metadata": None} == {**merged, "metadata": None}
-        annotations = (merged["metadata"].get("annotations") or {}).items()
-        same = same and annotations <= (known["metadata"].get("annotations") or {}).items()
-        if known and same and known["metadata"].get("managedFields") == ours:
-            return deepcopy(known)
+        if known and {**known, "metadata": None} == {**merged, "metadata": None}:
+            annotations = (merged["metadata"].get("annotations") or {}).items()
+            unchanged = annotations <= (known["metadata"].get("annotations") or {}).items()
+            if unchanged and known["metadata"].get("managedFields") == ours:
+                return deepcopy(known)
         return self.put(merged)
