@@ -119,8 +119,12 @@ class Cluster(Protocol):
 class Metrics(Protocol):
     """Prometheus. A failure is an answer (`Unavailable`), never an exception."""
 
-    async def query(self, promql: str, at: datetime) -> Answer:
-        """The instant vector of a PromQL query at a time."""
+    async def query(self, promql: str, at: datetime, *, free: bool = False) -> Answer:
+        """The instant vector of a PromQL query at a time.
+
+        `free` queries are a user's own and may be as slow as they like: they never hold up the others. The time-out
+        begins when the query is sent; how long it may wait for that is the caller's to bound, by cancelling.
+        """
 
 
 class Clock(Protocol):

@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 METRICS_DEADLINE = 8.0
 """Seconds that all queries of a pass may take together."""
+FREE = ("query/", "baseline/")
+"""How the names of queries begin that users wrote; see `analysis.queries`."""
 PATIENCE = 5.0
 """Longest wait after a failed pass during a rollout, in seconds."""
 AT_ONCE = timedelta(0)
@@ -178,7 +180,10 @@ class Reconciler:
         """The answers to all queries, asked at once; one that takes too long is Unavailable."""
         if not queries:
             return {}
-        tasks = {name: asyncio.create_task(self._metrics.query(promql, now)) for name, promql in queries.items()}
+        tasks = {
+            name: asyncio.create_task(self._metrics.query(promql, now, free=name.startswith(FREE)))
+            for name, promql in queries.items()
+        }
         _, late = await asyncio.wait(tasks.values(), timeout=METRICS_DEADLINE)
         for task in late:
             task.cancel()

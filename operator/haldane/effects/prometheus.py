@@ -19,6 +19,7 @@ from urllib3 import Retry
 from haldane.control.ports import Answer, Series, Unavailable
 
 THREADS = 4
+"""Queries at once, of the operator's own, and of users' own as well."""
 CONNECT_SECONDS = 2.0
 LONGEST_REASON = 300
 
@@ -26,28 +27,44 @@ LONGEST_REASON = 300
 class Prometheus:
     """Implements `control.ports.Metrics`. Close it when done.
 
-    The client is synchronous: its calls run on a few threads, one connection each. A query has `timeout` seconds,
-    waiting for a thread included; Prometheus is told to give up a little earlier, so that it can say why.
+    The client is synchronous: its calls run on a few threads, one connection each. Users' own queries have threads of
+    their own, because one slow query must not blind every other rollout. A query has `timeout` seconds from when a thread
+    takes it up; Prometheus is told to give up a little earlier, so that it can say why.
     """
 
     def __init__(self, url: str, timeout: float = 5.0) -> None:
         self._url = url.rstrip("/")
         self._timeout = timeout
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus")
+        self._own = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus")
+        self._free = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus-free")
         self._local = threading.local()
 
     def close(self) -> None:
         """Start no further query; the ones under way end by their own time-outs."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._own, self._free):
+            threads.shutdown(wait=False, cancel_futures=True)
 
-    async def query(self, promql: str, at: datetime) -> Answer:
+    async def query(self, promql: str, at: datetime, *, free: bool = False) -> Answer:
         """See `Metrics`."""
         if not self._url:
             return Unavailable("no Prometheus is configured: set HALDANE_PROMETHEUS_URL")
         loop = asyncio.get_running_loop()
+        is_over = False
+
+        def limit() -> None:
+            if not is_over:
+                patience.reschedule(loop.time() + self._timeout)
+
+        def ask() -> Any:
+            loop.call_soon_threadsafe(limit)
+            return self._ask(promql, at)
+
         try:
-            async with asyncio.timeout(self._timeout):
-                result = await loop.run_in_executor(self._threads, self._ask, promql, at)
+            async with asyncio.timeout(None) as patience:
+                try:
+                    result = await loop.run_in_executor(self._free if free else self._own, ask)
+                finally:
+                    is_over = True  # its thread may still take it up, or say so late
             return read_result(result)
         except TimeoutError:
             return Unavailable(f"Prometheus at {self._url} did not answer within {self._timeout:g} s")

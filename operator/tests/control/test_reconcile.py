@@ -34,6 +34,7 @@ class Outside:
         self.answer_after = 0.0
         self.meanwhile: Callable[[], None] = lambda: None
         self.asked: list[str] = []
+        self.asked_freely: list[str] = []
         self.restart()
 
     def restart(self) -> None:
@@ -49,8 +50,10 @@ class Outside:
     def now(self) -> datetime:
         return self.moment
 
-    async def query(self, promql: str, at: datetime) -> Answer:
+    async def query(self, promql: str, at: datetime, *, free: bool = False) -> Answer:
         self.asked.append(promql)
+        if free:
+            self.asked_freely.append(promql)
         await asyncio.sleep(self.answer_after)
         self.meanwhile()
         return (Series({}, 1.0),)
@@ -423,6 +426,24 @@ async def test_answers_to_what_was_asked_of_an_older_object_decide_nothing(
     assert cluster.log == []
     await outside.one_pass()
     assert outside.status["rollout"]["weight"] == 0
+
+
+async def test_queries_of_users_are_asked_as_such(outside: Outside) -> None:
+    query = {"promql": 'mine{revision="{{revision}}"}', "max": "5"}
+    compared = {"promql": 'ratio{revision="{{revision}}"}', "maxIncrease": "5%"}
+    checks = [{"name": "own", "query": query}, {"name": "ratio", "query": compared}]
+    rollout = {"checks": [{"name": "errors", "errorRate": {"max": "1%"}}, *checks]}
+    await serving(outside, rollout=rollout)
+    outside.ask_for("2", rollout=rollout)
+    await outside.settle()
+    outside.pods_ready()
+    await outside.settle()
+    outside.moment += timedelta(seconds=45)
+    outside.asked, outside.asked_freely = [], []
+    await outside.one_pass()
+    assert {promql.partition("{")[0] for promql in outside.asked_freely} == {"mine", "ratio"}
+    assert [promql for promql in outside.asked if "haldane_requests_total" in promql]
+    assert not [promql for promql in outside.asked_freely if "haldane_" in promql]
 
 
 def test_every_kind_that_is_made_is_watched(outside: Outside, run_exactly: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import threading
@@ -15,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from haldane.control.ports import Series, Unavailable
-from haldane.effects.prometheus import Prometheus, read_result
+from haldane.effects.prometheus import THREADS, Prometheus, read_result
 
 AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -25,13 +26,18 @@ class StandIn:
 
     def __init__(self) -> None:
         self.status, self.body, self.delay = 200, "", 0.0
+        self.slow, self.busy, self.go_on = "", threading.Event(), threading.Event()
         self.seen: list[dict[str, list[str]]] = []
         stand_in = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                stand_in.seen.append(parse_qs(urlsplit(self.path).query))
+                query = parse_qs(urlsplit(self.path).query)
+                stand_in.seen.append(query)
                 time.sleep(stand_in.delay)
+                if query["query"] == [stand_in.slow]:
+                    stand_in.busy.set()
+                    stand_in.go_on.wait(5.0)
                 self.send_response(stand_in.status)
                 self.send_header("Content-Length", str(len(stand_in.body)))
                 self.end_headers()
@@ -117,6 +123,41 @@ async def test_too_slow(stand_in: StandIn) -> None:
     assert time.monotonic() - started < 0.4
     assert isinstance(answer, Unavailable)
     assert "did not answer" in answer.reason
+
+
+async def test_slow_queries_of_users_hold_up_no_other(stand_in: StandIn) -> None:
+    stand_in.gives(vector("1"))
+    stand_in.slow = "slow"
+    prometheus = Prometheus(stand_in.url)
+    slow = [asyncio.create_task(prometheus.query("slow", AT, free=True)) for _ in range(3 * THREADS)]
+    await asyncio.to_thread(stand_in.busy.wait, 5.0)
+    assert await prometheus.query("up", AT) == (Series({"revision": "0"}, 1.0),)
+    assert not any(task.done() for task in slow)
+    stand_in.go_on.set()
+    await asyncio.gather(*slow)
+
+
+async def test_waiting_for_a_thread_is_no_time_out(stand_in: StandIn) -> None:
+    stand_in.gives(vector("1"))
+    stand_in.delay = 0.2
+    prometheus = Prometheus(stand_in.url, timeout=0.5)
+    answers = await asyncio.gather(*(prometheus.query("up", AT) for _ in range(4 * THREADS)))
+    assert not [answer for answer in answers if isinstance(answer, Unavailable)]
+
+
+async def test_a_query_that_nobody_waits_for_is_not_sent(stand_in: StandIn) -> None:
+    stand_in.gives(vector("1"))
+    stand_in.slow = "slow"
+    prometheus = Prometheus(stand_in.url)
+    slow = [asyncio.create_task(prometheus.query("slow", AT)) for _ in range(THREADS)]
+    waits = asyncio.create_task(prometheus.query("up", AT))
+    await asyncio.to_thread(stand_in.busy.wait, 5.0)
+    waits.cancel()
+    await asyncio.wait([waits])
+    stand_in.go_on.set()
+    await asyncio.gather(*slow)
+    await prometheus.query("last", AT)
+    assert "up" not in [query["query"][0] for query in stand_in.seen]
 
 
 async def test_not_configured() -> None:
