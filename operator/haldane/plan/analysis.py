@@ -37,7 +37,7 @@ class Analysis:
     at: datetime
     checks: tuple[CheckStatus, ...]
     share: Share | None
-    """None when Prometheus could not say."""
+    """None when Prometheus could not say, or has no samples since the weight was changed."""
     outage: str | None = None
     """Why Prometheus could not say, as a sentence."""
 
@@ -120,7 +120,7 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
     counted, counted_outage = read_requests(answers.get("requests"))
     outage = recent_outage or counted_outage
     share = None
-    if not recent_outage:
+    if recent:
         candidate = recent.get(scope.subject, Requests()).total
         share = Share(candidate, candidate + recent.get(scope.baseline or "", Requests()).total)
 

@@ -174,8 +174,10 @@ def _held(s: Situation, index: int, current: Step) -> Decision:
 def _share_missing(s: Situation, analysis: Analysis, weight: int) -> str | None:
     """Why the step's clock cannot start yet; None when the observed share is near what the weight should give."""
     share = analysis.share
-    if share is None:
+    if share is None and analysis.outage:
         return f"weight {weight}%: holding, Prometheus gave no answer: {analysis.outage}"
+    if share is None:
+        return f"weight {weight}%: holding, Prometheus has no samples of it yet; it must scrape the model's pods"
     if share.total == 0:
         return f"weight {weight}%: holding, no requests arrive; the step begins with the first ones"
     expected = expected_share(s.md, weight, s.pods(s.status.candidate).ready, s.pods(s.status.stable).ready)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from haldane.api.status import CheckStatus, Condition, ModelDeploymentStatus, Phase, Rejected, RevisionStatus
 from haldane.api.v1alpha1 import RETRY_ANNOTATION, ModelDeployment
 from haldane.plan.analysis import judge
-from haldane.plan.observed import Event, Observed, Problem, RevisionPods, Unavailable
+from haldane.plan.observed import Event, Observed, Problem, RevisionPods, Series, Unavailable
 from haldane.plan.revision import revision_hash, target
 from haldane.plan.rollout import step
 from haldane.plan.status import compose, invalid, problem_events
@@ -291,7 +291,8 @@ class TestUndecided:
         )
 
     def test_no_traffic(self, model_deployment: Make, status_of: StatusOf) -> None:
-        text = self.held(model_deployment(), status_of, {"recent": (), "requests": ()}, age=300)
+        nothing = (Series({"revision": OLD, "code": "200"}, 0.0),)
+        text = self.held(model_deployment(), status_of, {"recent": nothing, "requests": nothing}, age=300)
         assert text == (
             "Weight 1%: holding, no requests arrive; the step begins with the first ones. "
             "Check errors is undecided: no requests reached the candidate; 100 are needed. "

@@ -97,3 +97,12 @@ def test_warming_up_is_called_by_its_name(world: Any) -> None:
         c["message"] for c in world.status["rollout"]["checks"]
     }
     assert messages == {"warming up: the first 5s of a step do not count"}
+
+
+def test_no_samples_yet_are_not_taken_for_no_requests(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "answer", lambda promql: ())
+    world.deploy("2")
+    world.run_until("Progressing")
+    world.run(30)
+    assert "Prometheus has no samples of it yet" in world.status["rollout"]["message"]
+    assert world.status["rollout"]["weight"] == 5
