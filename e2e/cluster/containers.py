@@ -1,7 +1,6 @@
 """Docker images: whether they are there, how they are built, kept in the cache and taken back from it."""
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -103,10 +102,3 @@ def image_id(tag: str) -> str | None:
 def container_state(name: str) -> str | None:
     """`running`, `exited`, ... or None when there is no such container."""
     return (ask(["docker", "container", "inspect", "--format", "{{.State.Status}}", name]) or "").strip() or None
-
-
-def container_label(name: str, label: str) -> str | None:
-    """A label of a container, None when the container or the label is missing."""
-    text = ask(["docker", "container", "inspect", "--format", "{{json .Config.Labels}}", name])
-    labels: dict[str, str] | None = json.loads(text) if text else None
-    return (labels or {}).get(label)
