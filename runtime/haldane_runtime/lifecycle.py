@@ -22,9 +22,7 @@ import uvloop
 
 from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.errors import LoadError, Reason
-from haldane_runtime.core.types import ServedModel
-from haldane_runtime.engine.base import Engine
-from haldane_runtime.loading import load
+from haldane_runtime.loading import LoadedModel, load
 from haldane_runtime.observe.metrics import Metrics
 from haldane_runtime.protocol.http import create_app
 from haldane_runtime.settings import Settings
@@ -37,7 +35,7 @@ KEEP_ALIVE_SECONDS = 120
 BACKLOG = 2048
 ENGINE_STOP_SECONDS = 1.0
 
-Loaded = asyncio.Future[tuple[ServedModel, Engine]]
+Loaded = asyncio.Future[LoadedModel]
 
 
 def run(settings: Settings, started: float) -> None:
@@ -158,5 +156,5 @@ async def _first(loaded: Loaded, stop: asyncio.Event, plane: DataPlane) -> bool:
     stopping.cancel()
     if not loaded.done():
         return False
-    plane.serve(*loaded.result())
+    plane.serve(loaded.result().model, loaded.result().engine)
     return True

@@ -4,12 +4,13 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 
 from haldane_runtime.core.errors import LoadError, Reason, RequestError
 from haldane_runtime.core.types import NUMPY_DTYPE, Array, Datatype, ModelSignature, ServedModel
-from haldane_runtime.engine.base import Engine
+from haldane_runtime.engine.base import BatchProfile, Engine
 from haldane_runtime.engine.threads import usable_threads
 from haldane_runtime.settings import Settings
 from haldane_runtime.store.fetch import S3Options, fetch
@@ -20,7 +21,16 @@ log = logging.getLogger(__name__)
 WARMUP_RUNS = 3
 
 
-def load(settings: Settings) -> tuple[ServedModel, Engine]:
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A warm engine, what it serves and what batching does to it."""
+
+    model: ServedModel
+    engine: Engine
+    profile: BatchProfile
+
+
+def load(settings: Settings) -> LoadedModel:
     """Fetch and verify the model, open a session and warm it up.
 
     Raises:
@@ -37,7 +47,7 @@ def load(settings: Settings) -> tuple[ServedModel, Engine]:
         raise LoadError(Reason.LOAD_FAILED, f"The load failed: {type(error).__name__}: {error}.") from error
 
 
-def _load(settings: Settings) -> tuple[ServedModel, Engine]:
+def _load(settings: Settings) -> LoadedModel:
     location = parse(settings.model_uri)
     with _step(f"fetched {location}"):
         fetched = fetch(
@@ -58,7 +68,7 @@ def _load(settings: Settings) -> tuple[ServedModel, Engine]:
     )
     with _step("warmed up"):
         warm_up(engine)
-    return model, engine
+    return LoadedModel(model, engine, BatchProfile(False, "Nothing has shown that its rows are independent.", 1, {}))
 
 
 def warm_up(engine: Engine) -> None:

@@ -1,6 +1,7 @@
 """The engine as the rest of the runtime sees it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from haldane_runtime.core.types import Array, ModelSignature
@@ -27,3 +28,18 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BatchProfile:
+    """What merging requests along the first dimension would do to this model.
+
+    `reason` is a sentence that says why it may or may not be batched. `max_rows` is the largest
+    batch that still pays, 1 when the model is not batchable. `seconds` maps a number of rows to the
+    measured median time of one run of so many rows, in seconds.
+    """
+
+    batchable: bool
+    reason: str
+    max_rows: int
+    seconds: Mapping[int, float]
