@@ -2,22 +2,35 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from haldane_runtime.core.errors import LoadError, Reason
 
+GRPC_PORT = 8081
+FREE_PORT = -1
+
+PROVIDERS = ("TensorRT", "CUDA", "CPU")
+
+_NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One model and how to serve it.
+    """What to serve and how to serve it.
 
-    Times are in seconds, sizes in bytes. `model_version` is empty when it is to be derived from
-    the digest, `intra_op_threads` is None when it is to follow the CPU quota.
+    Times are in seconds, sizes in bytes, batches in rows. Exactly one of `model_uri` and
+    `model_repository` is set; the other is empty or None. `model_version` is empty when it is to be
+    derived from the digest, `intra_op_threads` None when it is to follow the CPU quota and a
+    measurement, `providers` empty when they are to follow the device. `port` 0 takes a free one;
+    `grpc_port` is 0 for no gRPC and `FREE_PORT` for a free one. `max_batch_size` 1 means no
+    batching, `queue_delay` 0 that only deadlines shed. `golden` is a path or the JSON itself.
     """
 
     model_uri: str
+    model_repository: Path | None
+    model_control: str
     model_name: str
     model_namespace: str
     revision: str
@@ -26,13 +39,25 @@ class Settings:
     s3_endpoint: str | None
     s3_region: str | None
     device: str
+    providers: tuple[str, ...]
     intra_op_threads: int | None
+    precision: str
+    precision_tolerance: float
+    golden: str | None
+    max_batch_size: int
+    max_batch_delay: float
     queue: int
+    queue_bytes: int
+    queue_delay: float
     request_timeout: float
     request_bytes: int
+    request_log: float
+    response_cache: str | None
+    response_cache_ttl: float
     cache_dir: Path
     host: str
     port: int
+    grpc_port: int
     drain_seconds: float
 
 
@@ -43,30 +68,40 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         LoadError: InvalidConfiguration, naming the variable, what was expected and what it holds.
     """
     get = _Reader(environ)
-    uri = get.text("HALDANE_MODEL_URI", "")
-    if not uri:
-        raise _wrong("HALDANE_MODEL_URI", "an s3://, https:// or file:// URI of a model", "nothing")
+    port, grpc_port = _ports(get)
     return Settings(
-        model_uri=uri,
-        model_name=get.pattern("HALDANE_MODEL_NAME", "model", r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", "a name"),
+        model_uri=get.text("HALDANE_MODEL_URI", ""),
+        model_repository=_repository(get),
+        model_control=get.choice("HALDANE_MODEL_CONTROL", "none", ("none", "explicit")),
+        model_name=get.pattern("HALDANE_MODEL_NAME", "model", _NAME, "a name"),
         model_namespace=get.text("HALDANE_MODEL_NAMESPACE", ""),
         revision=get.text("HALDANE_REVISION", ""),
-        model_version=get.pattern(
-            "HALDANE_MODEL_VERSION", "", r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", "a label-safe version"
-        ),
+        model_version=get.pattern("HALDANE_MODEL_VERSION", "", _NAME, "a label-safe version"),
         model_sha256=get.pattern("HALDANE_MODEL_SHA256", "", r"[0-9a-fA-F]{64}", "64 hexadecimal digits").lower()
         or None,
         s3_endpoint=get.pattern("HALDANE_S3_ENDPOINT", "", r"https?://[^\s/]+/?", "a URL like https://s3.example.com")
         or None,
         s3_region=get.text("HALDANE_S3_REGION", "") or None,
-        device=get.pattern("HALDANE_DEVICE", "cpu", r"cpu|gpu", "cpu or gpu"),
+        device=get.choice("HALDANE_DEVICE", "cpu", ("cpu", "gpu")),
+        providers=get.choices("HALDANE_PROVIDERS", PROVIDERS),
         intra_op_threads=get.whole("HALDANE_INTRA_OP_THREADS", 0, 0, 1024) or None,
+        precision=get.choice("HALDANE_PRECISION", "fp32", ("fp32", "fp16", "int8")),
+        precision_tolerance=get.real("HALDANE_PRECISION_TOLERANCE", 0.01, 0, 1),
+        golden=get.text("HALDANE_GOLDEN", "") or None,
+        max_batch_size=get.whole("HALDANE_MAX_BATCH_SIZE", 64, 1, 65536),
+        max_batch_delay=get.real("HALDANE_MAX_BATCH_DELAY", 0, 0, 10),
         queue=get.whole("HALDANE_QUEUE", 1024, 1, 1_000_000),
+        queue_bytes=get.whole("HALDANE_QUEUE_BYTES", 256 << 20, 1, 1 << 40),
+        queue_delay=get.real("HALDANE_QUEUE_DELAY", 0, 0, 3600),
         request_timeout=get.real("HALDANE_REQUEST_TIMEOUT", 10, 0.001, 3600),
         request_bytes=get.whole("HALDANE_REQUEST_BYTES", 64 << 20, 1, 1 << 40),
+        request_log=get.real("HALDANE_REQUEST_LOG", 0, 0, 1),
+        response_cache=_response_cache(get),
+        response_cache_ttl=get.real("HALDANE_RESPONSE_CACHE_TTL", 300, 0.001, 31_536_000),
         cache_dir=Path(get.text("HALDANE_CACHE_DIR", "/var/cache/haldane")),
         host=get.text("HALDANE_HOST", ""),
-        port=get.whole("HALDANE_PORT", 8080, 0, 65535),
+        port=port,
+        grpc_port=grpc_port,
         drain_seconds=get.real("HALDANE_DRAIN_SECONDS", 0, 0, 3600),
     )
 
@@ -84,6 +119,21 @@ class _Reader:
             raise _wrong(name, expected, repr(value))
         return value
 
+    def choice(self, name: str, default: str, allowed: Sequence[str]) -> str:
+        value = self.text(name, default)
+        if value not in allowed:
+            raise _wrong(name, _either(allowed), repr(value))
+        return value
+
+    def choices(self, name: str, allowed: Sequence[str]) -> tuple[str, ...]:
+        """A list by commas, each at most once and without regard to case; empty when unset."""
+        value = self.text(name, "")
+        known = {one.lower(): one for one in allowed}
+        wanted = [one.strip().lower() for one in value.split(",")] if value else []
+        if len(set(wanted)) < len(wanted) or not known.keys() >= set(wanted):
+            raise _wrong(name, f"a list by commas of {_either(allowed)}, each at most once", repr(value))
+        return tuple(known[one] for one in wanted)
+
     def whole(self, name: str, default: int, low: int, high: int) -> int:
         value = self.text(name, str(default))
         if not re.fullmatch(r"[+-]?\d+", value) or not low <= int(value) <= high:
@@ -99,6 +149,42 @@ class _Reader:
         if not low <= number <= high:
             raise _wrong(name, f"a number from {low} to {high}", repr(value))
         return number
+
+
+def _repository(get: _Reader) -> Path | None:
+    """The folder with several models; what describes one model cannot be told of it."""
+    folder = get.text("HALDANE_MODEL_REPOSITORY", "")
+    if not folder:
+        if not get.text("HALDANE_MODEL_URI", ""):
+            raise _wrong("HALDANE_MODEL_URI", "an s3://, https:// or file:// URI of a model", "nothing")
+        return None
+    for name in ("HALDANE_MODEL_URI", "HALDANE_MODEL_SHA256", "HALDANE_MODEL_VERSION"):
+        if value := get.text(name, ""):
+            raise _wrong(name, "unset when HALDANE_MODEL_REPOSITORY is set, as it describes one model", repr(value))
+    return Path(folder)
+
+
+def _ports(get: _Reader) -> tuple[int, int]:
+    """Who leaves the port of HTTP open means any free ports: the fixed one of gRPC would be a surprise."""
+    port = get.whole("HALDANE_PORT", 8080, 0, 65535)
+    if port == 0 and not get.text("HALDANE_GRPC_PORT", ""):
+        return port, FREE_PORT
+    grpc_port = get.whole("HALDANE_GRPC_PORT", GRPC_PORT, 0, 65535)
+    if port and port == grpc_port:
+        raise _wrong("HALDANE_GRPC_PORT", "another port than HALDANE_PORT, or 0 for no gRPC", repr(str(port)))
+    return port, grpc_port
+
+
+def _response_cache(get: _Reader) -> str | None:
+    url = get.text("HALDANE_RESPONSE_CACHE", "")
+    if url and not re.fullmatch(r"(rediss?|unix)://\S+", url):
+        # The value may hold a password.
+        raise _wrong("HALDANE_RESPONSE_CACHE", "a URL like redis://cache:6379/0", "something else")
+    return url or None
+
+
+def _either(allowed: Sequence[str]) -> str:
+    return f"{', '.join(allowed[:-1])} or {allowed[-1]}"
 
 
 def _wrong(name: str, expected: str, got: str) -> LoadError:

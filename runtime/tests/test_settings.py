@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from haldane_runtime.core.errors import LoadError, Reason
-from haldane_runtime.settings import from_environment
+from haldane_runtime.settings import FREE_PORT, from_environment
 
 URI = {"HALDANE_MODEL_URI": "file:///m.onnx"}
 
@@ -13,6 +13,12 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert (settings.queue, settings.request_timeout, settings.request_bytes) == (1024, 10.0, 67108864)
     assert (settings.port, settings.cache_dir, settings.drain_seconds) == (8080, Path("/var/cache/haldane"), 0.0)
     assert (settings.device, settings.intra_op_threads, settings.model_sha256) == ("cpu", None, None)
+    assert (settings.model_repository, settings.model_control, settings.grpc_port) == (None, "none", 8081)
+    assert (settings.max_batch_size, settings.max_batch_delay) == (64, 0.0)
+    assert (settings.queue_bytes, settings.queue_delay) == (268435456, 0.0)
+    assert (settings.providers, settings.precision, settings.precision_tolerance) == ((), "fp32", 0.01)
+    assert (settings.golden, settings.request_log) == (None, 0.0)
+    assert (settings.response_cache, settings.response_cache_ttl) == (None, 300.0)
 
 
 def test_an_empty_variable_counts_as_unset() -> None:
@@ -34,6 +40,42 @@ def test_values_are_read() -> None:
     assert (settings.request_timeout, settings.intra_op_threads, settings.device) == (2.5, 3, "gpu")
 
 
+def test_a_repository_stands_instead_of_a_uri() -> None:
+    settings = from_environment({"HALDANE_MODEL_REPOSITORY": "/models", "HALDANE_MODEL_CONTROL": "explicit"})
+    assert (settings.model_uri, settings.model_repository, settings.model_control) == ("", Path("/models"), "explicit")
+
+
+@pytest.mark.parametrize("name", ["HALDANE_MODEL_URI", "HALDANE_MODEL_SHA256", "HALDANE_MODEL_VERSION"])
+def test_what_describes_one_model_is_refused_beside_a_repository(name: str) -> None:
+    with pytest.raises(LoadError, match=f"{name} must be unset when HALDANE_MODEL_REPOSITORY is set"):
+        from_environment({"HALDANE_MODEL_REPOSITORY": "/models", name: "a" * 64})
+
+
+@pytest.mark.parametrize(
+    ("environment", "ports"),
+    [
+        ({}, (8080, 8081)),
+        ({"HALDANE_GRPC_PORT": "0"}, (8080, 0)),
+        ({"HALDANE_PORT": "0"}, (0, FREE_PORT)),
+        ({"HALDANE_PORT": "0", "HALDANE_GRPC_PORT": "9000"}, (0, 9000)),
+        ({"HALDANE_PORT": "0", "HALDANE_GRPC_PORT": "0"}, (0, 0)),
+    ],
+)
+def test_an_open_http_port_leaves_that_of_grpc_open(environment: dict[str, str], ports: tuple[int, int]) -> None:
+    settings = from_environment({**URI, **environment})
+    assert (settings.port, settings.grpc_port) == ports
+
+
+def test_providers_are_a_list_in_the_order_given() -> None:
+    assert from_environment({**URI, "HALDANE_PROVIDERS": "tensorrt, CUDA,cpu"}).providers == ("TensorRT", "CUDA", "CPU")
+
+
+def test_a_wrong_cache_url_is_not_repeated() -> None:
+    with pytest.raises(LoadError, match="redis://cache:6379/0") as caught:
+        from_environment({**URI, "HALDANE_RESPONSE_CACHE": "http://:secret@cache"})
+    assert "secret" not in caught.value.message
+
+
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
@@ -52,6 +94,15 @@ def test_values_are_read() -> None:
         ("HALDANE_MODEL_VERSION", "v 1", "a label-safe version"),
         ("HALDANE_MODEL_NAME", "a/b", "a name"),
         ("HALDANE_DRAIN_SECONDS", "-1", "a number from 0"),
+        ("HALDANE_MODEL_CONTROL", "poll", "none or explicit"),
+        ("HALDANE_GRPC_PORT", "8080", "another port than HALDANE_PORT"),
+        ("HALDANE_PROVIDERS", "CPU,CPU", "TensorRT, CUDA or CPU, each at most once"),
+        ("HALDANE_PROVIDERS", "ROCm", "TensorRT, CUDA or CPU"),
+        ("HALDANE_PRECISION", "fp8", "fp32, fp16 or int8"),
+        ("HALDANE_PRECISION_TOLERANCE", "2", "a number from 0 to 1"),
+        ("HALDANE_MAX_BATCH_SIZE", "0", "a whole number from 1"),
+        ("HALDANE_REQUEST_LOG", "50%", "a number from 0 to 1"),
+        ("HALDANE_RESPONSE_CACHE_TTL", "0", "a number from 0.001"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_was_expected(name: str, value: str, expected: str) -> None:
