@@ -25,6 +25,7 @@ from haldane_runtime.core.errors import LoadError, Reason
 from haldane_runtime.loading import LoadedModel, load
 from haldane_runtime.observe.metrics import Metrics
 from haldane_runtime.protocol.http import create_app
+from haldane_runtime.scheduling.policy import Limits
 from haldane_runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -67,9 +68,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def _run(settings: Settings, listener: socket.socket, started: float) -> None:
-    metrics = Metrics(settings.model_name, settings.model_namespace, settings.revision)
-    plane = DataPlane(settings.model_name, settings.queue, metrics)
-    server = _server(settings, plane, metrics)
+    metrics = Metrics(settings.model_namespace, settings.revision)
+    plane = DataPlane(metrics, limits_of(settings), settings.model_name)
+    server = _server(settings, plane)
     stop = _stop_signal()
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     log.info("listening on port %d, %.2f s after the start", listener.getsockname()[1], time.monotonic() - started)
@@ -95,9 +96,20 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _server(settings: Settings, plane: DataPlane, metrics: Metrics) -> uvicorn.Server:
+def limits_of(settings: Settings) -> Limits:
+    """How much may wait, and how it is batched."""
+    return Limits(
+        requests=settings.queue,
+        bytes=settings.queue_bytes,
+        max_rows=settings.max_batch_size,
+        max_delay=settings.max_batch_delay,
+        queue_delay=settings.queue_delay,
+    )
+
+
+def _server(settings: Settings, plane: DataPlane) -> uvicorn.Server:
     config = uvicorn.Config(
-        create_app(plane, metrics, settings.request_bytes, settings.request_timeout),
+        create_app(plane, settings.request_bytes, settings.request_timeout),
         http="httptools",
         ws="none",
         lifespan="off",
@@ -156,5 +168,7 @@ async def _first(loaded: Loaded, stop: asyncio.Event, plane: DataPlane) -> bool:
     stopping.cancel()
     if not loaded.done():
         return False
-    plane.serve(loaded.result().model, loaded.result().engine)
+    result = loaded.result()
+    plane.add(result.model, result.engine, result.profile)
+    plane.serve()
     return True

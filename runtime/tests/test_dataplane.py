@@ -12,11 +12,15 @@ import pytest
 from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.errors import Code, RequestError
 from haldane_runtime.core.types import Array, Datatype, InferRequest, ModelSignature, ServedModel, TensorSpec
+from haldane_runtime.engine.base import BatchProfile
 from haldane_runtime.observe.metrics import Metrics
+from haldane_runtime.scheduling.executor import EngineThread
+from haldane_runtime.scheduling.policy import Limits
 
 SIGNATURE = ModelSignature((TensorSpec("x", Datatype.FP32, ("N",)),), (TensorSpec("y", Datatype.FP32, ("N",)),))
 MODEL = ServedModel("fraud", "7", "d" * 64, "cpu", SIGNATURE)
 SOON, LATER = 0.05, 30.0
+ALONE = BatchProfile(False, "a test runs its requests one by one", 1, {})
 
 
 class Gated:
@@ -49,13 +53,23 @@ def engine() -> Gated:
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics("fraud", "payments", "abc")
+    return Metrics("payments", "abc")
+
+
+def serving(metrics: Metrics, engine: Gated) -> DataPlane:
+    plane = DataPlane(metrics, Limits(requests=2), "fraud")
+    plane.add(MODEL, engine, ALONE)
+    plane.serve()
+    return plane
+
+
+def queued(plane: DataPlane) -> int:
+    return plane.find().batcher.queued.requests
 
 
 @pytest.fixture
 async def plane(engine: Gated, metrics: Metrics) -> AsyncIterator[DataPlane]:
-    plane = DataPlane("fraud", 2, metrics)
-    plane.serve(MODEL, engine)
+    plane = serving(metrics, engine)
     yield plane
     engine.gate.set()
     plane.close(LATER)
@@ -63,7 +77,7 @@ async def plane(engine: Gated, metrics: Metrics) -> AsyncIterator[DataPlane]:
 
 def infer(plane: DataPlane, value: float, seconds: float = LATER) -> asyncio.Task[Any]:
     request = InferRequest({"x": np.array([value], np.float32)}, ("y",))
-    return asyncio.create_task(plane.infer(request, time.monotonic() + seconds))
+    return asyncio.create_task(plane.find().infer(request, time.monotonic() + seconds))
 
 
 async def entered(engine: Gated) -> None:
@@ -71,7 +85,7 @@ async def entered(engine: Gated) -> None:
 
 
 def sample(metrics: Metrics, name: str) -> float:
-    lines = metrics.exposition(0).decode().splitlines()
+    lines = metrics.exposition().decode().splitlines()
     return float(next(line for line in lines if line.startswith(name + "{")).rsplit(" ", 1)[1])
 
 
@@ -91,7 +105,7 @@ async def test_a_full_queue_refuses_at_once(plane: DataPlane, engine: Gated) -> 
     with pytest.raises(RequestError, match=r"the queue is full \(2 requests\)") as caught:
         await infer(plane, 4)
     assert caught.value.code is Code.UNAVAILABLE
-    assert plane.queued == 2
+    assert queued(plane) == 2
     engine.gate.set()
     await asyncio.gather(running, *waiting)
     assert engine.ran == [1, 2, 3]
@@ -115,13 +129,13 @@ async def test_a_request_that_was_given_up_holds_no_place(plane: DataPlane, engi
     for value in (2, 3):
         with pytest.raises(RequestError, match="did not answer"):
             await asyncio.gather(infer(plane, value, SOON))
-    assert plane.queued == 0
+    assert queued(plane) == 0
     waiting = [infer(plane, 4), infer(plane, 5)]
     await asyncio.sleep(0)
-    assert plane.queued == 2
+    assert queued(plane) == 2
     engine.gate.set()
     await asyncio.gather(running, *waiting)
-    assert plane.queued == 0
+    assert queued(plane) == 0
     assert engine.ran == [1, 4, 5]
 
 
@@ -165,14 +179,17 @@ async def test_a_look_at_the_outputs_that_fails_costs_its_request_only(
     assert (await infer(plane, 2)).outputs["y"].tolist() == [2]
 
 
-async def test_without_its_engine_thread_a_plane_refuses_at_once(engine: Gated, metrics: Metrics) -> None:
-    plane = DataPlane("fraud", 2, metrics)
-    plane.serve(MODEL, engine)
-    plane.close(LATER)
+async def test_without_its_engine_thread_a_plane_refuses_at_once(
+    plane: DataPlane, engine: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.gate.set()
+    await infer(plane, 1)
+    monkeypatch.setattr(EngineThread, "alive", False)
+    assert not plane.live
     with pytest.raises(RequestError, match="the engine thread has ended") as caught:
         await infer(plane, 1)
     assert caught.value.code is Code.UNAVAILABLE
-    assert plane.queued == 0
+    assert queued(plane) == 0
 
 
 async def test_an_answer_that_is_not_finite_is_counted(plane: DataPlane, engine: Gated, metrics: Metrics) -> None:
@@ -196,26 +213,25 @@ async def test_a_run_that_outlives_its_waiter_is_measured(plane: DataPlane, engi
     assert sample(metrics, "haldane_nonfinite_outputs_total") == 1
 
 
-def test_ready_only_between_the_load_and_the_drain(engine: Gated, metrics: Metrics) -> None:
-    plane = DataPlane("fraud", 2, metrics)
+async def test_ready_only_between_the_load_and_the_drain(engine: Gated, metrics: Metrics) -> None:
+    plane = DataPlane(metrics, Limits(requests=2), "fraud")
     assert (plane.ready, plane.live, plane.state) == (False, True, "loading")
     with pytest.raises(RequestError, match="still loading") as caught:
-        plane.model("fraud")
+        plane.find("fraud")
     assert caught.value.code is Code.UNAVAILABLE
-    plane.serve(MODEL, engine)
+    plane.add(MODEL, engine, ALONE)
+    plane.serve()
     assert (plane.ready, plane.state) == (True, "serving")
     plane.drain()
     assert (plane.ready, plane.live, plane.state) == (False, True, "draining")
-    assert plane.model("fraud", "7") is MODEL
+    assert plane.find("fraud", "7").model is MODEL
     plane.close(LATER)
-    assert not plane.live
 
 
-def test_other_names_and_versions_are_unknown(engine: Gated, metrics: Metrics) -> None:
-    plane = DataPlane("fraud", 2, metrics)
-    plane.serve(MODEL, engine)
+async def test_other_names_and_versions_are_unknown(engine: Gated, metrics: Metrics) -> None:
+    plane = serving(metrics, engine)
     for name, version, message in (("spam", None, "unknown model 'spam'"), ("fraud", "8", "has no version '8'")):
         with pytest.raises(RequestError, match=message) as caught:
-            plane.model(name, version)
+            plane.find(name, version)
         assert caught.value.code is Code.NOT_FOUND
     plane.close(LATER)

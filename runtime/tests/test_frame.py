@@ -1,4 +1,4 @@
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import httpx
 import numpy as np
@@ -7,12 +7,16 @@ import pytest
 from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.errors import Code, RequestError
 from haldane_runtime.core.types import Array, Datatype, ModelSignature, ServedModel, TensorSpec
+from haldane_runtime.engine.base import BatchProfile
 from haldane_runtime.observe.metrics import Metrics
 from haldane_runtime.protocol.http import create_app
 
 SIGNATURE = ModelSignature(
     (TensorSpec("x", Datatype.FP32, ("rows", 1)),), (TensorSpec("y", Datatype.FP32, ("rows", 1)),)
 )
+
+
+ALONE = BatchProfile(False, "a test runs its requests one by one", 1, {})
 
 
 class FailsBelowZero:
@@ -31,14 +35,14 @@ class FailsBelowZero:
 
 
 @pytest.fixture
-def plane() -> Iterator[DataPlane]:
-    plane = DataPlane("m", 8, Metrics("m", "ns", "abc123"))
+async def plane() -> AsyncIterator[DataPlane]:
+    plane = DataPlane(Metrics("ns", "abc123"), expected="m")
     yield plane
     plane.close(1)
 
 
 async def ask(plane: DataPlane, path: str, body: str) -> httpx.Response:
-    app = create_app(plane, plane._metrics, 1 << 20, 5)
+    app = create_app(plane, 1 << 20, 5)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
         return await http.post(path, content=body)
 
@@ -53,7 +57,8 @@ async def ask(plane: DataPlane, path: str, body: str) -> httpx.Response:
     ],
 )
 async def test_every_inference_answer_says_who_gave_it(plane: DataPlane, path: str, body: str, status: int) -> None:
-    plane.serve(ServedModel("m", "v7", "0" * 64, "cpu", SIGNATURE), FailsBelowZero())
+    plane.add(ServedModel("m", "v7", "0" * 64, "cpu", SIGNATURE), FailsBelowZero(), ALONE)
+    plane.serve()
     answer = await ask(plane, path, body)
     assert answer.status_code == status
     assert answer.headers["x-haldane-revision"] == "abc123"
@@ -73,10 +78,11 @@ async def test_a_fault_of_the_server_counts_as_a_500_of_this_revision(
     async def broken(*_: object) -> None:
         raise ZeroDivisionError("nobody thought of this")
 
-    plane.serve(ServedModel("m", "v7", "0" * 64, "cpu", SIGNATURE), FailsBelowZero())
-    monkeypatch.setattr(plane, "infer", broken)
+    plane.add(ServedModel("m", "v7", "0" * 64, "cpu", SIGNATURE), FailsBelowZero(), ALONE)
+    plane.serve()
+    monkeypatch.setattr(plane.find(), "infer", broken)
     answer = await ask(plane, "/v1/predict", '{"instances": [[1]]}')
     assert answer.status_code == 500
     assert answer.json() == {"error": "internal error: ZeroDivisionError"}
     assert answer.headers["x-haldane-revision"] == "abc123"
-    assert 'code="500",model="m",model_namespace="ns",revision="abc123"} 1.0' in plane._metrics.exposition(0).decode()
+    assert 'model="m",model_namespace="ns",revision="abc123",code="500"} 1.0' in plane.metrics.exposition().decode()

@@ -11,8 +11,10 @@ import pytest
 
 from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.types import Array, Datatype, InferRequest, ModelSignature, ServedModel, TensorSpec
+from haldane_runtime.engine.base import BatchProfile
 from haldane_runtime.observe.metrics import Metrics
 from haldane_runtime.protocol.http import create_app
+from haldane_runtime.scheduling.policy import Limits
 
 SIGNATURE = ModelSignature((TensorSpec("x", Datatype.FP32, ("N",)),), (TensorSpec("y", Datatype.FP32, ("N",)),))
 MODEL = ServedModel("fraud", "7", "d" * 64, "cpu", SIGNATURE)
@@ -43,15 +45,16 @@ def engine() -> Gated:
 
 @pytest.fixture
 async def plane(engine: Gated) -> AsyncIterator[DataPlane]:
-    plane = DataPlane("fraud", 1, Metrics("fraud", "payments", "abc"))
-    plane.serve(MODEL, engine)
+    plane = DataPlane(Metrics("payments", "abc"), Limits(requests=1), "fraud")
+    plane.add(MODEL, engine, BatchProfile(False, "a test runs its requests one by one", 1, {}))
+    plane.serve()
     yield plane
     engine.gate.set()
     plane.close(WAIT)
 
 
 def client(plane: DataPlane, request_timeout: float) -> httpx.AsyncClient:
-    app = create_app(plane, Metrics("fraud", "payments", "abc"), 1000, request_timeout)
+    app = create_app(plane, 1000, request_timeout)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
 
@@ -85,9 +88,9 @@ async def test_a_full_queue_refuses_before_the_body_is_read(plane: DataPlane, en
         running = asyncio.create_task(http.post("/v1/predict", content=BODY))
         await asyncio.to_thread(engine.entered.wait, WAIT)
         tensors = InferRequest({"x": np.ones(1, np.float32)}, ("y",))
-        waiting = asyncio.create_task(plane.infer(tensors, time.monotonic() + WAIT))
+        waiting = asyncio.create_task(plane.find().infer(tensors, time.monotonic() + WAIT))
         await asyncio.sleep(0)
-        assert plane.queued == 1
+        assert plane.find().batcher.queued.requests == 1
         refused = await http.post("/v1/predict", content=body())
         engine.gate.set()
         assert (await running).status_code == 200

@@ -1,17 +1,20 @@
-"""One data plane for every transport: what is served, whether it is ready, and inference."""
+"""One data plane for every transport: which models are served, and whether the server is ready."""
 
-import asyncio
-import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 
 from haldane_runtime.core.errors import Code, RequestError
-from haldane_runtime.core.types import InferRequest, InferResponse, ServedModel
-from haldane_runtime.engine.base import Engine
-from haldane_runtime.observe.metrics import Metrics
-from haldane_runtime.scheduling.queue import Outcome, Pending, RequestQueue
-from haldane_runtime.scheduling.worker import EngineWorker
+from haldane_runtime.core.instance import ModelInstance
+from haldane_runtime.core.types import ServedModel
+from haldane_runtime.engine.base import BatchProfile, Engine
+from haldane_runtime.observe.metrics import Metrics, ModelMetrics
+from haldane_runtime.scheduling.batcher import Batcher
+from haldane_runtime.scheduling.policy import Limits
+
+LOADING_RETRY_SECONDS = 1.0
+# The metrics' label for names that clients made up, which must not become series.
+UNKNOWN_MODEL = "unknown"
 
 
 class Phase(Enum):
@@ -23,18 +26,28 @@ class Phase(Enum):
 
 
 class DataPlane:
-    """Serves one model by name. All methods but `serve` belong to the event loop's thread."""
+    """Models by name and version. All methods belong to the event loop's thread.
+
+    `expected` names the model that will be served, when there is only one: until it is loaded it is
+    UNAVAILABLE and not NOT_FOUND.
+    """
 
     def __init__(
-        self, name: str, queue_limit: int, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+        self,
+        metrics: Metrics,
+        limits: Limits | None = None,
+        expected: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name = name
         self.phase = Phase.LOADING
-        self._queue = RequestQueue(queue_limit)
-        self._metrics = metrics
+        self.metrics = metrics
+        self.expected = expected
+        self._limits = limits or Limits()
         self._clock = clock
-        self._model: ServedModel | None = None
-        self._worker: EngineWorker | None = None
+        self._models: dict[str, dict[str, ModelInstance]] = {}
+        metrics.waiting = self._waiting
+        if expected is not None:
+            metrics.model(expected)
 
     @property
     def ready(self) -> bool:
@@ -43,8 +56,8 @@ class DataPlane:
 
     @property
     def live(self) -> bool:
-        """False only when the engine thread is gone, which nothing but a restart mends."""
-        return self._worker is None or self._worker.alive
+        """False only when an engine thread is gone, which nothing but a restart mends."""
+        return all(instance.batcher.alive for instance in self.instances)
 
     @property
     def state(self) -> str:
@@ -52,99 +65,109 @@ class DataPlane:
         return self.phase.name.lower()
 
     @property
-    def version(self) -> str | None:
-        """The served model's version; None while it loads."""
-        return self._model.version if self._model else None
+    def instances(self) -> list[ModelInstance]:
+        """Every loaded model version."""
+        return [instance for versions in self._models.values() for instance in versions.values()]
 
     @property
-    def queued(self) -> int:
-        return len(self._queue)
+    def version(self) -> str | None:
+        """The version of the only model served; None with several or while it loads."""
+        instances = self.instances
+        return instances[0].model.version if len(instances) == 1 else None
 
-    def serve(self, model: ServedModel, engine: Engine) -> None:
-        """Take over a loaded and warmed engine; from now on the runtime is ready."""
-        self._worker = EngineWorker(engine, self._queue, self._clock)
-        self._worker.start()
-        self._model = model
-        self._metrics.loaded(model)
+    def add(self, model: ServedModel, engine: Engine, profile: BatchProfile) -> ModelInstance:
+        """Serve a loaded and warmed model from now on; one of the same name and version is replaced, not closed."""
+        metrics = self.metrics.model(model.name)
+        batcher = Batcher(model, engine, profile, self._limits, metrics, self._clock)
+        instance = ModelInstance(model, profile, batcher, metrics)
+        self._models.setdefault(model.name, {})[model.version] = instance
+        self._count_served(model.name)
+        return instance
+
+    def serve(self) -> None:
+        """Ready from now on, unless it drains already."""
         if self.phase is Phase.LOADING:
             self.phase = Phase.SERVING
+
+    def remove(self, name: str, version: str) -> ModelInstance | None:
+        """Take a model version away; new requests do not find it any more. Its `unload` is the caller's."""
+        versions = self._models.get(name, {})
+        instance = versions.pop(version, None)
+        if not versions:
+            self._models.pop(name, None)
+        self._count_served(name)
+        return instance
 
     def drain(self) -> None:
         """Not ready from now on; requests are still served."""
         self.phase = Phase.DRAINING
 
     def close(self, timeout: float) -> None:
-        """Stop the engine thread, waiting at most `timeout` seconds for it."""
-        if self._worker is not None:
-            self._worker.stop(timeout)
+        """Stop the engines, waiting at most `timeout` seconds for each."""
+        for instance in self.instances:
+            instance.batcher.close(timeout)
 
-    def model(self, name: str | None = None, version: str | None = None) -> ServedModel:
-        """The served model, when it has that name and version; None means whichever is served.
+    def find(self, name: str | None = None, version: str | None = None) -> ModelInstance:
+        """The model of that name and version; the latest version when none is named.
+
+        None as the name means the only model that is served.
 
         Raises:
-            RequestError: NOT_FOUND for another name or version, UNAVAILABLE while it loads.
+            RequestError: NOT_FOUND for another name or version, UNAVAILABLE while it loads, INVALID when a
+                name is needed and none is given.
         """
-        if name is not None and name != self.name:
-            raise RequestError(Code.NOT_FOUND, f"unknown model '{name}'; this server serves '{self.name}'")
-        model = self._model
-        if model is None:
-            raise RequestError(Code.UNAVAILABLE, f"model '{self.name}' is still loading; try again later")
-        if version is not None and version != model.version:
+        if name is None:
+            name = self._only()
+        versions = self._models.get(name)
+        if versions is None:
+            if self.phase is Phase.LOADING and name == (self.expected or name):
+                raise RequestError(
+                    Code.UNAVAILABLE, f"model '{name}' is still loading; try again later", LOADING_RETRY_SECONDS
+                )
+            raise RequestError(Code.NOT_FOUND, f"unknown model '{name}'; this server serves {self._names()}")
+        if version is None:
+            return versions[max(versions, key=_rank)] if len(versions) > 1 else next(iter(versions.values()))
+        instance = versions.get(version)
+        if instance is None:
+            served = ", ".join(f"'{known}'" for known in sorted(versions, key=_rank))
             raise RequestError(
-                Code.NOT_FOUND, f"model '{self.name}' has no version '{version}'; this server serves '{model.version}'"
+                Code.NOT_FOUND, f"model '{name}' has no version '{version}'; this server serves {served}"
             )
-        return model
+        return instance
 
-    def require_room(self) -> None:
-        """Raises: RequestError: UNAVAILABLE, when a request would be refused now whatever it holds."""
-        if not self.live:
-            raise RequestError(Code.UNAVAILABLE, "the engine thread has ended; the server must be restarted")
-        self._queue.require_room()
+    def metrics_of(self, name: str | None) -> ModelMetrics:
+        """Where a request for `name` counts, also when there is no such model."""
+        if name not in self._models:
+            name = self.expected or UNKNOWN_MODEL
+        return self.metrics.model(name)
 
-    async def infer(self, request: InferRequest, deadline: float) -> InferResponse:
-        """Queue the request and wait for the engine; `deadline` is an instant of the clock.
+    def _only(self) -> str:
+        if self.expected is not None:
+            return self.expected
+        if len(self._models) == 1:
+            return next(iter(self._models))
+        if not self._models and self.phase is Phase.LOADING:
+            raise RequestError(Code.UNAVAILABLE, "the models are still loading; try again later", LOADING_RETRY_SECONDS)
+        raise RequestError(
+            Code.INVALID, f"name the model: /v1/models/<name>:predict; this server serves {self._names()}"
+        )
 
-        Raises:
-            RequestError: UNAVAILABLE when the queue is full, the model not loaded or the engine thread
-                gone, DEADLINE_EXCEEDED when the answer would come after `deadline`, MODEL_FAILED when
-                the model fails.
-        """
-        model = self.model()
-        self.require_room()
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Outcome] = loop.create_future()
+    def _names(self) -> str:
+        names = sorted(self._models) or ([self.expected] if self.expected else [])
+        return ", ".join(f"'{name}'" for name in names) or "no model"
 
-        def deliver(outcome: Outcome) -> None:
-            # Counted here and not where the answer is awaited: a run that outlives its waiter took its time, too.
-            self._metrics.inference(outcome.finished - outcome.started)
-            if not outcome.finite:
-                self._metrics.nonfinite()
-            # A closed loop means that the process ends: nobody waits.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_resolve, answer, outcome)
+    def _count_served(self, name: str) -> None:
+        self.metrics.model(name).served = [instance.model for instance in self._models.get(name, {}).values()]
 
-        queued = self._clock()
-        pending = Pending(request, deadline, deliver)
-        self._queue.put(pending)
-        try:
-            outcome = await asyncio.wait_for(answer, max(0.0, deadline - queued))
-        except TimeoutError:
-            raise RequestError(
-                Code.DEADLINE_EXCEEDED, f"model '{self.name}' did not answer within the request's deadline"
-            ) from None
-        finally:
-            self._queue.abandon(pending)
-        if outcome.outputs is None:
-            raise _failure(outcome.error)
-        return InferResponse(model, outcome.outputs, outcome.started - queued, outcome.finished - outcome.started)
+    def _waiting(self) -> Mapping[str, tuple[int, int]]:
+        waiting: dict[str, tuple[int, int]] = {}
+        for instance in self.instances:
+            requests, rows = waiting.get(instance.model.name, (0, 0))
+            queued = instance.batcher.queued
+            waiting[instance.model.name] = (requests + queued.requests, rows + queued.rows)
+        return waiting
 
 
-def _resolve(answer: asyncio.Future[Outcome], outcome: Outcome) -> None:
-    if not answer.done():
-        answer.set_result(outcome)
-
-
-def _failure(error: BaseException | None) -> RequestError:
-    if isinstance(error, RequestError):
-        return error
-    return RequestError(Code.MODEL_FAILED, f"the engine failed: {type(error).__name__}: {error}")
+def _rank(version: str) -> tuple[int, str]:
+    """Numbers in their own order, above every other text."""
+    return (int(version), version) if version.isdigit() else (-1, version)

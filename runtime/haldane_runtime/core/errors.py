@@ -30,6 +30,7 @@ class Code(StrEnum):
     UNSUPPORTED_ENCODING = "unsupported encoding"
     MODEL_FAILED = "model failed"
     UNAVAILABLE = "unavailable"
+    WOULD_BE_LATE = "would be late"
     DEADLINE_EXCEEDED = "deadline exceeded"
     CLIENT_DEADLINE_EXCEEDED = "client's deadline exceeded"
 
@@ -42,6 +43,8 @@ HTTP_STATUS: Mapping[Code, int] = {
     Code.UNSUPPORTED_ENCODING: 415,
     Code.MODEL_FAILED: 500,
     Code.UNAVAILABLE: 503,
+    # Refused at once, since the queue alone takes longer than the request has.
+    Code.WOULD_BE_LATE: 503,
     Code.DEADLINE_EXCEEDED: 504,
     # A client that cannot wait says nothing about the model: not a server error, which would count against a rollout.
     Code.CLIENT_DEADLINE_EXCEEDED: 408,
@@ -52,11 +55,15 @@ MESSAGE_CHARACTERS = 2000
 
 
 class RequestError(Exception):
-    """A request that gets an error for an answer; the text is a sentence meant for the client."""
+    """A request that gets an error for an answer; the text is a sentence meant for the client.
 
-    def __init__(self, code: Code, message: str) -> None:
+    `retry_after` is in seconds: when the same request may do better, None when it never will.
+    """
+
+    def __init__(self, code: Code, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.retry_after = retry_after
         # A message may repeat what the client sent, which may be as long as a body.
         self.message = message if len(message) <= MESSAGE_CHARACTERS else message[:MESSAGE_CHARACTERS] + "…"
 

@@ -1,14 +1,21 @@
 """Prometheus metrics: the contract that the operator's queries read.
 
 Every series carries `model`, `model_namespace` and `revision`, so that a query holds whatever the
-scrape configuration relabels. Nothing is registered globally: each `Metrics` has its own registry.
+scrape configuration relabels. The numbers are plain Python values that the event loop's thread
+adds to, and become series only when they are scraped: a counter of the client library takes ten
+times as long, at a dozen a request. Nothing is registered globally.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
 
 from haldane_runtime.core.types import ServedModel
+from haldane_runtime.observe.histogram import Buckets
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -17,6 +24,7 @@ REQUEST_BUCKETS = (
     0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0,
 )  # fmt: skip
 INFERENCE_BUCKETS = (0.0001, 0.00025, 0.0005, *REQUEST_BUCKETS)
+BATCH_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
 # Present from the start at 0, so that rate() and increase() see the first request of each code.
 FIRST_CODES = (200, 400, 500, 503, 504)
@@ -24,70 +32,121 @@ FIRST_CODES = (200, 400, 500, 503, 504)
 _LABELS = ("model", "model_namespace", "revision")
 
 
-class Metrics:
-    """The series of one served model. Methods may be called from any thread."""
+class ModelMetrics:
+    """The numbers of one model, by all of its versions. Belongs to the event loop's thread."""
 
-    def __init__(self, model: str, namespace: str, revision: str) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.revision = revision
-        self._registry = registry = CollectorRegistry()
-        self._values = values = (model, namespace, revision)
-        ProcessCollector(registry=registry)
-        self._requests = Counter(
-            "haldane_requests_total",
-            "Inference requests by HTTP status; 499 is a client that left before its request was read.",
-            (*_LABELS, "code"),
-            registry=registry,
-        )
-        self._by_code = {code: self._requests.labels(*values, str(code)) for code in FIRST_CODES}
-        self._duration = Histogram(
-            "haldane_request_duration_seconds",
-            "From the arrival of an inference request's headers to the last byte of its answer, whatever its code.",
-            _LABELS,
-            buckets=REQUEST_BUCKETS,
-            registry=registry,
-        ).labels(*values)
-        self._inference = Histogram(
-            "haldane_inference_seconds",
-            "Time the engine took for a run, whether or not its answer was still awaited.",
-            _LABELS,
-            buckets=INFERENCE_BUCKETS,
-            registry=registry,
-        ).labels(*values)
-        self._queue = Gauge(
-            "haldane_queue_requests", "Requests that wait for the engine.", _LABELS, registry=registry
-        ).labels(*values)
-        self._queue.set(0)
-        self._nonfinite = Counter(
-            "haldane_nonfinite_outputs_total",
-            "Runs with NaN or Infinity in an output, whether or not their answer was still awaited.",
-            _LABELS,
-            registry=registry,
-        ).labels(*values)
-        self._info = Gauge(
-            "haldane_model_info",
-            "1 once the model is loaded; the labels say which.",
-            (*_LABELS, "version", "digest", "device"),
-            registry=registry,
-        )
+    def __init__(self) -> None:
+        self.requests = dict.fromkeys(FIRST_CODES, 0)
+        self.duration = Buckets(REQUEST_BUCKETS)
+        self.inference = Buckets(INFERENCE_BUCKETS)
+        self.batch_rows = Buckets(BATCH_BUCKETS)
+        self.nonfinite_runs = 0
+        self.refusals = 0
+        self.served: list[ServedModel] = []
 
     def request(self, code: int, seconds: float) -> None:
-        counter = self._by_code.get(code)
-        if counter is None:
-            counter = self._by_code[code] = self._requests.labels(*self._values, str(code))
-        counter.inc()
-        self._duration.observe(seconds)
+        """An inference request was answered with this HTTP status after so many seconds."""
+        requests = self.requests
+        requests[code] = requests.get(code, 0) + 1
+        self.duration.observe(seconds)
 
-    def inference(self, seconds: float) -> None:
-        self._inference.observe(seconds)
+    def run(self, seconds: float, rows: int, requests: int) -> None:
+        """The engine ran for so many seconds."""
+        self.inference.observe(seconds)
+        self.batch_rows.observe(rows)
 
     def nonfinite(self) -> None:
-        self._nonfinite.inc()
+        self.nonfinite_runs += 1
 
-    def loaded(self, model: ServedModel) -> None:
-        self._info.labels(*self._values, model.version, model.digest, model.device).set(1)
+    def refused(self) -> None:
+        self.refusals += 1
 
-    def exposition(self, queued: int) -> bytes:
-        """The text format; `queued` is the number of requests that wait now."""
-        self._queue.set(queued)
+
+class Metrics:
+    """All series of one process; `waiting` gives the requests and rows that wait now, by model."""
+
+    def __init__(self, namespace: str, revision: str) -> None:
+        self.revision = revision
+        self._namespace = namespace
+        self._models: dict[str, ModelMetrics] = {}
+        self._registry = CollectorRegistry()
+        self.waiting: Callable[[], Mapping[str, tuple[int, int]]] = dict
+        ProcessCollector(registry=self._registry)
+        self._registry.register(self)
+
+    def model(self, name: str) -> ModelMetrics:
+        """The numbers of the model of that name, made when there are none."""
+        found = self._models.get(name)
+        if found is None:
+            found = self._models[name] = ModelMetrics()
+        return found
+
+    def exposition(self) -> bytes:
+        """The text format of Prometheus."""
         return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """One family after the other, as `prometheus_client` asks its collectors."""
+        labelled = [(metrics, (name, self._namespace, self.revision)) for name, metrics in self._models.items()]
+        requests = CounterMetricFamily(
+            "haldane_requests",
+            "Inference requests by HTTP status; 499 is a client that left before its request was read.",
+            labels=(*_LABELS, "code"),
+        )
+        nonfinite = CounterMetricFamily(
+            "haldane_nonfinite_outputs",
+            "Runs with NaN or Infinity in an output, whether or not their answer was still awaited.",
+            labels=_LABELS,
+        )
+        refusals = CounterMetricFamily(
+            "haldane_refused_requests",
+            "Requests refused at once because of the queue or a deadline that could not be met.",
+            labels=_LABELS,
+        )
+        info = GaugeMetricFamily(
+            "haldane_model_info",
+            "1 once the model is loaded; the labels say which.",
+            labels=(*_LABELS, "version", "digest", "precision", "device"),
+        )
+        for metrics, labels in labelled:
+            for code, count in metrics.requests.items():
+                requests.add_metric((*labels, str(code)), count)
+            nonfinite.add_metric(labels, metrics.nonfinite_runs)
+            refusals.add_metric(labels, metrics.refusals)
+            for model in metrics.served:
+                info.add_metric((*labels, model.version, model.digest, model.precision, model.device), 1)
+        yield from (requests, nonfinite, refusals, info)
+        yield from self._gauges(labelled)
+        yield from _histograms(labelled)
+
+    def _gauges(self, labelled: Sequence[tuple[ModelMetrics, tuple[str, ...]]]) -> Iterator[Metric]:
+        waiting = self.waiting()
+        requests = GaugeMetricFamily("haldane_queue_requests", "Requests that wait for the engine.", labels=_LABELS)
+        rows = GaugeMetricFamily("haldane_queue_rows", "Rows that wait for the engine.", labels=_LABELS)
+        for _, labels in labelled:
+            queued = waiting.get(labels[0], (0, 0))
+            requests.add_metric(labels, queued[0])
+            rows.add_metric(labels, queued[1])
+        yield from (requests, rows)
+
+
+def _histograms(labelled: Sequence[tuple[ModelMetrics, tuple[str, ...]]]) -> Iterator[Metric]:
+    duration = HistogramMetricFamily(
+        "haldane_request_duration_seconds",
+        "From the arrival of an inference request's headers to the last byte of its answer, whatever its code.",
+        labels=_LABELS,
+    )
+    inference = HistogramMetricFamily(
+        "haldane_inference_seconds",
+        "Time the engine took for a run, whether or not its answer was still awaited.",
+        labels=_LABELS,
+    )
+    batch = HistogramMetricFamily("haldane_batch_rows", "Rows that went into one run.", labels=_LABELS)
+    for metrics, labels in labelled:
+        for family, buckets in (
+            (duration, metrics.duration),
+            (inference, metrics.inference),
+            (batch, metrics.batch_rows),
+        ):
+            family.add_metric(labels, list(buckets.cumulative()), buckets.sum)
+    yield from (duration, inference, batch)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from haldane_runtime.core.dataplane import DataPlane, Phase
-from haldane_runtime.observe.metrics import Metrics
+from haldane_runtime.observe.metrics import ModelMetrics
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +20,7 @@ VERSION_HEADER = b"x-haldane-version"
 
 _STARTED = "haldane.started"
 _INFERENCE = "haldane.inference"
+_VERSION = "haldane.version"
 
 
 def started_at(scope: Scope) -> float:
@@ -28,20 +29,22 @@ def started_at(scope: Scope) -> float:
     return started
 
 
-def mark_inference(scope: Scope) -> None:
+def mark_inference(scope: Scope, metrics: ModelMetrics) -> None:
     """Count this request as an inference, whatever becomes of it."""
-    scope[_INFERENCE] = True
+    scope[_INFERENCE] = metrics
+
+
+def sign_version(scope: Scope, version: str) -> None:
+    """The version that answers, for the answer's headers."""
+    scope[_VERSION] = version
 
 
 class RequestFrame:
     """Outermost, so that the measured time holds all that a client waits for inside this process."""
 
-    def __init__(
-        self, app: ASGIApp, plane: DataPlane, metrics: Metrics, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, app: ASGIApp, plane: DataPlane, clock: Callable[[], float] = time.monotonic) -> None:
         self._app = app
         self._plane = plane
-        self._metrics = metrics
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,7 +60,7 @@ class RequestFrame:
             if message["type"] == "http.response.start":
                 status, answering = message["status"], True
                 if scope.get(_INFERENCE):
-                    self._sign(message)
+                    self._sign(message, scope.get(_VERSION))
                 if self._plane.phase is Phase.DRAINING:
                     _close_after(message)
             await send(message)
@@ -71,12 +74,16 @@ class RequestFrame:
             # Answered here and not further out, so that a fault of ours counts, and is signed, as a 500 of this revision.
             await _apologise(framed, error)
         finally:
-            if scope.get(_INFERENCE):
-                self._metrics.request(status, self._clock() - started)
+            metrics: ModelMetrics | None = scope.get(_INFERENCE)
+            if metrics is not None:
+                metrics.request(status, self._clock() - started)
 
-    def _sign(self, message: Message) -> None:
+    def _sign(self, message: Message, version: str | None) -> None:
         """Errors, too, say whose they are: in a rollout a client tells the candidate's from the route's by it."""
-        identity = ((REVISION_HEADER, self._metrics.revision), (VERSION_HEADER, self._plane.version))
+        identity = (
+            (REVISION_HEADER, self._plane.metrics.revision),
+            (VERSION_HEADER, version or self._plane.version),
+        )
         signed = [(name, value.encode("latin-1", "replace")) for name, value in identity if value]
         message["headers"] = [*message.get("headers", ()), *signed]
 

@@ -4,6 +4,7 @@ Every error is `{"error": "…"}` with the status that `core.errors` gives its c
 """
 
 import logging
+import math
 from importlib.metadata import version
 from typing import Any
 
@@ -13,22 +14,25 @@ from starlette.requests import ClientDisconnect
 
 from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.errors import HTTP_STATUS, Code, RequestError
-from haldane_runtime.observe.metrics import CONTENT_TYPE, Metrics
+from haldane_runtime.observe.metrics import CONTENT_TYPE
 from haldane_runtime.protocol.codec import dumps, encode_model_metadata
 from haldane_runtime.protocol.frame import CLIENT_CLOSED_REQUEST, RequestFrame
 from haldane_runtime.protocol.inference import Inference, routes
 
 log = logging.getLogger(__name__)
 
-RETRY_AFTER_SECONDS = 1
+
+def retry_after(error: RequestError) -> str:
+    """Whole seconds, as HTTP wants them, at least 1."""
+    return str(max(1, math.ceil(error.retry_after or 0)))
 
 
-def create_app(plane: DataPlane, metrics: Metrics, request_bytes: int, request_timeout: float) -> FastAPI:
+def create_app(plane: DataPlane, request_bytes: int, request_timeout: float) -> FastAPI:
     """The whole HTTP surface of a data plane; sizes in bytes, times in seconds."""
     app = FastAPI(title="Haldane runtime", version=version("haldane-operator"), redoc_url=None)
-    app.add_middleware(RequestFrame, plane=plane, metrics=metrics)
+    app.add_middleware(RequestFrame, plane=plane)
     app.include_router(routes(Inference(plane, request_bytes, request_timeout)))
-    _add_probes(app, plane, metrics)
+    _add_probes(app, plane)
     _add_protocol(app, plane)
     _add_errors(app)
     return app
@@ -38,7 +42,11 @@ def _json(document: dict[str, Any], status: int = 200, headers: dict[str, str] |
     return Response(dumps(document), status, headers, media_type="application/json")
 
 
-def _add_probes(app: FastAPI, plane: DataPlane, metrics: Metrics) -> None:
+def _subject(plane: DataPlane) -> str:
+    return "the models are" if plane.expected is None else f"model '{plane.expected}' is"
+
+
+def _add_probes(app: FastAPI, plane: DataPlane) -> None:
     async def startup() -> Response:
         """The process is up; `state` says whether the model is still loading."""
         return _json({"started": True, "state": plane.state})
@@ -48,7 +56,7 @@ def _add_probes(app: FastAPI, plane: DataPlane, metrics: Metrics) -> None:
         answer: dict[str, Any] = {"ready": plane.ready, "live": plane.live, "state": plane.state}
         if plane.ready:
             return _json(answer)
-        return _json(answer | {"error": f"model '{plane.name}' is not ready: the server is {plane.state}"}, 503)
+        return _json(answer | {"error": f"{_subject(plane)} not ready: the server is {plane.state}"}, 503)
 
     async def live() -> Response:
         """200 as long as a restart would not help."""
@@ -59,7 +67,7 @@ def _add_probes(app: FastAPI, plane: DataPlane, metrics: Metrics) -> None:
 
     async def expose() -> Response:
         """Prometheus metrics in text format."""
-        return Response(metrics.exposition(plane.queued), media_type=CONTENT_TYPE)
+        return Response(plane.metrics.exposition(), media_type=CONTENT_TYPE)
 
     app.add_api_route("/startup", startup, tags=["probes"])
     app.add_api_route("/ready", ready, tags=["probes"])
@@ -79,15 +87,15 @@ def _add_protocol(app: FastAPI, plane: DataPlane) -> None:
     async def model_metadata(request: Request) -> Response:
         """Inputs and outputs of the model."""
         path = request.path_params
-        return _json(encode_model_metadata(plane.model(path["model"], path.get("version"))))
+        return _json(encode_model_metadata(plane.find(path["model"], path.get("version")).model))
 
     async def model_ready(request: Request) -> Response:
         """200 when this model serves, else 503."""
         path = request.path_params
-        plane.model(path["model"], path.get("version"))
+        name = plane.find(path["model"], path.get("version")).model.name
         if plane.ready:
-            return _json({"name": plane.name, "ready": True})
-        return _json({"name": plane.name, "ready": False, "error": f"the server is {plane.state}"}, 503)
+            return _json({"name": name, "ready": True})
+        return _json({"name": name, "ready": False, "error": f"the server is {plane.state}"}, 503)
 
     app.add_api_route("/v2", server_metadata, tags=["protocol"])
     for base in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
@@ -98,7 +106,9 @@ def _add_protocol(app: FastAPI, plane: DataPlane) -> None:
 def _add_errors(app: FastAPI) -> None:
     async def refused(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestError)
-        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if error.code is Code.UNAVAILABLE else None
+        headers = None
+        if error.retry_after is not None:
+            headers = {"Retry-After": retry_after(error)}
         return _json({"error": error.message}, HTTP_STATUS[error.code], headers)
 
     async def unroutable(request: Request, error: Exception) -> Response:

@@ -14,7 +14,7 @@ from haldane_runtime.core.errors import Code, RequestError, invalid
 from haldane_runtime.core.types import InferRequest, InferResponse, ModelSignature
 from haldane_runtime.protocol.body import read_body
 from haldane_runtime.protocol.codec import decode_infer, encode_infer
-from haldane_runtime.protocol.frame import mark_inference, started_at
+from haldane_runtime.protocol.frame import mark_inference, sign_version, started_at
 from haldane_runtime.protocol.instances import decode_instances, encode_predictions
 from haldane_runtime.protocol.schema import INFER_SCHEMA, PREDICT_SCHEMA
 
@@ -37,28 +37,29 @@ class Inference:
         self._clock = clock
 
     async def answer(self, request: Request, decode: Decode, encode: Encode) -> Response:
-        mark_inference(request.scope)
+        path = request.path_params
+        mark_inference(request.scope, self._plane.metrics_of(path.get("model")))
         started = started_at(request.scope)
         timeout = self._timeout(request)
         deadline = started + timeout
-        path = request.path_params
-        model = self._plane.model(path.get("model"), path.get("version"))
+        instance = self._plane.find(path.get("model"), path.get("version"))
+        sign_version(request.scope, instance.model.version)
         if "inference-header-content-length" in request.headers:
             raise invalid("binary tensors are not served here; send every tensor's 'data' as JSON")
-        # Before the body, which would otherwise fill the memory of a server that cannot take it anyway.
-        self._plane.require_room()
-        body = await read_body(request, self._request_bytes, max(0.0, deadline - self._clock()))
-        request_id, tensors = decode(body, model.signature)
-        request_id = request_id or request.headers.get(REQUEST_ID_HEADER) or new_request_id()
         try:
-            response = await self._plane.infer(tensors, deadline)
+            # Before the body, which would otherwise fill the memory of a server that cannot take it anyway.
+            instance.admit(int(request.headers.get("content-length", "0") or 0), deadline)
+            body = await read_body(request, self._request_bytes, max(0.0, deadline - self._clock()))
+            request_id, tensors = decode(body, instance.model.signature)
+            response = await instance.infer(tensors, deadline)
         except RequestError as error:
-            if error.code is Code.DEADLINE_EXCEEDED and timeout < self._request_timeout:
+            if error.code in (Code.DEADLINE_EXCEEDED, Code.WOULD_BE_LATE) and timeout < self._request_timeout:
                 raise RequestError(
                     Code.CLIENT_DEADLINE_EXCEEDED,
                     f"the model did not answer within the {timeout:g} s that {TIMEOUT_HEADER} allows; allow more",
                 ) from error
             raise
+        request_id = request_id or request.headers.get(REQUEST_ID_HEADER) or new_request_id()
         milliseconds = (self._clock() - started) * 1000
         return Response(encode(response, request_id, milliseconds), media_type="application/json")
 

@@ -1,0 +1,58 @@
+"""One loaded model version: what a transport needs to ask it and to count what came of it."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from haldane_runtime.core.errors import RequestError
+from haldane_runtime.core.types import InferRequest, InferResponse, ServedModel
+from haldane_runtime.engine.base import BatchProfile
+from haldane_runtime.observe.metrics import ModelMetrics
+from haldane_runtime.scheduling.batcher import Batcher, Done, Outcome, Ticket
+
+
+class ModelInstance:
+    """Belongs to the event loop's thread; `ready` is False once it is being unloaded.
+
+    `submit` and `infer` are two ways to the same queue: with a callback for the paths that are
+    answered without a task, and to be awaited for the others.
+    """
+
+    def __init__(self, model: ServedModel, profile: BatchProfile, batcher: Batcher, metrics: ModelMetrics) -> None:
+        self.model = model
+        self.profile = profile
+        self.metrics = metrics
+        self.ready = True
+        self.batcher = batcher
+        self.admit: Callable[[int, float], None] = batcher.admit
+        self.submit: Callable[[InferRequest, float, Done], Ticket] = batcher.submit
+        self.cancel: Callable[[Ticket], None] = batcher.cancel
+
+    async def infer(self, request: InferRequest, deadline: float) -> InferResponse:
+        """Queue the request and wait for its outcome; `deadline` is an instant of the clock.
+
+        Raises:
+            RequestError: UNAVAILABLE when there is no room, DEADLINE_EXCEEDED when the answer would come
+                after `deadline`, INVALID or MODEL_FAILED as the model itself says.
+        """
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def deliver(outcome: Outcome) -> None:
+            if not answer.done():
+                answer.set_result(outcome)
+
+        ticket = self.submit(request, deadline, deliver)
+        try:
+            outcome = await answer
+        finally:
+            self.cancel(ticket)
+        if isinstance(outcome, RequestError):
+            raise outcome
+        return outcome
+
+    async def unload(self, seconds: float) -> None:
+        """Admit nothing more, let what waits and runs end within `seconds`, then close the engine."""
+        self.ready = False
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.batcher.finish(), seconds)
+        self.batcher.close(0.0)

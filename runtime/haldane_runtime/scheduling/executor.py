@@ -1,0 +1,83 @@
+"""Who runs the engine: the event loop's own thread for short runs, a thread of its own for long ones."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from haldane_runtime.core.types import Array, InferRequest
+from haldane_runtime.engine.base import Engine
+from haldane_runtime.scheduling.merge import all_finite, merge
+
+Clock = Callable[[], float]
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of the engine; `outputs` or `error`. Instants are of the clock, in seconds.
+
+    `finite` is False when a float output holds NaN or Infinity.
+    """
+
+    started: float
+    finished: float
+    outputs: Mapping[str, Array] | None = None
+    error: BaseException | None = None
+    finite: bool = True
+
+
+def run_engine(engine: Engine, requests: Sequence[InferRequest], clock: Clock = time.monotonic) -> Run:
+    """Run the requests as one, to the end, whatever happens.
+
+    Merging and looking for NaN take memory and time of their own: the lack of it costs the requests,
+    never the thread, and for long runs neither holds up the event loop.
+    """
+    started = clock()
+    try:
+        outputs = engine.run(merge(requests), requests[0].outputs)
+        finished = clock()
+        finite = all_finite(outputs)
+    except BaseException as error:
+        return Run(started, clock(), error=error)
+    return Run(started, finished, outputs, finite=finite)
+
+
+@dataclass(slots=True)
+class _Job:
+    requests: Sequence[InferRequest]
+    done: Callable[[Run], None]
+
+
+class EngineThread:
+    """Runs jobs one after the other.
+
+    One thread, because an ONNX Runtime session already uses its own threads for one run: a second
+    concurrent run would only share them.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock = time.monotonic) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def run(self, requests: Sequence[InferRequest], done: Callable[[Run], None]) -> None:
+        """Queue one run; `done` is called in the engine's thread."""
+        self._jobs.put(_Job(requests, done))
+
+    def stop(self, timeout: float) -> None:
+        """Finish what was handed over; wait at most `timeout` seconds for it."""
+        self._jobs.put(None)
+        self._thread.join(timeout)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job.done(run_engine(self._engine, job.requests, self._clock))
+            # The tensors must not outlive their requests while the thread waits for the next job.
+            del job

@@ -1,0 +1,84 @@
+"""What is admitted, and when a batch goes. Pure: the clock is an argument."""
+
+import math
+from dataclasses import dataclass
+
+from haldane_runtime.core.errors import Code, RequestError
+from haldane_runtime.scheduling.cost import LearnedCost
+
+# A client told to come back at once would only be refused again.
+MIN_RETRY_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may wait, and how it is batched.
+
+    `requests` and `rows` are counts (`rows` bounds what waits in one-row units, so that a few huge
+    requests do not hide behind the count), `bytes` is the tensors' memory, `max_rows` the largest
+    batch, `max_delay` the seconds that a batch may wait for company although the engine is free,
+    `queue_delay` the seconds that a request may have to wait for the engine (0: as long as its
+    deadline allows).
+    """
+
+    requests: int = 1024
+    rows: int = 65536
+    bytes: int = 256 << 20
+    max_rows: int = 64
+    max_delay: float = 0.0
+    queue_delay: float = 0.0
+
+
+@dataclass(slots=True)
+class Backlog:
+    """What waits or runs now: counts, bytes, and the instant at which the running batch should end."""
+
+    requests: int = 0
+    rows: int = 0
+    bytes: int = 0
+    busy_until: float = 0.0
+
+
+def refusal(
+    limits: Limits, backlog: Backlog, cost: LearnedCost, nbytes: int, deadline: float, now: float
+) -> RequestError | None:
+    """Why a request of `nbytes` is refused now; None when it is admitted.
+
+    A server with nothing to do admits everything: an estimate that is too high can only be
+    corrected by a run.
+    """
+    if not backlog.requests and backlog.busy_until <= now:
+        return None
+    wait = expected_wait(limits, backlog, cost, now)
+    if backlog.requests >= limits.requests:
+        return _full(f"the queue is full ({limits.requests} requests); try again later", wait)
+    if backlog.rows >= limits.rows:
+        return _full(f"the queue is full ({limits.rows} rows); try again later", wait)
+    if backlog.bytes + nbytes > limits.bytes and backlog.bytes:
+        return _full(f"the queue is full ({limits.bytes} bytes of tensors); try again later", wait)
+    if limits.queue_delay and wait > limits.queue_delay:
+        return _full(
+            f"the wait would be {wait:.3g} s, longer than the {limits.queue_delay:g} s that this server lets requests "
+            "queue; try again later",
+            wait - limits.queue_delay,
+        )
+    if now + wait > deadline:
+        return RequestError(
+            Code.WOULD_BE_LATE,
+            f"the server is busy for the next {wait:.3g} s, which is past the request's deadline; try again later",
+            retry_after=max(MIN_RETRY_SECONDS, wait),
+        )
+    return None
+
+
+def expected_wait(limits: Limits, backlog: Backlog, cost: LearnedCost, now: float) -> float:
+    """The seconds until a request that comes now would start to run."""
+    running = max(0.0, backlog.busy_until - now)
+    if not backlog.rows:
+        return running
+    batch = min(backlog.rows, limits.max_rows)
+    return running + math.ceil(backlog.rows / limits.max_rows) * cost.predict(batch)
+
+
+def _full(message: str, seconds: float) -> RequestError:
+    return RequestError(Code.UNAVAILABLE, message, retry_after=max(MIN_RETRY_SECONDS, seconds))
