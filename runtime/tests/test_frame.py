@@ -85,4 +85,4 @@ async def test_a_fault_of_the_server_counts_as_a_500_of_this_revision(
     assert answer.status_code == 500
     assert answer.json() == {"error": "internal error: ZeroDivisionError"}
     assert answer.headers["x-haldane-revision"] == "abc123"
-    assert 'model="m",model_namespace="ns",revision="abc123",code="500"} 1.0' in plane.metrics.exposition().decode()
+    assert 'code="500",model="m",model_namespace="ns",revision="abc123"} 1.0' in plane.metrics.exposition().decode()
