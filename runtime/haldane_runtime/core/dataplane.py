@@ -29,7 +29,8 @@ class DataPlane:
     """Models by name and version. All methods belong to the event loop's thread.
 
     `expected` names the model that will be served, when there is only one: until it is loaded it is
-    UNAVAILABLE and not NOT_FOUND.
+    UNAVAILABLE and not NOT_FOUND. `unavailable` says why, by name, for models that should be served
+    and are not.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class DataPlane:
         self.phase = Phase.LOADING
         self.metrics = metrics
         self.expected = expected
+        self.unavailable: dict[str, str] = {}
         self._limits = limits or Limits()
         self._clock = clock
         self._models: dict[str, dict[str, ModelInstance]] = {}
@@ -51,8 +53,8 @@ class DataPlane:
 
     @property
     def ready(self) -> bool:
-        """True when loaded, warmed and not draining."""
-        return self.phase is Phase.SERVING and self.live
+        """True when every model is loaded and warmed, and the server does not drain."""
+        return self.phase is Phase.SERVING and self.live and not self.unavailable
 
     @property
     def live(self) -> bool:
@@ -124,6 +126,8 @@ class DataPlane:
                 raise RequestError(
                     Code.UNAVAILABLE, f"model '{name}' is still loading; try again later", LOADING_RETRY_SECONDS
                 )
+            if name in self.unavailable:
+                raise RequestError(Code.UNAVAILABLE, f"model '{name}' could not be loaded: {self.unavailable[name]}")
             raise RequestError(Code.NOT_FOUND, f"unknown model '{name}'; this server serves {self._names()}")
         if version is None:
             return versions[max(versions, key=_rank)] if len(versions) > 1 else next(iter(versions.values()))

@@ -24,6 +24,7 @@ class Code(StrEnum):
     """What went wrong with a request, independent of the transport."""
 
     INVALID = "invalid"
+    FORBIDDEN = "forbidden"
     NOT_FOUND = "not found"
     BODY_TIMEOUT = "body timeout"
     TOO_LARGE = "too large"
@@ -37,6 +38,7 @@ class Code(StrEnum):
 
 HTTP_STATUS: Mapping[Code, int] = {
     Code.INVALID: 400,
+    Code.FORBIDDEN: 403,
     Code.NOT_FOUND: 404,
     Code.BODY_TIMEOUT: 408,
     Code.TOO_LARGE: 413,

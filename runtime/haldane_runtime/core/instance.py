@@ -10,6 +10,8 @@ from haldane_runtime.engine.base import BatchProfile
 from haldane_runtime.observe.metrics import ModelMetrics
 from haldane_runtime.scheduling.batcher import Batcher, Done, Outcome, Ticket
 
+_THREAD_END_SECONDS = 1.0
+
 
 class ModelInstance:
     """Belongs to the event loop's thread; `ready` is False once it is being unloaded.
@@ -55,4 +57,5 @@ class ModelInstance:
         self.ready = False
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.batcher.finish(), seconds)
-        self.batcher.close(0.0)
+        # The thread of an idle engine ends at once; one that still runs is not waited for.
+        self.batcher.close(_THREAD_END_SECONDS if self.batcher.idle else 0.0)
