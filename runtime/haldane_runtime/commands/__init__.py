@@ -1,0 +1,1 @@
+"""What `haldane-runtime` does beside serving: tell what a model is, and measure it."""
