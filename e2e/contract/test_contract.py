@@ -117,8 +117,14 @@ def test_the_operator_reads_the_runtimes_last_words(tmp_path: Path) -> None:
     assert json.loads(log.read_text())["reason"] == problem.reason
 
 
+def exposition() -> str:
+    metrics = Metrics("payments", "abcdef0123")
+    metrics.model("fraud")
+    return metrics.exposition().decode()
+
+
 def test_every_query_finds_its_series_and_labels() -> None:
-    text = Metrics("fraud", "payments", "abcdef0123").exposition(0).decode()
+    text = exposition()
     now = datetime(2026, 1, 1, tzinfo=UTC)
     earlier = (now - timedelta(minutes=10)).isoformat()
     status = {
@@ -140,11 +146,11 @@ def test_every_query_finds_its_series_and_labels() -> None:
 
 def test_error_codes_are_there_before_the_first_error() -> None:
     assert {200, 500, 503, 504} <= set(FIRST_CODES)
-    assert queries.REQUESTS in Metrics("fraud", "payments", "r").exposition(0).decode()
+    assert queries.REQUESTS in exposition()
 
 
 def test_probes_look_at_routes_that_the_runtime_has() -> None:
-    app = create_app(DataPlane.__new__(DataPlane), Metrics("m", "n", "r"), 1, 1.0)
+    app = create_app(DataPlane(Metrics("payments", "abcdef0123"), expected="fraud"), 1, 1.0)
     paths = {getattr(route, "path", None) for route in app.routes}
     made = container(SPEC)
     probes = [made[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")]

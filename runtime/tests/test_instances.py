@@ -62,7 +62,7 @@ def test_wrong_rows_are_told(instances: Any, signature: ModelSignature, message:
 
 
 def test_nan_names_its_input() -> None:
-    with pytest.raises(RequestError, match="input 'x' expects finite FP32 numbers, got NaN"):
+    with pytest.raises(RequestError, match="input 'x' expects FP32 values, which are numbers in JSON, got NaN"):
         decode_instances(b'{"instances": [[1, NaN, 3]]}', ROWS)
 
 

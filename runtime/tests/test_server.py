@@ -77,7 +77,7 @@ def test_predict(double: Any) -> None:
     [
         ("POST", "/v2/models/double/infer", {"content": b"{"}, 400, "not valid JSON"),
         ("POST", "/v2/models/double/infer", {"json": {"inputs": []}}, 400, "the model takes 'x'"),
-        ("POST", "/v1/predict", {"content": b'{"instances": [[1, NaN, 3]]}'}, 400, "input 'x' expects finite FP32"),
+        ("POST", "/v1/predict", {"content": b'{"instances": [[1, NaN, 3]]}'}, 400, "input 'x' expects FP32 values"),
         ("POST", "/v1/predict", {}, 400, "the request body is empty"),
         ("POST", "/v2/models/other/infer", {"json": {}}, 404, "unknown model 'other'"),
         ("POST", "/v1/models/other:predict", {"json": {}}, 404, "unknown model 'other'"),
@@ -97,9 +97,23 @@ def test_predict(double: Any) -> None:
         (
             "POST",
             "/v2/models/double/infer",
+            {"content": b"x", "headers": {"Inference-Header-Content-Length": "-1"}},
+            400,
+            "must be a whole number of bytes from 0 up, got '-1'",
+        ),
+        (
+            "POST",
+            "/v2/models/double/infer",
+            {"content": b"x", "headers": {"Inference-Header-Content-Length": "2"}},
+            400,
+            "says 2 bytes, but the body has 1",
+        ),
+        (
+            "POST",
+            "/v1/predict",
             {"content": b"x", "headers": {"Inference-Header-Content-Length": "1"}},
             400,
-            "binary tensors are not served",
+            "rows are sent as JSON",
         ),
     ],
 )

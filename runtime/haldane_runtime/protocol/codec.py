@@ -1,35 +1,46 @@
-"""Open Inference Protocol v2, JSON: bytes to a validated request and an answer to bytes. Pure.
+"""Open Inference Protocol v2 over HTTP: a body to a validated request, an answer to a body. Pure.
 
-The request's shape is `{"id", "inputs": [{"name", "shape", "datatype", "data"}], "outputs":
-[{"name"}]}`; `data` is flat or nested. A float output that is NaN or Infinity is written as null,
-because JSON has no word for it.
+The request is a JSON object `{"id", "inputs": [{"name", "shape", "datatype", "data"}], "outputs":
+[{"name"}], "parameters"}`; `data` is flat or nested. With the binary extension an input has
+`parameters.binary_data_size` in place of `data`, its bytes follow the JSON in the order of the
+inputs, and a header says where the JSON ends. A float output that is NaN or Infinity is written as
+null in JSON, which has no word for it.
 """
 
 import json
-from collections.abc import Callable
-from typing import Any, TypeVar
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import orjson
 
 from haldane_runtime.core.errors import RequestError, invalid
-from haldane_runtime.core.types import (
-    Array,
-    InferRequest,
-    InferResponse,
-    ModelSignature,
-    ServedModel,
-    TensorSpec,
-)
-from haldane_runtime.protocol.tensors import check_shape, tensor
+from haldane_runtime.core.types import Array, Datatype, InferRequest, InferResponse, ModelSignature, TensorSpec
+from haldane_runtime.protocol import parameters as given
+from haldane_runtime.protocol.binary import raw_bytes, raw_tensor, whole_body
+from haldane_runtime.protocol.tensors import NotFinite, check_shape, tensor
 
 T = TypeVar("T")
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
 
 # Above this a body with NaN is refused without a second, slower parse that finds the input's name.
 _NAN_SEARCH_BYTES = 1 << 20
 
+_EXAMPLE = '{"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}]}'
 
-def decode_object(body: bytes, example: str, decode: Callable[[dict[str, Any]], T]) -> T:
+
+class Decoded(NamedTuple):
+    """A request: its own id, its tensors, the outputs that it wants as binary data, its `parameters`."""
+
+    id: str | None
+    request: InferRequest
+    binary: frozenset[str]
+    parameters: Mapping[str, Any]
+
+
+def decode_object(body: bytes | memoryview, example: str, decode: Callable[[dict[str, Any]], T]) -> T:
     """What `decode` makes of the JSON object in `body`.
 
     Raises:
@@ -40,7 +51,7 @@ def decode_object(body: bytes, example: str, decode: Callable[[dict[str, Any]], 
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise _explain(body, error, decode) from None
+        raise _explain(bytes(body), error, decode) from None
     if not isinstance(document, dict):
         raise invalid(f"the request body must be a JSON object; send {example}")
     try:
@@ -57,7 +68,7 @@ def _explain(body: bytes, error: orjson.JSONDecodeError, decode: Callable[[dict[
         return invalid(f"the request body is not valid JSON: {error}")
     if len(body) <= _NAN_SEARCH_BYTES:
         try:
-            decode(json.loads(body))
+            decode(json.loads(body, parse_constant=lambda _: NotFinite(), parse_float=_finite))
         except RequestError as named:
             # It also reads half of a surrogate pair, which no answer could carry.
             return invalid(named.message.encode(errors="replace").decode())
@@ -66,29 +77,69 @@ def _explain(body: bytes, error: orjson.JSONDecodeError, decode: Callable[[dict[
     return invalid(f"the request body holds NaN or Infinity, which JSON does not have; send finite numbers: {error}")
 
 
-def decode_infer(body: bytes, signature: ModelSignature) -> tuple[str | None, InferRequest]:
-    """The request's own id, if it has one, and its validated tensors.
+def _finite(literal: str) -> float | NotFinite:
+    number = float(literal)
+    return number if math.isfinite(number) else NotFinite()
+
+
+def header_length(value: str | None) -> int | None:
+    """The header that says how many bytes of the body are JSON. Raises: RequestError: INVALID, for no count."""
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit() and len(value) < 20):
+        raise invalid(f"the header {HEADER_LENGTH} must be a whole number of bytes from 0 up, got '{value}'")
+    return int(value)
+
+
+def decode_infer(body: bytes | memoryview, header_length: int | None, signature: ModelSignature) -> Decoded:
+    """A validated request. Its tensors may share the memory of `body`.
+
+    `header_length` is the number of bytes of JSON before the binary data; None when all of the body
+    is JSON, 0 when all of it is the data of the model's only input.
 
     Raises:
         RequestError: INVALID, naming the input and what it expects.
     """
-    example = '{"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}]}'
-    return decode_object(body, example, lambda document: _decode(document, signature))
+    if header_length is None:
+        return decode_object(body, _EXAMPLE, lambda document: _decode(document, None, signature))
+    view = memoryview(body)
+    if header_length > len(view):
+        raise invalid(f"the header {HEADER_LENGTH} says {header_length} bytes, but the body has {len(view)}")
+    if header_length == 0:
+        return _decode_whole(view, signature)
+    tail = view[header_length:]
+    return decode_object(view[:header_length], _EXAMPLE, lambda document: _decode(document, tail, signature))
 
 
-def _decode(document: dict[str, Any], signature: ModelSignature) -> tuple[str | None, InferRequest]:
+def _decode_whole(body: memoryview, signature: ModelSignature) -> Decoded:
+    if len(signature.inputs) != 1:
+        raise invalid(
+            f"the header {HEADER_LENGTH} is 0, which makes the body one input, but the model takes "
+            f"{names(signature.inputs)}; send a JSON object before the data"
+        )
+    (spec,) = signature.inputs
+    outputs = tuple(output.name for output in signature.outputs)
+    return Decoded(None, InferRequest({spec.name: whole_body(spec, body)}, outputs), frozenset(outputs), given.NONE)
+
+
+def _decode(document: dict[str, Any], tail: memoryview | None, signature: ModelSignature) -> Decoded:
     request_id = document.get("id")
     if request_id is not None and not isinstance(request_id, str):
         raise invalid("'id' must be a string")
-    return request_id, InferRequest(_decode_inputs(document.get("inputs"), signature), _wanted(document, signature))
+    parameters = given.parameters_of(document, "the request")
+    given.check_request(parameters)
+    arrays = _decode_inputs(document.get("inputs"), tail, signature)
+    outputs, binary = _wanted(document.get("outputs"), parameters, signature)
+    return Decoded(request_id, InferRequest(arrays, outputs), binary, parameters)
 
 
-def _decode_inputs(items: Any, signature: ModelSignature) -> dict[str, Array]:
+def _decode_inputs(items: Any, tail: memoryview | None, signature: ModelSignature) -> dict[str, Array]:
     if not isinstance(items, list) or not items:
         raise invalid(f"'inputs' must be a list of tensors; the model takes {names(signature.inputs)}")
     specs = {spec.name: spec for spec in signature.inputs}
     symbols: dict[str, tuple[str, int]] = {}
     arrays: dict[str, Array] = {}
+    offset = 0
     for item in items:
         name = item.get("name") if isinstance(item, dict) else None
         if not isinstance(name, str):
@@ -98,24 +149,57 @@ def _decode_inputs(items: Any, signature: ModelSignature) -> dict[str, Array]:
             raise invalid(f"unknown input '{name}'; the model takes {names(signature.inputs)}")
         if name in arrays:
             raise invalid(f"input '{name}' is given twice")
-        arrays[name] = _decode_input(item, spec, symbols)
+        shape = _shape(item, spec, symbols)
+        size = _binary_size(item, spec)
+        if size is None:
+            arrays[name] = _decode_json(item, spec, shape)
+        else:
+            arrays[name] = raw_tensor(spec, _slice(tail, offset, size, spec), shape)
+            offset += size
     require_inputs(arrays, signature)
+    if tail is not None and offset != len(tail):
+        raise invalid(f"the body holds {len(tail) - offset} bytes more than the inputs' binary_data_size say")
     return arrays
 
 
-def _decode_input(item: dict[str, Any], spec: TensorSpec, symbols: dict[str, tuple[str, int]]) -> Array:
-    parameters = item.get("parameters")
-    if isinstance(parameters, dict) and "binary_data_size" in parameters:
-        raise invalid(f"input '{spec.name}' is sent as binary data, which is not served here; send 'data' as JSON")
+def _shape(item: dict[str, Any], spec: TensorSpec, symbols: dict[str, tuple[str, int]]) -> list[int]:
     datatype = item.get("datatype")
-    if not isinstance(datatype, str):
-        raise invalid(f"input '{spec.name}' expects {spec}; its 'datatype' must be the string \"{spec.datatype}\"")
     if datatype != spec.datatype:
+        if not isinstance(datatype, str):
+            raise invalid(f"input '{spec.name}' expects {spec}; its 'datatype' must be the string \"{spec.datatype}\"")
         raise invalid(f"input '{spec.name}' expects {spec}, got datatype {json.dumps(datatype)}")
     shape = item.get("shape")
     if not isinstance(shape, list) or any(type(size) is not int or size < 0 for size in shape):
         raise invalid(f"input '{spec.name}' expects {spec}; its 'shape' must be a list of whole numbers from 0 up")
     check_shape(spec, shape, symbols)
+    return shape
+
+
+def _binary_size(item: dict[str, Any], spec: TensorSpec) -> int | None:
+    if "parameters" not in item:
+        return None
+    parameters = given.parameters_of(item, f"input '{spec.name}'")
+    given.check_input(parameters, spec.name)
+    size = given.size(parameters, "binary_data_size", f"input '{spec.name}'")
+    if size is not None and "data" in item:
+        raise invalid(f"input '{spec.name}' has both 'data' and 'binary_data_size'; send one of them")
+    return size
+
+
+def _slice(tail: memoryview | None, offset: int, size: int, spec: TensorSpec) -> memoryview:
+    if tail is None:
+        raise invalid(
+            f"input '{spec.name}' is said to be binary data, but the request has no header {HEADER_LENGTH} that says "
+            "where its JSON ends"
+        )
+    if size > len(tail) - offset:
+        raise invalid(
+            f"input '{spec.name}' is said to have {size} bytes of binary data, but {len(tail) - offset} are left for it"
+        )
+    return tail[offset : offset + size]
+
+
+def _decode_json(item: dict[str, Any], spec: TensorSpec, shape: list[int]) -> Array:
     data = item.get("data")
     if not isinstance(data, list):
         raise invalid(f"input '{spec.name}' expects {spec}; its 'data' must be a list")
@@ -124,64 +208,84 @@ def _decode_input(item: dict[str, Any], spec: TensorSpec, symbols: dict[str, tup
 
 def require_inputs(arrays: dict[str, Array], signature: ModelSignature) -> None:
     """Raises: RequestError: INVALID, when the model takes an input that is not given."""
+    if len(arrays) == len(signature.inputs):
+        return
     for spec in signature.inputs:
         if spec.name not in arrays:
             raise invalid(f"missing input '{spec.name}': the model expects {spec}")
 
 
-def _wanted(document: dict[str, Any], signature: ModelSignature) -> tuple[str, ...]:
-    known = tuple(spec.name for spec in signature.outputs)
-    items = document.get("outputs")
-    if items is None or items == []:
-        return known
+def _wanted(
+    items: Any, parameters: Mapping[str, Any], signature: ModelSignature
+) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Which outputs, in order and each once, and which of them as binary data."""
+    by_default = given.flag(parameters, "binary_data_output", "the request") or False
+    known = {spec.name: spec for spec in signature.outputs}
+    everything = items is None or items == []
+    wanted = dict.fromkeys(known, by_default) if everything else _asked(items, by_default, known, signature)
+    for name, binary in wanted.items():
+        require_representable(known[name], binary)
+    return tuple(wanted), frozenset(name for name, binary in wanted.items() if binary)
+
+
+def _asked(items: Any, by_default: bool, known: Mapping[str, TensorSpec], signature: ModelSignature) -> dict[str, bool]:
     if not isinstance(items, list):
         raise invalid("'outputs' must be a list of objects with a 'name'")
-    wanted = []
+    wanted: dict[str, bool] = {}
     for item in items:
         name = item.get("name") if isinstance(item, dict) else None
         if not isinstance(name, str):
             raise invalid("every item of 'outputs' must be an object with a 'name'")
         if name not in known:
             raise invalid(f"unknown output '{name}'; the model has {names(signature.outputs)}")
-        wanted.append(name)
-    return tuple(dict.fromkeys(wanted))
+        parameters = given.parameters_of(item, f"output '{name}'")
+        given.check_output(parameters, name)
+        binary = given.flag(parameters, "binary_data", f"output '{name}'")
+        wanted[name] = by_default if binary is None else binary
+    return wanted
 
 
-def encode_infer(response: InferResponse, request_id: str, milliseconds: float) -> bytes:
-    """The answer as JSON; `data` is flat in row-major order, `milliseconds` goes to `parameters.time_ms`."""
+def require_representable(spec: TensorSpec, binary: bool) -> None:
+    """Raises: RequestError: INVALID, for an output that is wanted as JSON, which has no numbers for it."""
+    if spec.datatype is Datatype.BF16 and not binary:
+        raise invalid(
+            f"output '{spec.name}' is BF16, which JSON has no numbers for; ask for it with \"binary_data\": true, or "
+            'for all with "binary_data_output": true'
+        )
+
+
+def encode_infer(
+    response: InferResponse, request_id: str, milliseconds: float, binary: frozenset[str] = frozenset()
+) -> tuple[bytes, int | None]:
+    """The answer's body and, when it holds binary data, the length of the JSON before it.
+
+    Outputs named in `binary` follow the JSON as raw bytes, in order; the others are in the JSON, flat
+    in row-major order. `milliseconds` goes to `parameters.time_ms`.
+    """
     specs = {spec.name: spec for spec in response.model.signature.outputs}
-    return dumps(
+    outputs: list[dict[str, Any]] = []
+    raw: list[memoryview] = []
+    for name, array in response.outputs.items():
+        output: dict[str, Any] = {"name": name, "datatype": specs[name].datatype, "shape": array.shape}
+        if name in binary:
+            data = raw_bytes(array)
+            raw.append(data)
+            output["parameters"] = {"binary_data_size": data.nbytes}
+        else:
+            output["data"] = jsonable(array.reshape(-1))
+        outputs.append(output)
+    head = dumps(
         {
             "model_name": response.model.name,
             "model_version": response.model.version,
             "id": request_id,
             "parameters": {"time_ms": round(milliseconds, 3)},
-            "outputs": [
-                {
-                    "name": name,
-                    "datatype": specs[name].datatype,
-                    "shape": array.shape,
-                    "data": jsonable(array.reshape(-1)),
-                }
-                for name, array in response.outputs.items()
-            ],
+            "outputs": outputs,
         }
     )
-
-
-def encode_model_metadata(model: ServedModel) -> dict[str, Any]:
-    """The answer to `GET /v2/models/{model}`."""
-    return {
-        "name": model.name,
-        "versions": [model.version],
-        "platform": "onnxruntime_onnx",
-        "inputs": [_metadata(spec) for spec in model.signature.inputs],
-        "outputs": [_metadata(spec) for spec in model.signature.outputs],
-    }
-
-
-def _metadata(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "datatype": spec.datatype, "shape": spec.dims}
+    if not raw:
+        return head, None
+    return b"".join((head, *raw)), len(head)
 
 
 def jsonable(array: Array) -> Any:

@@ -13,11 +13,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from haldane_runtime.core.dataplane import DataPlane
-from haldane_runtime.core.errors import HTTP_STATUS, Code, RequestError
+from haldane_runtime.core.errors import HTTP_STATUS, RequestError
 from haldane_runtime.observe.metrics import CONTENT_TYPE
-from haldane_runtime.protocol.codec import dumps, encode_model_metadata
+from haldane_runtime.protocol.codec import dumps
 from haldane_runtime.protocol.frame import CLIENT_CLOSED_REQUEST, RequestFrame
 from haldane_runtime.protocol.inference import Inference, routes
+from haldane_runtime.protocol.metadata import model_metadata as describe
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def _add_protocol(app: FastAPI, plane: DataPlane) -> None:
     async def model_metadata(request: Request) -> Response:
         """Inputs and outputs of the model."""
         path = request.path_params
-        return _json(encode_model_metadata(plane.find(path["model"], path.get("version")).model))
+        return _json(describe(plane.find(path["model"], path.get("version")).model))
 
     async def model_ready(request: Request) -> Response:
         """200 when this model serves, else 503."""

@@ -11,18 +11,19 @@ from fastapi import APIRouter, Request, Response
 
 from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.errors import Code, RequestError, invalid
-from haldane_runtime.core.types import InferRequest, InferResponse, ModelSignature
+from haldane_runtime.core.types import InferResponse, ModelSignature
 from haldane_runtime.protocol.body import read_body
-from haldane_runtime.protocol.codec import decode_infer, encode_infer
+from haldane_runtime.protocol.codec import HEADER_LENGTH, Decoded, decode_infer, encode_infer, header_length
 from haldane_runtime.protocol.frame import mark_inference, sign_version, started_at
 from haldane_runtime.protocol.instances import decode_instances, encode_predictions
+from haldane_runtime.protocol.parameters import NONE, timeout_seconds
 from haldane_runtime.protocol.schema import INFER_SCHEMA, PREDICT_SCHEMA
 
 TIMEOUT_HEADER = "x-request-timeout"
 REQUEST_ID_HEADER = "x-request-id"
 
-Decode = Callable[[bytes, ModelSignature], tuple[str | None, InferRequest]]
-Encode = Callable[[InferResponse, str, float], bytes]
+Decode = Callable[[bytes, int | None, ModelSignature], Decoded]
+Encode = Callable[[InferResponse, str, float, frozenset[str]], tuple[bytes, int | None]]
 
 
 class Inference:
@@ -40,28 +41,30 @@ class Inference:
         path = request.path_params
         mark_inference(request.scope, self._plane.metrics_of(path.get("model")))
         started = started_at(request.scope)
-        timeout = self._timeout(request)
+        timeout, whose = self._timeout(request), TIMEOUT_HEADER
         deadline = started + timeout
         instance = self._plane.find(path.get("model"), path.get("version"))
         sign_version(request.scope, instance.model.version)
-        if "inference-header-content-length" in request.headers:
-            raise invalid("binary tensors are not served here; send every tensor's 'data' as JSON")
+        json_bytes = header_length(request.headers.get(HEADER_LENGTH))
         try:
             # Before the body, which would otherwise fill the memory of a server that cannot take it anyway.
             instance.admit(int(request.headers.get("content-length", "0") or 0), deadline)
             body = await read_body(request, self._request_bytes, max(0.0, deadline - self._clock()))
-            request_id, tensors = decode(body, instance.model.signature)
-            response = await instance.infer(tensors, deadline)
+            decoded = decode(body, json_bytes, instance.model.signature)
+            own = timeout_seconds(decoded.parameters)
+            if own is not None and own < timeout:
+                timeout, whose, deadline = own, "the parameter 'timeout'", started + own
+            response = await instance.infer(decoded.request, deadline)
         except RequestError as error:
             if error.code in (Code.DEADLINE_EXCEEDED, Code.WOULD_BE_LATE) and timeout < self._request_timeout:
                 raise RequestError(
                     Code.CLIENT_DEADLINE_EXCEEDED,
-                    f"the model did not answer within the {timeout:g} s that {TIMEOUT_HEADER} allows; allow more",
+                    f"the model did not answer within the {timeout:g} s that {whose} allows; allow more",
                 ) from error
             raise
-        request_id = request_id or request.headers.get(REQUEST_ID_HEADER) or new_request_id()
+        request_id = decoded.id or request.headers.get(REQUEST_ID_HEADER) or new_request_id()
         milliseconds = (self._clock() - started) * 1000
-        return Response(encode(response, request_id, milliseconds), media_type="application/json")
+        return _answer(*encode(response, request_id, milliseconds, decoded.binary))
 
     def _timeout(self, request: Request) -> float:
         """Seconds; a client may ask for less than the server's own limit, not for more."""
@@ -81,8 +84,22 @@ def new_request_id() -> str:
     return os.urandom(8).hex()
 
 
-def _decode_instances(body: bytes, signature: ModelSignature) -> tuple[str | None, InferRequest]:
-    return None, decode_instances(body, signature)
+def _answer(body: bytes, json_bytes: int | None) -> Response:
+    if json_bytes is None:
+        return Response(body, media_type="application/json")
+    return Response(body, headers={HEADER_LENGTH: str(json_bytes)}, media_type="application/octet-stream")
+
+
+def _decode_instances(body: bytes, json_bytes: int | None, signature: ModelSignature) -> Decoded:
+    if json_bytes is not None:
+        raise invalid("rows are sent as JSON; send binary tensors to /v2/models/<model>/infer")
+    return Decoded(None, decode_instances(body, signature), frozenset(), NONE)
+
+
+def _encode_predictions(
+    response: InferResponse, request_id: str, milliseconds: float, _: frozenset[str]
+) -> tuple[bytes, int | None]:
+    return encode_predictions(response, request_id, milliseconds), None
 
 
 def routes(inference: Inference) -> APIRouter:
@@ -95,7 +112,7 @@ def routes(inference: Inference) -> APIRouter:
 
     async def predict(request: Request) -> Response:
         """Predict for rows: `{"instances": [...]}`, each row a list or an object by input name."""
-        return await inference.answer(request, _decode_instances, encode_predictions)
+        return await inference.answer(request, _decode_instances, _encode_predictions)
 
     for path in ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer"):
         router.add_api_route(path, infer, methods=["POST"], tags=["inference"], openapi_extra=INFER_SCHEMA)

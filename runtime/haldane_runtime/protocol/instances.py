@@ -10,7 +10,7 @@ from typing import Any
 
 from haldane_runtime.core.errors import invalid
 from haldane_runtime.core.types import Array, InferRequest, InferResponse, ModelSignature, TensorSpec
-from haldane_runtime.protocol.codec import decode_object, dumps, jsonable, names, require_inputs
+from haldane_runtime.protocol.codec import decode_object, dumps, jsonable, names, require_inputs, require_representable
 from haldane_runtime.protocol.tensors import check_shape, shape_of, tensor
 
 
@@ -35,6 +35,8 @@ def _decode(document: dict[str, Any], signature: ModelSignature) -> InferRequest
         if spec.name in columns:
             arrays[spec.name] = _stack(spec, columns[spec.name], symbols)
     require_inputs(arrays, signature)
+    for output in signature.outputs:
+        require_representable(output, binary=False)
     return InferRequest(arrays, tuple(spec.name for spec in signature.outputs))
 
 
