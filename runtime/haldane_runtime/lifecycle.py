@@ -1,30 +1,37 @@
 """A run as visible phases.
 
-1. open the port: from here on the probes are answered
-2. load the model in the background; ready once it is warm
+1. open the ports: from here on the probes are answered
+2. load the models in the background; ready once they are warm
 3. serve until SIGTERM or SIGINT
 4. drain: not ready, every answer closes its connection, keep serving for `drain_seconds`
 5. stop accepting, finish what is in flight (at most the request timeout), end
+
+A second signal ends the process at once, whatever the phase.
 """
 
 import asyncio
 import contextlib
 import logging
 import math
+import os
 import signal
 import socket
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from typing import Any
 
 import uvicorn
 import uvloop
 
+from haldane_runtime.announcement import to_try
 from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.errors import LoadError, Reason
-from haldane_runtime.loading import LoadedModel, load
+from haldane_runtime.loading import load
 from haldane_runtime.observe.metrics import Metrics
 from haldane_runtime.protocol.http import create_app
+from haldane_runtime.protocol.repository import repository_routes
+from haldane_runtime.repository.offers import offers_of
+from haldane_runtime.repository.repository import ModelRepository
 from haldane_runtime.scheduling.policy import Limits
 from haldane_runtime.settings import Settings
 
@@ -36,14 +43,12 @@ KEEP_ALIVE_SECONDS = 120
 BACKLOG = 2048
 ENGINE_STOP_SECONDS = 1.0
 
-Loaded = asyncio.Future[LoadedModel]
-
 
 def run(settings: Settings, started: float) -> None:
     """Serve until a signal has been obeyed; `started` is the process's own start on `time.monotonic`.
 
     Raises:
-        LoadError: when the port cannot be opened or the model not be loaded.
+        LoadError: when a port cannot be opened, or there is nothing that could be served.
     """
     try:
         listener = listen(settings.host, settings.port)
@@ -69,14 +74,21 @@ def listen(host: str, port: int) -> socket.socket:
 
 async def _run(settings: Settings, listener: socket.socket, started: float) -> None:
     metrics = Metrics(settings.model_namespace, settings.revision)
-    plane = DataPlane(metrics, limits_of(settings), settings.model_name)
-    server = _server(settings, plane)
+    only = settings.model_name if settings.model_repository is None else None
+    plane = DataPlane(metrics, limits_of(settings), only)
+    explicit = settings.model_control == "explicit"
+    repository = ModelRepository(plane, offers_of(settings), load, explicit, settings.request_timeout)
+    server = _server(settings, plane, repository)
     stop = _stop_signal()
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    log.info("listening on port %d, %.2f s after the start", listener.getsockname()[1], time.monotonic() - started)
+    port = listener.getsockname()[1]
+    log.info("listening on port %d, %.2f s after the start", port, time.monotonic() - started)
     try:
-        if await _first(_load_in_background(settings), stop, plane):
+        if await _before(stop, _load(settings, repository, plane)):
+            plane.serve()
             log.info("ready %.2f s after the start", time.monotonic() - started)
+            for line in to_try(plane, settings.host, port):
+                log.info("%s", line)
             await stop.wait()
         plane.drain()
         log.info("draining")
@@ -86,6 +98,39 @@ async def _run(settings: Settings, listener: socket.socket, started: float) -> N
         await serving
         plane.close(ENGINE_STOP_SECONDS)
     log.info("stopped")
+
+
+async def _load(settings: Settings, repository: ModelRepository, plane: DataPlane) -> None:
+    """Load what there is. Of several models one that fails is left out, unless that leaves nothing to serve for ever.
+
+    Raises:
+        LoadError: why there is nothing to serve.
+    """
+    await repository.load_all()
+    if plane.instances or (settings.model_repository and settings.model_control == "explicit"):
+        return
+    for failure in repository.failures.values():
+        raise failure
+    raise LoadError(
+        Reason.MODEL_NOT_FOUND,
+        f"The model repository {settings.model_repository} holds no model; a model is <model>/<version>/model.onnx in it.",
+    )
+
+
+async def _before(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do `work` unless a signal comes first; True when it is done.
+
+    Raises:
+        LoadError: what `work` raises.
+    """
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+    done = working.done()
+    if done:
+        working.result()
+    working.cancel()
+    stopping.cancel()
+    return done
 
 
 class _Server(uvicorn.Server):
@@ -107,9 +152,11 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
-def _server(settings: Settings, plane: DataPlane) -> uvicorn.Server:
+def _server(settings: Settings, plane: DataPlane, repository: ModelRepository) -> uvicorn.Server:
+    app = create_app(plane, settings.request_bytes, settings.request_timeout)
+    app.include_router(repository_routes(repository))
     config = uvicorn.Config(
-        create_app(plane, settings.request_bytes, settings.request_timeout),
+        app,
         http="httptools",
         ws="none",
         lifespan="off",
@@ -127,48 +174,13 @@ def _server(settings: Settings, plane: DataPlane) -> uvicorn.Server:
 def _stop_signal() -> asyncio.Event:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
 
-    def interrupt() -> None:
+    def handle(number: int) -> None:
+        if stop.is_set():
+            # As a shell tells it of a process that a signal has ended.
+            os._exit(128 + number)
         stop.set()
-        # A second Ctrl-C ends the process at once.
-        loop.remove_signal_handler(signal.SIGINT)
 
-    loop.add_signal_handler(signal.SIGINT, interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, handle, number)
     return stop
-
-
-def _load_in_background(settings: Settings) -> Loaded:
-    """A thread of its own rather than an executor's, which would be waited for at the end."""
-    loop = asyncio.get_running_loop()
-    loaded: Loaded = loop.create_future()
-
-    def work() -> None:
-        # The loop is closed when a signal came first: nobody waits for the model then.
-        with contextlib.suppress(RuntimeError):
-            try:
-                result = load(settings)
-            except LoadError as error:
-                loop.call_soon_threadsafe(loaded.set_exception, error)
-            else:
-                loop.call_soon_threadsafe(loaded.set_result, result)
-
-    threading.Thread(target=work, name="load", daemon=True).start()
-    return loaded
-
-
-async def _first(loaded: Loaded, stop: asyncio.Event, plane: DataPlane) -> bool:
-    """Wait for the model or a signal, whichever is first; True when the model serves.
-
-    Raises:
-        LoadError: when the load failed.
-    """
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait((loaded, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if not loaded.done():
-        return False
-    result = loaded.result()
-    plane.add(result.model, result.engine, result.profile)
-    plane.serve()
-    return True

@@ -6,37 +6,62 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from haldane_runtime.core.errors import LoadError
 from haldane_runtime.observe.termination import DEFAULT_TERMINATION_LOG, report_failure
+from haldane_runtime.repository.target import with_target
 from haldane_runtime.settings import from_environment
 
-_EPILOG = """\
-environment:
-  HALDANE_MODEL_URI          s3://bucket/path/, https://host/model.onnx or file:///path; a .onnx file
-                             or a folder that holds model.onnx
-  HALDANE_MODEL_SHA256       refuse the model unless its sha256 is this
-  HALDANE_MODEL_NAME         the name in the routes (default: model)
-  HALDANE_MODEL_VERSION      the version in the answers (default: from the sha256)
-  HALDANE_MODEL_NAMESPACE, HALDANE_REVISION
-                             labels of the metrics
+_ENVIRONMENT = """\
+environment, what to serve:
+  HALDANE_MODEL_URI            s3://bucket/path/, https://host/model.onnx or file:///path; a .onnx file
+                               or a folder that holds model.onnx
+  HALDANE_MODEL_REPOSITORY     instead, a folder of <model>/<version>/model.onnx
+  HALDANE_MODEL_CONTROL        explicit: models may be loaded and unloaded by request (default: none)
+  HALDANE_MODEL_SHA256         refuse the model unless its sha256 is this
+  HALDANE_MODEL_NAME           the name in the routes (default: model, or from the path given)
+  HALDANE_MODEL_VERSION        the version in the answers (default: from the sha256)
   HALDANE_S3_ENDPOINT, HALDANE_S3_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, ...
-                             where and how S3 is reached
-  HALDANE_CACHE_DIR          downloaded models (default: /var/cache/haldane)
-  HALDANE_DEVICE             cpu or gpu (default: cpu)
-  HALDANE_INTRA_OP_THREADS   threads for one request (default: the container's CPU quota)
-  HALDANE_QUEUE              requests that may wait (default: 1024)
-  HALDANE_REQUEST_TIMEOUT    seconds from arrival to answer (default: 10)
-  HALDANE_REQUEST_BYTES      largest request body (default: 67108864)
-  HALDANE_DRAIN_SECONDS      seconds to go on serving after SIGTERM (default: 0)
-  HALDANE_HOST, HALDANE_PORT where to listen (default: every address, 8080)
-  HALDANE_TERMINATION_LOG    where a failed load says why (default: /dev/termination-log)
+                               where and how S3 is reached
+  HALDANE_CACHE_DIR            downloaded models (default: /var/cache/haldane)
+environment, the engine:
+  HALDANE_DEVICE               cpu or gpu (default: cpu)
+  HALDANE_PROVIDERS            TensorRT, CUDA, CPU in the order to try (default: as the device)
+  HALDANE_INTRA_OP_THREADS     threads for one run (default: measured, within the container's CPU quota)
+  HALDANE_PRECISION            fp32, fp16 or int8, converted at load (default: fp32)
+  HALDANE_PRECISION_TOLERANCE  largest relative difference to fp32 (default: 0.01)
+  HALDANE_GOLDEN               requests with their answers, as JSON or its path (default: golden.json beside the model)
+environment, requests:
+  HALDANE_MAX_BATCH_SIZE       rows in one run of the engine, 1 for no batching (default: 64)
+  HALDANE_MAX_BATCH_DELAY      seconds that an idle engine waits for more rows (default: 0)
+  HALDANE_QUEUE                requests that may wait (default: 1024)
+  HALDANE_QUEUE_BYTES          bytes of requests that may wait (default: 268435456)
+  HALDANE_QUEUE_DELAY          seconds; while requests wait longer than this, new ones are refused (default: 0, off)
+  HALDANE_REQUEST_TIMEOUT      seconds from arrival to answer (default: 10)
+  HALDANE_REQUEST_BYTES        largest request body (default: 67108864)
+  HALDANE_RESPONSE_CACHE       redis://host:6379/0 keeps answers (default: none)
+  HALDANE_RESPONSE_CACHE_TTL   seconds that an answer is kept (default: 300)
+environment, the server:
+  HALDANE_HOST, HALDANE_PORT   where to listen (default: every address, 8080)
+  HALDANE_GRPC_PORT            gRPC; 0 for none (default: 8081)
+  HALDANE_DRAIN_SECONDS        seconds to go on serving after SIGTERM (default: 0)
+  HALDANE_REQUEST_LOG          share of the predictions with a line of JSON, 0 to 1 (default: 0)
+  HALDANE_MODEL_NAMESPACE, HALDANE_REVISION
+                               labels of the metrics
+  HALDANE_TERMINATION_LOG      where a failed load says why (default: /dev/termination-log)
+  OTEL_EXPORTER_OTLP_ENDPOINT, ...
+                               where traces go (default: nowhere)
+"""
 
+_EXIT_CODES = """
 A failed load ends the process: 10 InvalidConfiguration, 11 ModelNotFound, 12 AccessDenied,
 13 StorageUnreachable, 14 ChecksumMismatch, 15 InvalidModel, 16 DeviceUnavailable, 17 LoadFailed.
+Of several models, one that fails is left out.
 """
+
+_MODEL = "a .onnx file, a folder with model.onnx, a repository's folder or a URI (default: as HALDANE_MODEL_URI says)"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,10 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # The first process of a container ignores SIGTERM unless it says otherwise; the drain takes over later.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    # Its start and stop lines repeat ours.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    code = serve(_overridden(os.environ, options), started)
+    run: Callable[[argparse.Namespace, float], int] = options.run
+    try:
+        code = run(options, started)
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -56,47 +82,59 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os._exit(code)
 
 
-def serve(environ: Mapping[str, str], started: float) -> int:
+def _serve(options: argparse.Namespace, started: float) -> int:
     """Run the server to its end; the exit code: 0, or that of the reason (see `core.errors`)."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    # Its start and stop lines repeat ours.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     try:
-        settings = from_environment(environ)
+        settings = from_environment(_environment(options))
         # The web framework takes most of the start; a wrong setting is told without it.
         from haldane_runtime.lifecycle import run
 
         run(settings, started)
     except LoadError as error:
-        report_failure(error, Path(environ.get("HALDANE_TERMINATION_LOG") or DEFAULT_TERMINATION_LOG))
+        report_failure(error, Path(os.environ.get("HALDANE_TERMINATION_LOG") or DEFAULT_TERMINATION_LOG))
         return error.exit_code
     return 0
 
 
-def _overridden(environ: Mapping[str, str], options: argparse.Namespace) -> dict[str, str]:
+def _environment(options: argparse.Namespace) -> Mapping[str, str]:
+    """The environment under the command line's options; an option stands before what MODEL's path says."""
     given = {
         "HALDANE_MODEL_URI": options.model_uri,
         "HALDANE_MODEL_NAME": options.model_name,
+        "HALDANE_MODEL_CONTROL": options.model_control,
         "HALDANE_HOST": options.host,
         "HALDANE_PORT": options.port,
+        "HALDANE_GRPC_PORT": options.grpc_port,
     }
-    return {**environ, **{name: value for name, value in given.items() if value is not None}}
+    environ = {**os.environ, **{name: value for name, value in given.items() if value is not None}}
+    return with_target(environ, options.model)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="haldane-runtime",
-        description="Serves an ONNX model over HTTP: Open Inference Protocol v2 and /v1/predict.",
+        description="Serves ONNX models over HTTP and gRPC: Open Inference Protocol v2 and /v1/predict.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     command = commands.add_parser(
         "serve",
-        help="serve one model",
-        description="Serve one model. Everything is configured by the environment; the options are for the shell.",
-        epilog=_EPILOG,
+        help="serve a model, or all models of a folder",
+        description="Serve a model, or all models of a folder. Everything is configured by the environment; the options "
+        "are for the shell.",
+        epilog=_ENVIRONMENT + _EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    command.set_defaults(run=_serve)
+    command.add_argument("model", metavar="MODEL", nargs="?", help=_MODEL)
     command.add_argument("--model-uri", metavar="URI", help="HALDANE_MODEL_URI")
     command.add_argument("--model-name", metavar="NAME", help="HALDANE_MODEL_NAME")
+    command.add_argument("--model-control", metavar="MODE", help="HALDANE_MODEL_CONTROL")
     command.add_argument("--host", metavar="ADDRESS", help="HALDANE_HOST")
     command.add_argument("--port", metavar="PORT", help="HALDANE_PORT")
+    command.add_argument("--grpc-port", metavar="PORT", help="HALDANE_GRPC_PORT")
     return parser
 
 

@@ -200,6 +200,14 @@ class ModelRepository:
         before = self._served(name) if not offer.version else {version: self._served(name).get(version)}
         self._plane.add(loaded.model, loaded.engine, loaded.profile)
         self._stamps[name, version] = offer.stamp
+        log.info(
+            "serving '%s' version %s on %s, %s: %s",
+            name,
+            version,
+            loaded.model.device,
+            f"in batches of up to {loaded.profile.max_rows} rows" if loaded.profile.batchable else "without batching",
+            loaded.profile.reason,
+        )
         for old_version, old in before.items():
             if old_version != version:
                 self._plane.remove(name, old_version)
