@@ -54,7 +54,22 @@ class DataPlane:
     @property
     def ready(self) -> bool:
         """True when every model is loaded and warmed, and the server does not drain."""
-        return self.phase is Phase.SERVING and self.live and not self.unavailable
+        return self.serving and not self.unavailable
+
+    @property
+    def serving(self) -> bool:
+        """True when the models that are loaded answer, whatever became of others."""
+        return self.phase is Phase.SERVING and self.live
+
+    @property
+    def hindrance(self) -> str:
+        """Why the server is not ready, as a sentence; empty when it is."""
+        if self.ready:
+            return ""
+        if self.serving:
+            return "; ".join(f"model '{name}' could not be loaded: {why}" for name, why in self.unavailable.items())
+        subject = "the models are" if self.expected is None else f"model '{self.expected}' is"
+        return f"{subject} not ready: the server is {self.state}"
 
     @property
     def live(self) -> bool:

@@ -43,10 +43,6 @@ def _json(document: dict[str, Any], status: int = 200, headers: dict[str, str] |
     return Response(dumps(document), status, headers, media_type="application/json")
 
 
-def _subject(plane: DataPlane) -> str:
-    return "the models are" if plane.expected is None else f"model '{plane.expected}' is"
-
-
 def _add_probes(app: FastAPI, plane: DataPlane) -> None:
     async def startup() -> Response:
         """The process is up; `state` says whether the model is still loading."""
@@ -57,7 +53,7 @@ def _add_probes(app: FastAPI, plane: DataPlane) -> None:
         answer: dict[str, Any] = {"ready": plane.ready, "live": plane.live, "state": plane.state}
         if plane.ready:
             return _json(answer)
-        return _json(answer | {"error": f"{_subject(plane)} not ready: the server is {plane.state}"}, 503)
+        return _json(answer | {"error": plane.hindrance}, 503)
 
     async def live() -> Response:
         """200 as long as a restart would not help."""
@@ -93,8 +89,9 @@ def _add_protocol(app: FastAPI, plane: DataPlane) -> None:
     async def model_ready(request: Request) -> Response:
         """200 when this model serves, else 503."""
         path = request.path_params
-        name = plane.find(path["model"], path.get("version")).model.name
-        if plane.ready:
+        instance = plane.find(path["model"], path.get("version"))
+        name = instance.model.name
+        if plane.serving and instance.ready:
             return _json({"name": name, "ready": True})
         return _json({"name": name, "ready": False, "error": f"the server is {plane.state}"}, 503)
 
