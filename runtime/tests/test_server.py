@@ -89,9 +89,9 @@ def test_predict(double: Any) -> None:
         (
             "POST",
             "/v1/predict",
-            {"content": b"x", "headers": {"content-encoding": "gzip"}},
+            {"content": b"x", "headers": {"content-encoding": "br"}},
             415,
-            "'gzip' is not served",
+            "'br' is not served here; send the body as it is, or as gzip or deflate",
         ),
         ("POST", "/v1/predict", {"content": b"x", "headers": {"x-request-timeout": "soon"}}, 400, "number of seconds"),
         (

@@ -5,29 +5,27 @@ import asyncio
 from starlette.requests import Request
 
 from haldane_runtime.core.errors import Code, RequestError
+from haldane_runtime.protocol.compression import Inflater
 
 
 async def read_body(request: Request, limit: int, seconds: float) -> bytes:
-    """The whole body, at most `limit` bytes, within `seconds`.
+    """The whole body, inflated, at most `limit` bytes before and after that, within `seconds`.
 
-    A declared length over the limit is refused before a byte of the body is read; a chunked body
-    is refused as soon as it grows over it.
+    A declared length over the limit is refused before a byte of the body is read; a chunked or a
+    compressed body is refused as soon as it grows over it.
 
     Raises:
-        RequestError: TOO_LARGE, BODY_TIMEOUT, UNSUPPORTED_ENCODING.
+        RequestError: TOO_LARGE, BODY_TIMEOUT, UNSUPPORTED_ENCODING, INVALID.
         ClientDisconnect: when the client leaves before the end.
     """
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        raise RequestError(
-            Code.UNSUPPORTED_ENCODING, f"the content encoding '{encoding}' is not served here; send the body as it is"
-        )
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    inflater = None if coding in ("", "identity") else Inflater(coding, limit)
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit, f"{declared} bytes")
     try:
         async with asyncio.timeout(seconds):
-            return await _read(request, limit)
+            return await _read(request, limit) if inflater is None else await _inflate(request, limit, inflater)
     except TimeoutError:
         raise RequestError(Code.BODY_TIMEOUT, "the request body did not arrive within the request's deadline") from None
 
@@ -41,6 +39,22 @@ async def _read(request: Request, limit: int) -> bytes:
             raise _too_large(limit, "more")
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _inflate(request: Request, limit: int, inflater: Inflater) -> bytes:
+    pieces = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit, "more")
+        for piece in inflater.feed(chunk):
+            pieces.append(piece)
+            # A small chunk may hold many pieces; other requests go between them.
+            await asyncio.sleep(0)
+    if size:
+        inflater.finish()
+    return b"".join(pieces)
 
 
 def _too_large(limit: int, got: str) -> RequestError:

@@ -219,7 +219,7 @@ def _wanted(
     items: Any, parameters: Mapping[str, Any], signature: ModelSignature
 ) -> tuple[tuple[str, ...], frozenset[str]]:
     """Which outputs, in order and each once, and which of them as binary data."""
-    by_default = given.flag(parameters, "binary_data_output", "the request") or False
+    by_default = bool(parameters) and given.flag(parameters, "binary_data_output", "the request") is True
     known = {spec.name: spec for spec in signature.outputs}
     everything = items is None or items == []
     wanted = dict.fromkeys(known, by_default) if everything else _asked(items, by_default, known, signature)

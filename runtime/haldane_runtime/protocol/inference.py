@@ -14,6 +14,7 @@ from haldane_runtime.core.errors import Code, RequestError, invalid
 from haldane_runtime.core.types import InferResponse, ModelSignature
 from haldane_runtime.protocol.body import read_body
 from haldane_runtime.protocol.codec import HEADER_LENGTH, Decoded, decode_infer, encode_infer, header_length
+from haldane_runtime.protocol.compression import compressed
 from haldane_runtime.protocol.frame import mark_inference, sign_version, started_at
 from haldane_runtime.protocol.instances import decode_instances, encode_predictions
 from haldane_runtime.protocol.parameters import NONE, timeout_seconds
@@ -64,7 +65,8 @@ class Inference:
             raise
         request_id = decoded.id or request.headers.get(REQUEST_ID_HEADER) or new_request_id()
         milliseconds = (self._clock() - started) * 1000
-        return _answer(*encode(response, request_id, milliseconds, decoded.binary))
+        encoded, json_bytes = encode(response, request_id, milliseconds, decoded.binary)
+        return await _answer(encoded, json_bytes, request.headers.get("accept-encoding"))
 
     def _timeout(self, request: Request) -> float:
         """Seconds; a client may ask for less than the server's own limit, not for more."""
@@ -84,10 +86,14 @@ def new_request_id() -> str:
     return os.urandom(8).hex()
 
 
-def _answer(body: bytes, json_bytes: int | None) -> Response:
+async def _answer(body: bytes, json_bytes: int | None, accept_encoding: str | None) -> Response:
+    """With binary data, the header counts the JSON before the body was compressed."""
+    body, coding = await compressed(body, accept_encoding)
+    headers = {"content-encoding": coding} if coding else {}
     if json_bytes is None:
-        return Response(body, media_type="application/json")
-    return Response(body, headers={HEADER_LENGTH: str(json_bytes)}, media_type="application/octet-stream")
+        return Response(body, headers=headers, media_type="application/json")
+    headers[HEADER_LENGTH] = str(json_bytes)
+    return Response(body, headers=headers, media_type="application/octet-stream")
 
 
 def _decode_instances(body: bytes, json_bytes: int | None, signature: ModelSignature) -> Decoded:

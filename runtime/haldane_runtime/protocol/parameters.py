@@ -27,6 +27,8 @@ def parameters_of(holder: Mapping[str, Any], whose: str) -> Mapping[str, Any]:
 
 def check_request(parameters: Mapping[str, Any]) -> None:
     """Raises: RequestError: INVALID, for a sequence or a timeout that is not a count of microseconds."""
+    if not parameters:
+        return
     if any(parameters.get(name) for name in _SEQUENCE):
         raise invalid(
             "the model keeps no state between requests, so that sequences are not served; leave sequence_id out"
