@@ -173,3 +173,22 @@ def test_the_drain_keeps_serving_and_closes_kept_connections(start: Callable[...
     assert seen[0][1] == ""
     assert seen[-1][1] == "close"
     assert server.ended() == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_second_signal_ends_at_once(start: Callable[..., Any], models: Any, number: int, code: int) -> None:
+    server = start(f"file://{models.double()}", HALDANE_DRAIN_SECONDS="60").ready()
+    server.signal(number)
+    until(lambda: server.client.get("/ready").status_code == 503)
+    server.signal(number)
+    assert server.ended(5) == code
+
+
+def test_the_start_says_what_is_served_and_what_to_try(start: Callable[..., Any], models: Any) -> None:
+    server = start(f"file://{models.double()}", HALDANE_MODEL_NAME="twice", HALDANE_MODEL_VERSION="7").ready()
+    until(lambda: any("/docs" in line for line in server.log))
+    (serving,) = [line for line in server.log if "serving 'twice' version 7 on cpu" in line]
+    assert "batch" in serving
+    (tried,) = [line for line in server.log if "try: curl" in line]
+    command = tried.split("try: curl ")[1]
+    assert command == f"{server.url}/v1/models/twice:predict -d '{{\"instances\": [[0, 0, 0]]}}'"

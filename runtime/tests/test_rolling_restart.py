@@ -1,0 +1,146 @@
+"""Two replicas behind a proxy are replaced one after the other under load, and no request notices."""
+
+import asyncio
+import itertools
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+WAIT = 20.0
+PROBE_SECONDS = 0.05
+CLIENTS = 8
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Proxy:
+    """Routes requests by turns to the replicas that say they are ready, on connections that it keeps.
+
+    It retries nothing and hides nothing: what breaks on the way to a replica is a 502 for the client.
+    """
+
+    def __init__(self) -> None:
+        self.replicas: dict[str, bool] = {}
+        self._kept: dict[str, list[Stream]] = {}
+        self._turn = itertools.count()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        server = self.call(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        self._probing = asyncio.run_coroutine_threadsafe(self._probe(), self._loop)
+
+    def call(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(WAIT)
+
+    def close(self) -> None:
+        self._probing.cancel()
+        self.call(asyncio.sleep(0))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(WAIT)
+
+    async def _probe(self) -> None:
+        while True:
+            for url in list(self.replicas):
+                with suppress(OSError):
+                    self.replicas[url] = (
+                        b" 200 " in (await self._ask(url, b"GET /ready HTTP/1.1\r\nhost: x\r\n\r\n"))[:16]
+                    )
+            await asyncio.sleep(PROBE_SECONDS)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                request = await _message(reader)
+                try:
+                    answer = await self._ask(self._next(), request)
+                except (OSError, EOFError, StopIteration) as error:
+                    text = f"{type(error).__name__}: {error}".encode()
+                    answer = b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: %d\r\n\r\n%b" % (len(text), text)
+                writer.write(re.sub(rb"(?i)\r\nconnection: close", b"", answer, count=1))
+                await writer.drain()
+        writer.close()
+
+    def _next(self) -> str:
+        ready = [url for url, is_ready in self.replicas.items() if is_ready]
+        if not ready:
+            raise OSError("no replica is ready")
+        return ready[next(self._turn) % len(ready)]
+
+    async def _ask(self, url: str, request: bytes) -> bytes:
+        kept = self._kept.setdefault(url, [])
+        target = urlsplit(url)
+        reader, writer = kept.pop() if kept else await asyncio.open_connection(target.hostname, target.port)
+        writer.write(request)
+        answer = await _message(reader)
+        if b"connection: close" in answer.split(b"\r\n\r\n")[0].lower():
+            writer.close()
+        else:
+            kept.append((reader, writer))
+        return answer
+
+
+async def _message(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: (\d+)", head)
+    return head + (await reader.readexactly(int(length[1])) if length else b"")
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    made = Proxy()
+    yield made
+    made.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.01)
+
+
+def test_a_rolling_restart_under_load_fails_no_request(start: Callable[..., Any], models: Any, proxy: Proxy) -> None:
+    uri = f"file://{models.double()}"
+
+    def replica() -> Any:
+        server = start(uri, HALDANE_DRAIN_SECONDS="0.5").ready()
+        proxy.replicas[server.url] = False
+        until(lambda: proxy.replicas[server.url])
+        return server
+
+    old = [replica(), replica()]
+    stop = threading.Event()
+    seen: list[tuple[int, str]] = []
+
+    def send() -> None:
+        with httpx.Client(base_url=proxy.url, timeout=WAIT) as client:
+            while not stop.is_set():
+                answer = client.post("/v1/predict", json={"instances": [[1, 2, 3]]})
+                seen.append((answer.status_code, answer.text))
+                time.sleep(0.002)
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        senders = [pool.submit(send) for _ in range(CLIENTS)]
+        for server in old:
+            replica()
+            asked = len(seen)
+            until(lambda asked=asked: len(seen) > asked + 50)  # type: ignore[misc]
+            server.signal(signal.SIGTERM)
+            assert server.ended() == 0
+            del proxy.replicas[server.url]
+        asked = len(seen)
+        until(lambda: len(seen) > asked + 50)
+        stop.set()
+        for sender in senders:
+            sender.result()
+    assert [answer for answer in seen if answer[0] != 200] == []
