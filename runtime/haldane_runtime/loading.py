@@ -5,20 +5,24 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
-
-from haldane_runtime.core.errors import LoadError, Reason, RequestError
-from haldane_runtime.core.types import NUMPY_DTYPE, Array, Datatype, ModelSignature, ServedModel
+from haldane_runtime.core.errors import LoadError, Reason
+from haldane_runtime.core.types import ServedModel
+from haldane_runtime.engine import batching
 from haldane_runtime.engine.base import BatchProfile, Engine
+from haldane_runtime.engine.batching import Budget
 from haldane_runtime.engine.threads import usable_threads
+from haldane_runtime.engine.trial import find_inputs, require_run
+from haldane_runtime.engine.tuning import Tuned, open_tuned
 from haldane_runtime.settings import Settings
 from haldane_runtime.store.fetch import S3Options, fetch
 from haldane_runtime.store.location import parse
 
 log = logging.getLogger(__name__)
 
-WARMUP_RUNS = 3
+# A small model is ready within a second; a GPU takes longer to start anyway, and gains more from large batches.
+_BUDGET = {"cpu": Budget(plenty=0.06, most=1.5), "gpu": Budget(plenty=1.0, most=10.0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,11 @@ def _load(settings: Settings) -> LoadedModel:
         fetched = fetch(
             location, settings.model_sha256, settings.cache_dir, S3Options(settings.s3_endpoint, settings.s3_region)
         )
-    threads = settings.intra_op_threads or usable_threads()
-    with _step(f"opened the session on {settings.device} with {threads} threads"):
-        # Imported here so that the server answers its probes while ONNX Runtime is being read from disk.
-        from haldane_runtime.engine import onnx
-
-        engine: Engine = onnx.load(fetched.path, settings.device, threads)
+    with _step(f"opened the session on {settings.device}"):
+        tuned = _open(settings, fetched.path, location.folder)
+    engine = tuned.engine
+    log.info("one run takes %d of the %d threads allowed", tuned.threads, _available(settings))
+    require_run(engine, tuned.trial)
     model = ServedModel(
         name=settings.model_name,
         version=settings.model_version or fetched.digest[:12],
@@ -66,42 +69,29 @@ def _load(settings: Settings) -> LoadedModel:
         device=engine.device,
         signature=engine.signature,
     )
-    with _step("warmed up"):
-        warm_up(engine)
-    return LoadedModel(model, engine, BatchProfile(False, "Nothing has shown that its rows are independent.", 1, {}))
+    with _step("warmed up and measured"):
+        profile = batching.profile(engine, tuned.trial.inputs, settings.max_batch_size, _BUDGET[engine.device])
+    log.info("%s", profile.reason)
+    return LoadedModel(model, engine, profile)
 
 
-def warm_up(engine: Engine) -> None:
-    """Run the model on zeros, so that the first client does not pay for allocations.
+def _open(settings: Settings, path: Path, folder: bool) -> Tuned:
+    # Imported here so that the server answers its probes while ONNX Runtime is being read from disk.
+    from haldane_runtime.engine import onnx
 
-    On a CPU a failing warm-up is only logged: made-up inputs may be rightly refused (an encoder
-    that knows no category 0, a convolution wider than one pixel). On a GPU it is how a driver that
-    does not work shows itself.
+    def open_with(threads: int) -> Engine:
+        return onnx.load(path, settings.device, threads)
 
-    Raises:
-        LoadError: LoadFailed, on a GPU.
-    """
-    inputs = warm_up_inputs(engine.signature)
-    outputs = [spec.name for spec in engine.signature.outputs]
-    try:
-        for _ in range(WARMUP_RUNS):
-            engine.run(inputs, outputs)
-    except RequestError as error:
-        if engine.device == "gpu":
-            raise LoadError(Reason.LOAD_FAILED, f"The model does not run on the GPU: {error.message}.") from error
-        log.warning("the warm-up on zeros failed, which may be right for this model: %s", error.message)
+    if settings.intra_op_threads or settings.device == "gpu":
+        threads = _available(settings)
+        engine = open_with(threads)
+        return Tuned(engine, threads, find_inputs(engine))
+    size = sum(file.stat().st_size for file in path.parent.rglob("*")) if folder else path.stat().st_size
+    return open_tuned(open_with, find_inputs, size, _available(settings))
 
 
-def warm_up_inputs(signature: ModelSignature) -> dict[str, Array]:
-    """Zeros (empty strings) with every dynamic dimension at 1."""
-    return {
-        spec.name: np.full(
-            [dim if isinstance(dim, int) else 1 for dim in spec.shape],
-            "" if spec.datatype is Datatype.BYTES else 0,
-            dtype=NUMPY_DTYPE[spec.datatype],
-        )
-        for spec in signature.inputs
-    }
+def _available(settings: Settings) -> int:
+    return settings.intra_op_threads or usable_threads()
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import pytest
 from haldane_runtime.core.errors import Code, LoadError, Reason, RequestError
 from haldane_runtime.core.types import Datatype, ModelSignature, TensorSpec
 from haldane_runtime.engine import onnx
-from haldane_runtime.loading import warm_up, warm_up_inputs
 
 
 def refused(path: Path, reason: Reason, message: str, device: str = "cpu") -> None:
@@ -90,31 +89,3 @@ def test_inputs_that_the_graph_itself_refuses_are_the_clients_fault(models: Any)
     with pytest.raises(RequestError, match="the model refuses the inputs") as caught:
         engine.run({"x": np.array([1, 2], np.float32)}, ("y",))
     assert caught.value.code is Code.INVALID
-
-
-def test_the_warm_up_feeds_every_type(models: Any) -> None:
-    signature = onnx.load(models.person(), "cpu", 1).signature
-    inputs = warm_up_inputs(signature)
-    assert inputs["age"].tolist() == [[0]]
-    assert inputs["name"].tolist() == [[""]]
-
-
-class Stubborn:
-    """Refuses to run, on a device of choice."""
-
-    signature = ModelSignature((), ())
-
-    def __init__(self, device: str) -> None:
-        self.device = device
-
-    def run(self, inputs: Any, outputs: Any) -> dict[str, Any]:
-        raise RequestError(Code.MODEL_FAILED, "no kernel")
-
-    def close(self) -> None: ...
-
-
-def test_a_failed_warm_up_counts_on_a_gpu_only(caplog: pytest.LogCaptureFixture) -> None:
-    warm_up(Stubborn("cpu"))
-    assert "no kernel" in caplog.text
-    with pytest.raises(LoadError, match="does not run on the GPU: no kernel"):
-        warm_up(Stubborn("gpu"))

@@ -1,8 +1,16 @@
 """How many threads the container may really use: the cgroup's CPU quota, not the host's cores."""
 
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
+
+# Opening a session twice costs its load time and, for a moment, its memory.
+TRIAL_BYTES = 64 << 20
+# A run this short has nothing to share out: waking another thread takes as long.
+SHORT_SECONDS = 150e-6
+# The front end wants the other cores too, so that a second thread has to earn its place.
+LEAST_SPEEDUP = 1.25
 
 
 def usable_threads(root: Path = Path("/")) -> int:
@@ -57,3 +65,19 @@ def _read(path: Path) -> str:
         return path.read_text().strip()
     except OSError:
         return ""
+
+
+def first_attempt(model_bytes: int, available: int) -> int:
+    """How many threads to open the session with, when `available` may be used: 1, or all for a large model."""
+    return available if model_bytes > TRIAL_BYTES else 1
+
+
+def worth_another_attempt(single: Mapping[int, float], available: int) -> bool:
+    """Should all threads be tried, given seconds by rows with one?"""
+    return available > 1 and bool(single) and max(single.values()) > SHORT_SECONDS
+
+
+def all_threads_pay(single: Mapping[int, float], all_threads: Mapping[int, float]) -> bool:
+    """Compare seconds by rows: the geometric mean of the speed-ups must reach `LEAST_SPEEDUP`."""
+    speedups = [single[rows] / max(seconds, 1e-9) for rows, seconds in all_threads.items() if rows in single]
+    return bool(speedups) and math.prod(speedups) ** (1 / len(speedups)) >= LEAST_SPEEDUP

@@ -1,0 +1,118 @@
+"""Inputs that the model really takes: rows of its golden requests, or made-up ones that ran."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from haldane_runtime.core.errors import LoadError, Reason, RequestError
+from haldane_runtime.core.types import Array, ModelSignature
+from haldane_runtime.engine.base import Engine
+from haldane_runtime.engine.batching import obstacle
+from haldane_runtime.engine.samples import ROWS, Inputs, make, recipes, take
+
+log = logging.getLogger(__name__)
+
+TRIAL_SECONDS = 1.0
+_BEST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """`inputs` that the model ran on, or None and the `refusal` of the first that it did not take.
+
+    When the signature may be batched, the inputs hold `ROWS` rows, and any of them run alone.
+    """
+
+    inputs: Inputs | None
+    refusal: str = ""
+
+
+def find_inputs(
+    engine: Engine,
+    signature: ModelSignature | None = None,
+    seconds: float = TRIAL_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
+) -> Trial:
+    """Made-up inputs on which the model runs, best with finite answers that differ between rows.
+
+    `signature` narrows the engine's own, to dimensions known from elsewhere. After `seconds` the best
+    so far is taken.
+    """
+    signature = signature or engine.signature
+    rows = 1 if obstacle(engine.signature) else ROWS
+    best, merit, refusal = None, 0, ""
+    end = clock() + seconds
+    for recipe in recipes(signature):
+        inputs = make(signature, recipe, rows)
+        try:
+            one = _merit(engine, inputs, rows)
+        except RequestError as error:
+            refusal = refusal or error.message
+        else:
+            if one > merit:
+                best, merit = inputs, one
+        if merit == _BEST or clock() > end:
+            break
+    return Trial(best, refusal)
+
+
+def _merit(engine: Engine, inputs: Inputs, rows: int) -> int:
+    """1 for having run, 2 when the answers are finite, 3 when they also differ between rows.
+
+    Raises:
+        RequestError: the model does not take these inputs.
+    """
+    names = [spec.name for spec in engine.signature.outputs]
+    requests = [inputs] if rows == 1 else [take(inputs, [0]), take(inputs, [1])]
+    answers = [engine.run(request, names) for request in requests]
+    if not all(_finite(answer[name]) for answer in answers for name in names):
+        return 1
+    varied = rows == 1 or any(not np.array_equal(answers[0][name], answers[1][name]) for name in names)
+    return _BEST if varied else 2
+
+
+def _finite(array: Array) -> bool:
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
+def require_run(engine: Engine, trial: Trial) -> None:
+    """On a CPU made-up inputs may be rightly refused; on a GPU a run is how a driver that does not work shows itself.
+
+    Raises:
+        LoadError: LoadFailed, when nothing ran on a GPU.
+    """
+    if trial.inputs is not None:
+        return
+    if engine.device == "gpu":
+        raise LoadError(
+            Reason.LOAD_FAILED,
+            f"The model does not run on the GPU: {trial.refusal}; if it needs special inputs, give golden requests.",
+        )
+    log.warning("no inputs to warm up with: the model refuses all that were tried: %s", trial.refusal)
+
+
+def rows_of(engine: Engine, requests: Sequence[Inputs]) -> Trial:
+    """The rows of known good requests; made-up ones beside them when there is but one row.
+
+    Requests whose other dimensions differ from the first one's are left out.
+    """
+    if obstacle(engine.signature):
+        return Trial(requests[0])
+    alike = [request for request in requests if _inner(request) == _inner(requests[0])]
+    rows = {name: np.concatenate([request[name] for request in alike]) for name in requests[0]}
+    count = min(len(array) for array in rows.values())
+    if count > 1:
+        return Trial(take(rows, [number % count for number in range(max(ROWS, min(count, 64)))]))
+    known = take(rows, [0])
+    specs = tuple(replace(spec, shape=(spec.shape[0], *known[spec.name].shape[1:])) for spec in engine.signature.inputs)
+    others = find_inputs(engine, ModelSignature(specs, engine.signature.outputs)).inputs
+    if others is None:
+        return Trial(take(known, [0] * ROWS))
+    return Trial({name: np.concatenate([array, others[name][1:]]) for name, array in known.items()})
+
+
+def _inner(request: Inputs) -> list[tuple[int, ...]]:
+    return [request[name].shape[1:] for name in sorted(request)]

@@ -1,0 +1,130 @@
+"""Which inputs are tried, and how many threads a model gets."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from haldane_runtime.core.errors import Code, LoadError, RequestError
+from haldane_runtime.core.types import NUMPY_DTYPE, Datatype, ModelSignature, TensorSpec
+from haldane_runtime.engine import onnx, threads
+from haldane_runtime.engine.samples import Recipe, Values, make, recipes, take
+from haldane_runtime.engine.trial import Trial, find_inputs, require_run
+from haldane_runtime.engine.tuning import open_tuned
+
+LARGE = threads.TRIAL_BYTES + 1
+
+
+@pytest.mark.parametrize("datatype", Datatype)
+@pytest.mark.parametrize("values", Values)
+@pytest.mark.parametrize("shape", [("N", 2, ""), (), (3,), ("N", 0)])
+def test_made_up_inputs_have_the_models_types_and_shapes(datatype: Datatype, values: Values, shape: Any) -> None:
+    signature = ModelSignature((TensorSpec("x", datatype, shape),), ())
+    array = make(signature, Recipe(values, 5), rows=4)["x"]
+    assert isinstance(array, np.ndarray)
+    assert array.dtype == NUMPY_DTYPE[datatype]
+    assert array.shape == tuple({"N": 4, "": 5}.get(dim, dim) for dim in shape)
+
+
+def test_made_up_inputs_are_the_same_at_every_start() -> None:
+    signature = ModelSignature((TensorSpec("x", Datatype.FP32, ("N", 3)),), ())
+    one, other = (make(signature, next(recipes(signature)))["x"] for _ in range(2))
+    assert np.array_equal(one, other)
+    assert len({tuple(row) for row in one}) == len(one)
+
+
+def test_other_dimensions_are_only_tried_where_there_are_any() -> None:
+    def recipe_sizes(*shape: Any) -> set[int]:
+        return {one.size for one in recipes(ModelSignature((TensorSpec("x", Datatype.FP32, shape),), ()))}
+
+    assert recipe_sizes("N", 3) == {1}
+    assert len(recipe_sizes("N", "T")) > 1
+
+
+class Timed:
+    """Runs on its own clock: `seconds[threads]` for a row."""
+
+    device = "cpu"
+    signature = ModelSignature((TensorSpec("x", Datatype.FP32, ("N", 1)),), (TensorSpec("y", Datatype.FP32, ("N", 1)),))
+    now = 0.0
+
+    def __init__(self, count: int, seconds: float) -> None:
+        self.count = count
+        self.seconds = seconds
+        self.closed = False
+
+    def run(self, inputs: Mapping[str, Any], outputs: Any) -> dict[str, Any]:
+        Timed.now += self.seconds * len(inputs["x"])
+        return {"y": inputs["x"]}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("single", "many", "size", "available", "opened", "chosen"),
+    [
+        (5e-6, 1e-6, 1, 4, [1], 1),
+        (1e-3, 0.5e-3, 1, 4, [1, 4], 4),
+        (1e-3, 0.9e-3, 1, 4, [1, 4], 1),
+        (1e-3, 3e-3, 1, 4, [1, 4], 1),
+        (1e-3, 0.5e-3, 1, 1, [1], 1),
+        (1.0, 0.5, LARGE, 4, [4], 4),
+        (0.5, 0.3, 1, 2, [1, 2], 2),
+    ],
+    ids=["short", "twice as fast", "hardly faster", "slower", "one core", "large: opened once", "slow"],
+)
+def test_threads_are_chosen_by_measurement(
+    single: float, many: float, size: int, available: int, opened: list[int], chosen: int
+) -> None:
+    engines: list[Timed] = []
+
+    def open_with(count: int) -> Timed:
+        engines.append(Timed(count, single if count == 1 else many))
+        return engines[-1]
+
+    tuned = open_tuned(open_with, find_inputs, size, available, clock=lambda: Timed.now)
+    assert [engine.count for engine in engines] == opened
+    assert tuned.threads == chosen
+    assert [engine.count for engine in engines if not engine.closed] == [chosen]
+
+
+def test_a_model_that_takes_nothing_is_opened_once(models: Any) -> None:
+    opened: list[int] = []
+
+    def open_with(count: int) -> onnx.OnnxEngine:
+        opened.append(count)
+        return onnx.load(models.double(), "cpu", count)
+
+    tuned = open_tuned(open_with, lambda _: Trial(None, "no"), 1, 8)
+    assert (opened, tuned.threads, tuned.trial.inputs) == ([1], 1, None)
+
+
+def test_inputs_that_the_model_takes_are_found(models: Any) -> None:
+    """The logarithm is NaN for half of the first numbers tried; the strings pass as they are."""
+    engine = onnx.load(models.person(), "cpu", 1)
+    found = find_inputs(engine).inputs
+    assert found is not None
+    assert np.isfinite(engine.run(take(found, [0]), ("log",))["log"]).all()
+
+
+class Stubborn:
+    """Refuses to run, on a device of choice."""
+
+    signature = ModelSignature((), ())
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def run(self, inputs: Any, outputs: Any) -> dict[str, Any]:
+        raise RequestError(Code.MODEL_FAILED, "no kernel")
+
+    def close(self) -> None: ...
+
+
+def test_a_model_that_does_not_run_counts_on_a_gpu_only(caplog: pytest.LogCaptureFixture) -> None:
+    require_run(Stubborn("cpu"), find_inputs(Stubborn("cpu")))
+    assert "no kernel" in caplog.text
+    with pytest.raises(LoadError, match="does not run on the GPU: no kernel; if it needs special inputs, give golden"):
+        require_run(Stubborn("gpu"), find_inputs(Stubborn("gpu")))
