@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from haldane.api import crd
 from haldane.api.v1alpha1 import ModelDeployment
-from haldane.plan import analysis, diagnosis, pod_template, queries
+from haldane.plan import analysis, diagnosis, environment, pod_template, queries
 from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.errors import LoadError, Reason
 from haldane_runtime.observe.metrics import FIRST_CODES, Metrics
@@ -65,21 +66,71 @@ def test_the_runtime_reads_what_the_operator_sets() -> None:
     assert (read.s3_endpoint, read.s3_region) == ("http://s3.storage.svc:8333", "eu-central-1")
     assert (read.device, read.intra_op_threads, read.queue) == ("cpu", 2, 7)
     assert (read.request_timeout, read.request_bytes) == (2.5, 3 * 1024 * 1024)
-    assert read.port == pod_template.PORT
-    assert str(read.cache_dir) == pod_template.CACHE_DIR
+    assert read.port == environment.PORT
+    assert str(read.cache_dir) == environment.CACHE_DIR
+
+
+def test_the_runtime_is_tuned_as_spec_says() -> None:
+    golden = {"requests": [{"inputs": [{"name": "x"}], "outputs": [{"name": "y"}]}], "tolerance": {"relative": 0.01}}
+    tuned: dict[str, Any] = {
+        "device": "gpu",
+        "batching": {"maxBatchSize": 32, "maxDelay": "2ms"},
+        "limits": {"queueBytes": "512Mi", "queueDelay": "250ms"},
+        "session": {"providers": ["TensorRT", "CUDA"], "precision": "fp16", "precisionTolerance": "0.5%"},
+        "grpc": {"enabled": False},
+        "responseCache": {"url": "redis://cache:6379/0", "ttl": "90s"},
+        "requestLog": {"sample": "2.5%"},
+    }
+    read = settings({"model": {**SPEC["model"], "golden": golden}, "runtime": tuned})
+    assert (read.device, read.providers, read.precision, read.precision_tolerance) == (
+        "gpu",
+        ("TensorRT", "CUDA"),
+        "fp16",
+        0.005,
+    )
+    assert (read.max_batch_size, read.max_batch_delay, read.queue_bytes, read.queue_delay) == (32, 0.002, 2**29, 0.25)
+    assert (read.response_cache, read.response_cache_ttl, read.request_log) == ("redis://cache:6379/0", 90, 0.025)
+    assert read.grpc_port == 0
+    assert json.loads(read.golden or "") == golden
+
+
+def test_the_runtime_serves_grpc_where_the_pod_says() -> None:
+    (named,) = [port for port in container(SPEC)["ports"] if port["name"] == pod_template.GRPC_PORT_NAME]
+    assert settings(SPEC).grpc_port == named["containerPort"]
+
+
+def test_what_the_api_describes_as_the_runtimes_default_is_its_default() -> None:
+    read, described = settings({"model": SPEC["model"]}), crd.render()
+    for field, said in {
+        "maxBatchSize": f"{read.max_batch_size} when left out.",
+        "queueBytes": f"{read.queue_bytes >> 20}Mi when left out.",
+        "precisionTolerance": f"{read.precision_tolerance:.0%} when left out.",
+        "ttl": f"{read.response_cache_ttl / 60:.0f}m when left out.",
+    }.items():
+        description = re.search(rf"\n +{field}:\n +description: (.*?)\n +type:", described, re.DOTALL)
+        assert description, field
+        assert said in " ".join(description[1].split()), field
+    assert (read.max_batch_delay, read.queue_delay, read.precision, read.request_log) == (0, 0, "fp32", 0)
 
 
 @pytest.mark.parametrize(
-    ("field", "extremes"),
+    ("part", "field", "extremes"),
     [
-        ("queue", [1, 1_000_000]),
-        ("requestTimeout", ["1ms", "1h", "2h", "8760h"]),
-        ("requestBytes", ["1", "64Gi", "999999G"]),
+        ("limits", "queue", [1, 1_000_000]),
+        ("limits", "queueBytes", ["67108864", "999999M", "976562500Ki", "999Gi"]),
+        ("limits", "queueDelay", ["1ms", "0.999ms", "1h", "61m"]),
+        ("limits", "requestTimeout", ["1ms", "0.999ms", "1h", "2h", "8760h"]),
+        ("limits", "requestBytes", ["1", "64Gi", "999999G"]),
+        ("batching", "maxBatchSize", [1, 4096]),
+        ("batching", "maxDelay", ["0s", "0.001ms", "10s", "10.001s"]),
+        ("session", "intraOpThreads", [1, 256]),
+        ("session", "precisionTolerance", ["0%", "0.0000000001%", "100%"]),
+        ("requestLog", "sample", ["0%", "0.0000000001%", "100%"]),
     ],
 )
-def test_what_the_api_accepts_the_runtime_accepts(field: str, extremes: list[Any]) -> None:
+def test_what_the_api_accepts_the_runtime_accepts(part: str, field: str, extremes: list[Any]) -> None:
     for value in extremes:
-        spec = {**SPEC, "runtime": {"limits": {field: value}}}
+        spec = {**SPEC, "runtime": {part: {field: value}}}
         try:
             model_deployment(spec)
         except ValidationError:
@@ -87,8 +138,14 @@ def test_what_the_api_accepts_the_runtime_accepts(field: str, extremes: list[Any
         settings(spec)
 
 
+@pytest.mark.parametrize("ttl", ["1s", "8760h"])
+@pytest.mark.parametrize("url", ["redis://cache", "redis://cache:6379/", "rediss://10.0.0.1:6379/15"])
+def test_every_cache_that_the_api_accepts_the_runtime_accepts(url: str, ttl: str) -> None:
+    assert settings({**SPEC, "runtime": {"responseCache": {"url": url, "ttl": ttl}}}).response_cache == url
+
+
 def test_every_reason_of_a_failed_load_has_its_advice(tmp_path: Path) -> None:
-    assert set(diagnosis.LOAD_ADVICE) == {reason.value for reason in Reason}
+    assert {reason.value for reason in Reason} <= set(diagnosis.LOAD_ADVICE)
 
 
 def test_the_operator_reads_the_runtimes_last_words(tmp_path: Path) -> None:

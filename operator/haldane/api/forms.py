@@ -49,11 +49,21 @@ Region = Annotated[
 ModelUri = Annotated[
     str,
     *text(
-        "^(s3://[^/ ]+/.+|https://[^/ ]+/.+|file:///.+)$",
-        "write where the model is: s3://bucket/key, https://host/path or file:///path",
+        f"^(s3://[^/ ]+/.+|https://[^/ ]+/.+|pvc://{_DNS}([.]{_DNS})*/[^?#]+|file:///.+)$",
+        "write where the model is: s3://bucket/key, https://host/path, pvc://claim/path or file:///path",
         2048,
     ),
 ]
+# A password in it would stand in the object and in every pod.
+RedisUrl = Annotated[
+    str,
+    *text(
+        "^rediss?://[^/?#@ ]+(/[0-9]{0,4})?$",
+        "write the URL of a Redis without a password, for example redis://cache:6379, or name a Secret with secretRef",
+        1024,
+    ),
+]
+SecretKey = Annotated[str, *text("^[-._a-zA-Z0-9]+$", "write a key of the Secret, for example url", 253)]
 Version = Annotated[
     str,
     *text(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
@@ -27,9 +27,6 @@ _UNIT_BYTES = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "Ki": 1024, "Mi": 1
 LONGEST = timedelta(hours=8760)
 
 DURATION_SENTENCE = "write a duration with a unit (ms, s, m or h) of at most 8760h, for example 30s or 1h30m"
-POSITIVE_SENTENCE = "write a duration above 0, for example 30s"
-REQUEST_TIMEOUT_SENTENCE = "write a duration of at most 1h, for example 10s"
-INTERVAL_SENTENCE = "write a duration of at least 1s, for example 30s"
 PERCENT_SENTENCE = "write a percentage from 0% to 100% with its sign, for example 0.5%"
 INCREASE_SENTENCE = "write a percentage with its sign, for example 20%"
 BYTES_SENTENCE = "write whole bytes or a number with Ki, Mi or Gi, below 1000Gi, for example 64Mi"
@@ -64,50 +61,31 @@ def parse_bytes(text: str) -> int:
     return int(number) * _UNIT_BYTES[text[len(number) :]]
 
 
-def _checked_duration(text: str) -> str:
-    parse_duration(text)
-    return text
+def _duration(least: str, most: str, sentence: str) -> Any:
+    """`Annotated[str, *_duration(...)]`: a duration from `least` to `most`; whatever else it is, one sentence says so."""
+    low, high = parse_duration(least), parse_duration(most)
 
-
-def _at_most(most: timedelta, sentence: str) -> AfterValidator:
     def check(text: str) -> str:
-        if parse_duration(text) > most:
+        if not low <= parse_duration(text) <= high:
             raise ValueError(f"{text!r}: {sentence}")
         return text
 
-    return AfterValidator(check)
+    above = f"duration(self) >= duration('{least}') && " if low else ""
+    return (
+        *text(DURATION_PATTERN, sentence, 32, also=f"{above}duration(self) <= duration('{most}')"),
+        AfterValidator(check),
+    )
 
 
-def _at_least(least: timedelta, sentence: str) -> AfterValidator:
-    def check(text: str) -> str:
-        if parse_duration(text) < least:
-            raise ValueError(f"{text!r}: {sentence}")
-        return text
-
-    return AfterValidator(check)
-
-
-Duration = Annotated[
-    str,
-    *text(DURATION_PATTERN, DURATION_SENTENCE, 32, also="duration(self) <= duration('8760h')"),
-    AfterValidator(_checked_duration),
-]
-# A text that is no duration at all is refused by Duration's own rule: the next two keep silent about it.
+Duration = Annotated[str, *_duration("0s", "8760h", DURATION_SENTENCE)]
 PositiveDuration = Annotated[
-    Duration,
-    Rule(f"self.matches('[1-9]') || !self.matches('{DURATION_PATTERN}')", POSITIVE_SENTENCE),
-    _at_least(timedelta(microseconds=1), POSITIVE_SENTENCE),
+    str, *_duration("0.001ms", "8760h", "write a duration above 0 with its unit, at most 8760h, for example 30s")
 ]
-Interval = Annotated[
-    Duration,
-    Rule(f"duration(self) >= duration('1s') || !self.matches('{DURATION_PATTERN}')", INTERVAL_SENTENCE),
-    _at_least(timedelta(seconds=1), INTERVAL_SENTENCE),
-]
+Interval = Annotated[str, *_duration("1s", "8760h", "write a duration from 1s to 8760h with its unit, for example 30s")]
 RequestTimeout = Annotated[
-    PositiveDuration,
-    Rule(f"duration(self) <= duration('1h') || !self.matches('{DURATION_PATTERN}')", REQUEST_TIMEOUT_SENTENCE),
-    _at_most(timedelta(hours=1), REQUEST_TIMEOUT_SENTENCE),
+    str, *_duration("1ms", "1h", "write a duration from 1ms to 1h with its unit, for example 10s")
 ]
+BatchDelay = Annotated[str, *_duration("0s", "10s", "write a duration from 0s to 10s with its unit, for example 2ms")]
 Percent = Annotated[str, *text(_PERCENT, PERCENT_SENTENCE, 16)]
 Increase = Annotated[str, *text(_INCREASE, INCREASE_SENTENCE, 16)]
 Bytes = Annotated[str, *text(_BYTES, BYTES_SENTENCE, 24)]

@@ -4,28 +4,59 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
 
-from haldane.api.base import PRESERVE, ApiModel, Rule, list_map, validations
-from haldane.api.forms import ImageReference, ObjectName, VariableName
-from haldane.api.quantity import Bytes, Quantity, RequestTimeout
-
-Passthrough = Annotated[dict[str, Any], Field(json_schema_extra={PRESERVE: True})]
+from haldane.api.base import PRESERVE, ApiModel, Passthrough, Rule, list_map, validations
+from haldane.api.forms import ImageReference, ObjectName, RedisUrl, SecretKey, VariableName
+from haldane.api.quantity import BatchDelay, Bytes, Interval, Percent, Quantity, RequestTimeout
 
 
 def _part(description: str) -> JsonDict:
     return {"type": "object", PRESERVE: True, "description": description}
 
 
+class Batching(ApiModel):
+    """How requests that wait for the engine are merged into one run of it.
+
+    Models whose rows turn out not to be independent are never batched, whatever stands here.
+    """
+
+    max_batch_size: int | None = Field(
+        None, ge=1, le=4096, description="Rows in one run at most; 1: no batching. 64 when left out."
+    )
+    max_delay: BatchDelay | None = Field(
+        None,
+        description="How long an idle engine waits for more rows; when left out it does not: rows gather while it is busy.",
+    )
+
+
 class RequestLimits(ApiModel):
     """What one runtime pod accepts before it answers 413, 503 or 504."""
 
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                # A text that is no size is refused by its own rule: this one keeps silent about it.
+                "!has(self.queueBytes) || !isQuantity(self.queueBytes) || !isQuantity(self.requestBytes)"
+                " || quantity(self.queueBytes).compareTo(quantity(self.requestBytes)) >= 0",
+                "limits.queueBytes must be at least limits.requestBytes: raise queueBytes or lower requestBytes",
+                ".queueBytes",
+            )
+        )
+    )
     queue: int = Field(
         1024,
         ge=1,
         le=1_000_000,
         description="Requests that may wait in one pod; more are answered 503 with Retry-After.",
+    )
+    queue_bytes: Bytes | None = Field(
+        None, description="Bytes of requests that may wait in one pod; more are answered 503. 256Mi when left out."
+    )
+    queue_delay: RequestTimeout | None = Field(
+        None,
+        description="While requests keep waiting for longer than this, new ones are answered 503; when left out, only those that would miss requestTimeout.",
     )
     request_timeout: RequestTimeout = Field(
         "10s", description="Longest time a request may take, waiting included; later it is answered 504."
@@ -36,9 +67,84 @@ class RequestLimits(ApiModel):
 class Session(ApiModel):
     """ONNX Runtime session settings."""
 
-    intra_op_threads: int | None = Field(
-        None, ge=1, le=256, description="Threads inside one operator; the container's CPU quota when left out."
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "!has(self.precisionTolerance) || (has(self.precision) && self.precision != 'fp32')",
+                "session.precisionTolerance is for precision fp16 and int8: write one of them, or leave it out",
+                ".precisionTolerance",
+            )
+        )
     )
+    providers: (
+        Annotated[
+            list[Literal["TensorRT", "CUDA", "CPU"]],
+            Rule(
+                "self.all(one, self.exists_one(other, other == one))",
+                "session.providers names one twice: leave one of them out",
+            ),
+        ]
+        | None
+    ) = Field(
+        None,
+        min_length=1,
+        max_length=3,
+        description="Execution providers in order of preference; when left out, CUDA for device: gpu and CPU otherwise.",
+    )
+    intra_op_threads: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="Threads inside one operator; measured at load, within the CPU quota, when left out.",
+    )
+    precision: Literal["fp32", "fp16", "int8"] | None = Field(
+        None,
+        description="What the model is converted to at load; fp32, as it is, when left out.",
+    )
+    precision_tolerance: Percent | None = Field(
+        None,
+        description="Largest relative difference from fp32; a converted model that is further off is not served. 1% when left out.",
+    )
+
+
+class Grpc(ApiModel):
+    """gRPC (Open Inference Protocol, health, reflection) beside HTTP."""
+
+    enabled: bool = Field(True, description="Whether pods and Services have port 8081 for gRPC.")
+
+
+class SecretRef(ApiModel):
+    """One key of a Secret in the same namespace."""
+
+    name: ObjectName = Field(description="Name of the Secret.")
+    key: SecretKey | None = Field(None, description="Key in the Secret; url when left out.")
+
+
+class ResponseCache(ApiModel):
+    """Answers that are kept in a Redis, for models that give equal inputs equal outputs."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "has(self.url) != has(self.secretRef)",
+                "responseCache needs url or secretRef, not both: write where the Redis is, or the Secret that says so",
+            )
+        )
+    )
+    url: RedisUrl | None = Field(
+        None,
+        description="The Redis, for example redis://cache:6379/0; rediss:// for TLS. With a password use secretRef.",
+    )
+    secret_ref: SecretRef | None = Field(
+        None, description="Secret that holds the URL, for example rediss://user:password@cache:6379/0."
+    )
+    ttl: Interval | None = Field(None, description="How long an answer is kept; 5m when left out.")
+
+
+class RequestLog(ApiModel):
+    """One line of JSON for a prediction: digests, outcome and times, no data."""
+
+    sample: Percent = Field(description="Share of the predictions that are logged, for example 1%.")
 
 
 class EnvVar(ApiModel):
@@ -85,8 +191,37 @@ class Resources(ApiModel):
     )
 
 
+# The API server tries the rules on the default of runtime, too, before it fills the defaults of the parts into it.
+_NO_PROVIDERS = "!has(self.session) || !has(self.session.providers)"
+
+
 class Runtime(ApiModel):
-    """How the model is run. Together with `model` this makes a revision."""
+    """How the model is run. Together with `model` this makes a revision.
+
+    New fields are optional and have no default here, where the runtime has one: an upgrade of the CRD fills nothing into
+    the objects that are there.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                f"{_NO_PROVIDERS} || self.device == 'gpu' || self.session.providers.all(one, one == 'CPU')",
+                "TensorRT and CUDA in session.providers need a GPU: write device: gpu, or leave them out",
+                ".session.providers",
+            ),
+            Rule(
+                f"{_NO_PROVIDERS} || self.device != 'gpu' || self.session.providers.exists(one, one != 'CPU')",
+                "device: gpu needs TensorRT or CUDA in session.providers: add one, or write device: cpu",
+                ".session.providers",
+            ),
+        )
+    )
+
+    @field_validator("batching", "grpc")
+    @classmethod
+    def _written_out(cls, value: Batching | Grpc | None) -> Batching | Grpc | None:
+        """A default that is written out is the same as one that is left out: it makes no new revision."""
+        return None if value in (Batching(), Grpc()) else value
 
     device: Literal["cpu", "gpu"] = Field(
         "cpu",
@@ -98,7 +233,13 @@ class Runtime(ApiModel):
     )
     resources: Resources | None = Field(None, description="Compute resources of the runtime container.")
     limits: RequestLimits = Field(default_factory=RequestLimits, description="Queue, time and size limits of one pod.")
+    batching: Batching | None = Field(None, description="How waiting requests are merged into one run of the engine.")
     session: Session = Field(default_factory=Session, description="ONNX Runtime session settings.")
+    grpc: Grpc | None = Field(None, description="gRPC beside HTTP; on when left out.")
+    response_cache: ResponseCache | None = Field(
+        None, description="Keeps answers in a Redis, for deterministic models; a Redis that is down costs no request."
+    )
+    request_log: RequestLog | None = Field(None, description="Logs predictions; none when left out.")
     env: Annotated[
         list[EnvVar],
         Rule(

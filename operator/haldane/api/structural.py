@@ -76,7 +76,7 @@ class _Converter:
         made: Schema = {key: node.pop(key) for key in _KEPT if key in node}
         if isinstance(default := made.get("default"), str | int) and "description" in made:
             # kubectl explain shows no defaults of its own.
-            made["description"] += f" Default: {default}."
+            made["description"] += f" Default: {str(default).lower() if isinstance(default, bool) else default}."
         if "const" in node:
             made["enum"] = [node.pop("const")]
         properties: dict[str, JsonSchemaValue] = node.pop("properties", {})

@@ -53,7 +53,7 @@ def children(md: ModelDeployment, status: ModelDeploymentStatus, revisions: Mapp
     if autoscaled and status.stable and status.stable.revision in revisions:
         floor = status.stable.replicas if status.candidate or status.rollout.weight else 0
         made.append(Child(scaling.autoscaler(md, status.stable.revision, floor)))
-    made.extend(Child(service) for service in services(md, status))
+    made.extend(Child(service) for service in services(md, status, revisions))
     made.extend(Child(ingress) for ingress in ingresses(md, status))
     return made
 

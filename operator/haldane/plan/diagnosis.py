@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import Any
 
+from haldane.plan.environment import CACHE_VARIABLE
 from haldane.plan.names import REVISION_LABEL
 from haldane.plan.observed import Problem
 from haldane.plan.pod_template import CONTAINER
@@ -42,6 +43,8 @@ LOAD_ADVICE = {
     "ChecksumMismatch": "correct spec.model.sha256, or upload the model that it belongs to",
     "InvalidModel": "export the model to ONNX again and upload it",
     "DeviceUnavailable": "check the GPU, its driver and its device plugin on the node, or set spec.runtime.device: cpu",
+    "GoldenMismatch": "export the model again, or correct its golden requests (spec.model.golden, golden.json)",
+    "PrecisionLoss": "leave out spec.runtime.session.precision, or raise its precisionTolerance",
     "LoadFailed": "read the log of the pod",
 }
 """What to do about each reason that the runtime writes to its termination log."""
@@ -51,6 +54,7 @@ _IMAGE_REASONS = frozenset(
 )
 _CONFIGURATION_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 _MISSING = re.compile(r'(secret|configmap) "([^"]+)" not found')
+_VOLUME = re.compile(r"PersistentVolumeClaim|volume node affinity|volume limit", re.IGNORECASE)
 PASSING = frozenset({"Loading", "NotReady"})
 """Reasons that every pod has for a moment: good to know while waiting, no reason to call anybody."""
 
@@ -95,13 +99,19 @@ def _scheduling(status: Manifest) -> Iterator[_Finding]:
     for condition in status.get("conditions", []):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             told = condition.get("message", "").partition(" preemption:")[0].partition(" no new claims")[0].rstrip(". ")
-            advice = (
-                "free a GPU or add a node with one"
-                if "nvidia.com/" in told
-                else "add nodes, lower spec.runtime.resources, or correct nodeSelector and tolerations"
-            )
             reason = condition.get("reason") or "Unschedulable"
-            yield Severity.SCHEDULING, Problem(reason, _clause(f"no node takes the pod: {told}: {advice}"))
+            yield Severity.SCHEDULING, Problem(reason, _clause(f"no node takes the pod: {told}: {_placing(told)}"))
+
+
+def _placing(told: str) -> str:
+    if "nvidia.com/" in told:
+        return "free a GPU or add a node with one"
+    if _VOLUME.search(told):
+        return (
+            "check the claim of spec.model.uri: it must be there and bound, to a volume that can be mounted on every node "
+            "that may run a pod"
+        )
+    return "add nodes, lower spec.runtime.resources, or correct nodeSelector and tolerations"
 
 
 def _container(pod: Manifest, state: Manifest) -> Iterator[_Finding]:
@@ -181,9 +191,19 @@ def _configuration(pod: Manifest, reason: str, told: str) -> Problem:
     if missing:
         kind = {"secret": "Secret", "configmap": "ConfigMap"}[missing[1]]
         where = f"{kind} {missing[2]} does not exist in namespace {pod['metadata'].get('namespace', '')}"
-        named = "spec.model.credentialsSecret" if kind == "Secret" else "spec.runtime"
+        named = _names_secret(pod, missing[2]) if kind == "Secret" else "spec.runtime"
         return Problem(reason, f"{where}: create it, or correct {named}; the pods start by themselves then")
     return Problem(reason, _clause(f"the container cannot be created: {told.rstrip('. ')}: correct spec.runtime"))
+
+
+def _names_secret(pod: Manifest, secret: str) -> str:
+    """The field of spec that names a Secret of the pod."""
+    for container in pod.get("spec", {}).get("containers", []):
+        for variable in container.get("env", []):
+            named = variable.get("valueFrom", {}).get("secretKeyRef", {}).get("name")
+            if variable["name"] == CACHE_VARIABLE and named == secret:
+                return "spec.runtime.responseCache.secretRef"
+    return "spec.model.credentialsSecret"
 
 
 def _creation(deployment: Manifest) -> Iterator[_Finding]:

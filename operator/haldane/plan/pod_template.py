@@ -5,18 +5,27 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from haldane.api.quantity import parse_bytes, parse_duration
+from haldane.api.quantity import parse_duration
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import names
+from haldane.plan.environment import (
+    CACHE_DIR,
+    GRPC_PORT,
+    MODEL_DIR,
+    PORT,
+    TERMINATION_LOG,
+    claim,
+    environment,
+    grpc_enabled,
+)
 from haldane.plan.strategic_merge import PodTemplateError, merge
 
 Manifest = dict[str, Any]
 
 CONTAINER = "runtime"
-PORT = 8080
 PORT_NAME = "http"
-CACHE_DIR = "/var/cache/haldane"
-TERMINATION_LOG = "/dev/termination-log"
+GRPC_PORT_NAME = "grpc"
+MODEL_VOLUME = "model"
 USER = 65532
 
 DRAIN_BEFORE_SIGTERM = 5
@@ -65,6 +74,9 @@ def _generated(md: ModelDeployment, revision: str, version: str, image: str) -> 
         "containers": [_container(md, revision, version, image)],
         "volumes": [{"name": "cache", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
     }
+    if model_claim := claim(md.spec.model):
+        volume = {"claimName": model_claim, "readOnly": True}
+        spec["volumes"].append({"name": MODEL_VOLUME, "persistentVolumeClaim": volume})
     if runtime.node_selector:
         spec["nodeSelector"] = dict(runtime.node_selector)
     tolerations = list(runtime.tolerations or [])
@@ -87,8 +99,8 @@ def _container(md: ModelDeployment, revision: str, version: str, image: str) -> 
     container: Manifest = {
         "name": CONTAINER,
         "image": image,
-        "ports": [{"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],
-        "env": _environment(md, revision, version),
+        "ports": _ports(md),
+        "env": environment(md, revision, version),
         "resources": _resources(md),
         # Long enough for a big download, wherever in its start the runtime begins to answer.
         "startupProbe": _probe("/startup", period=1, timeout=3, failures=_START_LIMIT),
@@ -104,34 +116,18 @@ def _container(md: ModelDeployment, revision: str, version: str, image: str) -> 
         },
         "volumeMounts": [{"name": "cache", "mountPath": CACHE_DIR}, {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
     }
+    if claim(md.spec.model):
+        container["volumeMounts"].append({"name": MODEL_VOLUME, "mountPath": MODEL_DIR, "readOnly": True})
     if md.spec.model.credentials_secret:
         container["envFrom"] = [{"secretRef": {"name": md.spec.model.credentials_secret}}]
     return container
 
 
-def _environment(md: ModelDeployment, revision: str, version: str) -> list[Manifest]:
-    model, runtime = md.spec.model, md.spec.runtime
-    s3, limits = model.s3, runtime.limits
-    values: dict[str, str | None] = {
-        "HALDANE_MODEL_NAME": md.metadata.name,
-        "HALDANE_MODEL_NAMESPACE": md.metadata.namespace,
-        "HALDANE_REVISION": revision,
-        "HALDANE_MODEL_VERSION": version,
-        "HALDANE_MODEL_URI": model.uri,
-        "HALDANE_MODEL_SHA256": model.sha256,
-        "HALDANE_S3_ENDPOINT": s3.endpoint if s3 else None,
-        "HALDANE_S3_REGION": s3.region if s3 else None,
-        "HALDANE_DEVICE": runtime.device,
-        "HALDANE_INTRA_OP_THREADS": _text(runtime.session.intra_op_threads),
-        "HALDANE_QUEUE": _text(limits.queue),
-        "HALDANE_REQUEST_TIMEOUT": _plain(parse_duration(limits.request_timeout).total_seconds()),
-        "HALDANE_REQUEST_BYTES": _text(parse_bytes(limits.request_bytes)),
-        "HALDANE_CACHE_DIR": CACHE_DIR,
-        "HALDANE_PORT": str(PORT),
-        "HALDANE_TERMINATION_LOG": TERMINATION_LOG,
-    }
-    own = [{"name": name, "value": value} for name, value in values.items() if value is not None]
-    return [*own, *(variable.to_wire() for variable in runtime.env)]
+def _ports(md: ModelDeployment) -> list[Manifest]:
+    ports = [{"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"}]
+    if grpc_enabled(md):
+        ports.append({"name": GRPC_PORT_NAME, "containerPort": GRPC_PORT, "protocol": "TCP"})
+    return ports
 
 
 def _resources(md: ModelDeployment) -> Manifest:
@@ -158,12 +154,3 @@ def _grace_seconds(md: ModelDeployment) -> int:
     """Long enough for the preStop sleep and for the longest request that may be in flight then."""
     longest = math.ceil(parse_duration(md.spec.runtime.limits.request_timeout).total_seconds())
     return max(_GRACE, DRAIN_BEFORE_SIGTERM + longest + 10)
-
-
-def _text(number: int | None) -> str | None:
-    return None if number is None else str(number)
-
-
-def _plain(seconds: float) -> str:
-    """Seconds without exponent or trailing zeros: 0.25 -> `0.25`, 10.0 -> `10`."""
-    return f"{seconds:.3f}".rstrip("0").rstrip(".")

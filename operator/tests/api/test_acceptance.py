@@ -66,6 +66,55 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {},
     ),
+    "a claim": ({"model.uri": "pvc://team.models/fraud/1/"}, {}),
+    "golden requests": (
+        {
+            "model.golden": {
+                "requests": [
+                    {
+                        "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [[0.1, 2]], "new": None}],
+                        "outputs": [{"name": "y", "datatype": "BYTES", "shape": [1], "data": ["\u00fc"]}],
+                    }
+                ],
+                "tolerance": {"relative": 0.001, "absolute": 0},
+            }
+        },
+        {},
+    ),
+    "batching": ({"runtime.batching": {"maxBatchSize": 4096, "maxDelay": "10s"}}, {}),
+    "no batching": ({"runtime.batching": {"maxBatchSize": 1, "maxDelay": "0s"}}, {}),
+    "limits of every form": (
+        {
+            "runtime.limits": {
+                "queue": 1,
+                "queueBytes": "64Mi",
+                "queueDelay": "1ms",
+                "requestTimeout": "1h",
+                "requestBytes": "65536Ki",
+            }
+        },
+        {},
+    ),
+    "a session on a GPU": (
+        {
+            "runtime.device": "gpu",
+            "runtime.session": {
+                "providers": ["TensorRT", "CUDA", "CPU"],
+                "intraOpThreads": 1,
+                "precision": "int8",
+                "precisionTolerance": "100%",
+            },
+        },
+        {},
+    ),
+    "a session on processors": ({"runtime.session": {"providers": ["CPU"], "precision": "fp32"}}, {}),
+    "no gRPC": ({"runtime.grpc": {"enabled": False}}, {}),
+    "a cache": ({"runtime.responseCache": {"url": "rediss://cache.example.com:6379/15", "ttl": "1s"}}, {}),
+    "a cache with a password": (
+        {"runtime.responseCache": {"secretRef": {"name": "redis", "key": "URL_1"}, "ttl": "8760h"}},
+        {},
+    ),
+    "a log": ({"runtime.requestLog": {"sample": "0.5%"}}, {}),
     "one limit of a pod": (
         {"runtime.limits.queue": 8},
         {"runtime.limits": {"queue": 8, "requestTimeout": "10s", "requestBytes": "64Mi"}},

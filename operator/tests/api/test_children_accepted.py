@@ -86,25 +86,8 @@ POD_TEMPLATE: dict[str, Any] = {
     },
 }  # fmt: skip
 
-EVERYTHING: dict[str, Any] = {
-    "model": {
-        "uri": "s3://models/fraud/2.1.0/",
-        "version": "2.1.0",
-        "sha256": "ab" * 32,
-        "credentialsSecret": "s3-models",
-        "s3": {"endpoint": "http://s3.storage.svc:8333", "region": "eu-central-1"},
-    },
-    "runtime": {
-        "device": "gpu",
-        "image": "registry.example.com/haldane/runtime:1.2.3",
-        "resources": {"requests": {"cpu": 2, "memory": "1Gi"}, "limits": {"memory": "8Gi"}},
-        "limits": {"queue": 64, "requestTimeout": "1m30s", "requestBytes": "1Mi"},
-        "session": {"intraOpThreads": 4},
-        "env": [{"name": "TZ", "value": "UTC"}],
-        "nodeSelector": {"pool": "gpu"},
-        "tolerations": [{"key": "pool", "operator": "Equal", "value": "gpu", "effect": "NoExecute"}],
-        "podTemplate": POD_TEMPLATE,
-    },
+# The rest of a spec, which makes no revision.
+REST: dict[str, Any] = {
     "scaling": {
         "minReplicas": 2,
         "maxReplicas": 9,
@@ -124,30 +107,36 @@ EVERYTHING: dict[str, Any] = {
     },
 }
 
-CASES: Mapping[str, tuple[dict[str, Any], str]] = {
-    "the least": ({"model": {"uri": "s3://models/fraud"}}, "fraud"),
-    "the longest name": ({"model": {"uri": "s3://models/fraud"}}, "n" * NAME_LIMIT),
-    "without an IngressClass": (
-        {"model": {"uri": "s3://models/fraud"}, "traffic": {"host": "fraud.example.com", "ingress": {}}},
-        "fraud",
-    ),
-    "everything": (EVERYTHING, "fraud"),
-}
+CASES = ("the least", "the longest name", "without an IngressClass", "tuned", "everything")
 
 Made = tuple[ModelDeployment, Mapping[str, Revision], list[Child]]
 
 
+@pytest.fixture(scope="session")
+def cases(minimal: Body, full: Body, tuned: Body) -> Mapping[str, Body]:
+    """A spec for each of CASES."""
+    everything = {**full, **REST, "runtime": {**full["runtime"], "podTemplate": POD_TEMPLATE}}
+    del everything["runtime"]["serviceAccountName"]
+    return {
+        "the least": minimal,
+        "the longest name": minimal,
+        "without an IngressClass": {**minimal, "traffic": {"host": "fraud.example.com", "ingress": {}}},
+        "tuned": tuned,
+        "everything": everything,
+    }
+
+
 @pytest.fixture
-def accepted(rest: Rest, namespace: str) -> Callable[[str], Made]:
+def accepted(rest: Rest, namespace: str, cases: Mapping[str, Body]) -> Callable[[str], Made]:
     """A case as the API server gives it back (defaults filled in, unknown fields kept), and its children mid-rollout."""
 
     def made(case: str) -> Made:
-        spec, name = CASES[case]
+        name = "n" * NAME_LIMIT if case == "the longest name" else "fraud"
         body: Body = {
             "apiVersion": "haldane.dev/v1alpha1",
             "kind": "ModelDeployment",
             "metadata": {"name": name, "labels": {"argocd.argoproj.io/instance": "apps"}},
-            "spec": spec,
+            "spec": cases[case],
         }
         stored = rest.create(namespace, body, fieldValidation="Strict")
         assert stored.status == httpx.codes.CREATED, stored.body
@@ -238,6 +227,7 @@ def test_the_users_pod_template_arrives(rest: Rest, accepted: Callable[[str], Ma
     assert runtime["lifecycle"]["preStop"] == {"exec": {"command": ["sleep", "7"]}}
     assert [(port["name"], port["containerPort"], port.get("hostPort")) for port in runtime["ports"]] == [
         ("http", 8080, 18080),
+        ("grpc", 8081, None),
         ("debug", 9000, None),
     ]
     environment = {variable["name"]: variable for variable in runtime["env"]}

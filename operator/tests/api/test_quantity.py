@@ -112,6 +112,8 @@ FORMS: dict[str, tuple[Any, tuple[str, ...], tuple[str, ...]]] = {
     "duration": (quantity.Duration, tuple(DURATIONS), NO_DURATIONS),
     "positive duration": (quantity.PositiveDuration, ("1ms", "0.001ms", "8760h"), ("0s", "0h0m", "0.000ms", "10")),
     "interval": (quantity.Interval, ("1s", "1000ms", "1h"), ("0s", "999ms", "0.9s", "1")),
+    "request timeout": (quantity.RequestTimeout, ("1ms", "1h", "60m"), ("0s", "0.999ms", "61m", "10")),
+    "batch delay": (quantity.BatchDelay, ("0s", "0.001ms", "10s"), ("10.001s", "1m", "2", "-1s")),
     "percentage": (quantity.Percent, ("0%", "99.9%", "100%", "100.0%"), ("100.1%", "101%", "-1%", "1", "00%")),
     "increase": (quantity.Increase, ("0%", "20%", "250%"), ("-1%", "20", "1e3%")),
     "quantile": (quantity.Quantile, ("0.5", "0.99", "0.999", "0.050"), ("0", "1", "0.0", "1.0", "99", ".5", "-0.5")),

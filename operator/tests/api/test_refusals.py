@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.api
 
-URI = "write where the model is: s3://bucket/key, https://host/path or file:///path"
+URI = "write where the model is: s3://bucket/key, https://host/path, pvc://claim/path or file:///path"
 VERSION = (
     "write a version of letters, digits, -, _ and . that starts and ends with a letter or digit, for example 2.1.0"
 )
@@ -25,7 +25,15 @@ IMAGE = "write an image, for example registry.example.com/haldane/runtime:1.0"
 QUANTITY = "write a Kubernetes quantity, for example 500m, 2 or 1Gi"
 BYTES = "write whole bytes or a number with Ki, Mi or Gi, below 1000Gi, for example 64Mi"
 DURATION = "write a duration with a unit (ms, s, m or h) of at most 8760h, for example 30s or 1h30m"
-POSITIVE = "write a duration above 0, for example 30s"
+POSITIVE = "write a duration above 0 with its unit, at most 8760h, for example 30s"
+REQUEST_TIMEOUT = "write a duration from 1ms to 1h with its unit, for example 10s"
+BATCH_DELAY = "write a duration from 0s to 10s with its unit, for example 2ms"
+QUEUE_BYTES = "limits.queueBytes must be at least limits.requestBytes: raise queueBytes or lower requestBytes"
+REDIS = "write the URL of a Redis without a password, for example redis://cache:6379, or name a Secret with secretRef"
+ONE_CACHE = "responseCache needs url or secretRef, not both: write where the Redis is, or the Secret that says so"
+NO_GPU = "TensorRT and CUDA in session.providers need a GPU: write device: gpu, or leave them out"
+ONLY_CPU = "device: gpu needs TensorRT or CUDA in session.providers: add one, or write device: cpu"
+TOLERANCE = "session.precisionTolerance is for precision fp16 and int8: write one of them, or leave it out"
 VARIABLE = "write the name of an environment variable, for example OMP_NUM_THREADS"
 RESERVED = "names that start with HALDANE_ are set by Haldane: choose another name"
 TARGET = "write a share of the request, for example 70%, or an amount a pod, for example 500m or 1Gi"
@@ -36,7 +44,7 @@ PATH = "write a path of letters, digits, ., _, ~ and - that starts with /, for e
 CANARY = "nginx.ingress.kubernetes.io/canary* annotations are set by Haldane: use rollout.steps instead"
 RISING = "the weights of rollout.steps must rise from step to step, for example 5, 25, 50"
 WINDOW = "analysis.window must be at least analysis.interval: no request may fall between two looks"
-INTERVAL = "write a duration of at least 1s, for example 30s"
+INTERVAL = "write a duration from 1s to 8760h with its unit, for example 30s"
 CHECK_NAME = "write a name of lower-case letters, digits and -, for example errors or p99"
 CHECK_NAMES = "names in rollout.checks must differ: give each check its own name"
 ONE_KIND = "a check is exactly one of errorRate, latency and query: split it into several checks"
@@ -59,6 +67,7 @@ NOT_CHECKED = {
 
 STEPS = "spec.rollout.steps"
 CHECKS = "spec.rollout.checks"
+GOLDEN = "spec.model.golden.requests"
 INGRESS = {"traffic.host": "fraud.example.com"}
 
 
@@ -152,22 +161,156 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "timeout beyond what the runtime takes": (
         {"runtime.limits.requestTimeout": "61m"},
         "spec.runtime.limits.requestTimeout",
-        "write a duration of at most 1h, for example 10s",
+        REQUEST_TIMEOUT,
     ),
-    "timeout without a unit": ({"runtime.limits.requestTimeout": "10"}, "spec.runtime.limits.requestTimeout", DURATION),
-    "timeout in days": ({"runtime.limits.requestTimeout": "1d"}, "spec.runtime.limits.requestTimeout", DURATION),
-    "timeout of ages": ({"runtime.limits.requestTimeout": "99999999h"}, "spec.runtime.limits.requestTimeout", DURATION),
+    "timeout without a unit": (
+        {"runtime.limits.requestTimeout": "10"},
+        "spec.runtime.limits.requestTimeout",
+        REQUEST_TIMEOUT,
+    ),
+    "timeout in days": ({"runtime.limits.requestTimeout": "1d"}, "spec.runtime.limits.requestTimeout", REQUEST_TIMEOUT),
+    "timeout of ages": (
+        {"runtime.limits.requestTimeout": "99999999h"},
+        "spec.runtime.limits.requestTimeout",
+        REQUEST_TIMEOUT,
+    ),
     "deadline of a year and an hour": (
         {"rollout.progressDeadline": "8761h"},
         "spec.rollout.progressDeadline",
-        DURATION,
+        POSITIVE,
     ),
-    "timeout of zero": ({"runtime.limits.requestTimeout": "0s"}, "spec.runtime.limits.requestTimeout", POSITIVE),
+    "timeout of zero": ({"runtime.limits.requestTimeout": "0s"}, "spec.runtime.limits.requestTimeout", REQUEST_TIMEOUT),
     "queue of zero": (
         {"runtime.limits.queue": 0},
         "spec.runtime.limits.queue",
         "spec.runtime.limits.queue in body should be greater than or equal to 1",
     ),
+    "claim without a path": ({"model.uri": "pvc://models"}, "spec.model.uri", URI),
+    "claim that is no name": ({"model.uri": "pvc://My_Models/m.onnx"}, "spec.model.uri", URI),
+    "claim with a query": ({"model.uri": "pvc://models/m.onnx?v=1"}, "spec.model.uri", URI),
+    "secret for a claim": (
+        {"model.uri": "pvc://models/m.onnx", "model.credentialsSecret": "s3-models"},
+        "spec.model.credentialsSecret",
+        "model.credentialsSecret is for s3:// models: leave it out, or write an s3:// uri",
+    ),
+    "golden without requests": (
+        {"model.golden": {"requests": []}},
+        GOLDEN,
+        f"{GOLDEN} in body should have at least 1 items",
+    ),
+    "golden request without an answer": (
+        {"model.golden": {"requests": [{"inputs": [{"name": "x"}]}]}},
+        f"{GOLDEN}[0].outputs",
+        "Required value",
+    ),
+    "golden tolerance below zero": (
+        {"model.golden": {"requests": [{"inputs": [{}], "outputs": [{}]}], "tolerance": {"relative": -0.1}}},
+        "spec.model.golden.tolerance.relative",
+        "spec.model.golden.tolerance.relative in body should be greater than or equal to 0",
+    ),
+    "batch of nothing": (
+        {"runtime.batching.maxBatchSize": 0},
+        "spec.runtime.batching.maxBatchSize",
+        "spec.runtime.batching.maxBatchSize in body should be greater than or equal to 1",
+    ),
+    "batch of too much": (
+        {"runtime.batching.maxBatchSize": 4097},
+        "spec.runtime.batching.maxBatchSize",
+        "spec.runtime.batching.maxBatchSize in body should be less than or equal to 4096",
+    ),
+    "batch delay without a unit": ({"runtime.batching.maxDelay": "2"}, "spec.runtime.batching.maxDelay", BATCH_DELAY),
+    "batch delay of ages": ({"runtime.batching.maxDelay": "10.001s"}, "spec.runtime.batching.maxDelay", BATCH_DELAY),
+    "queue smaller than a request": (
+        {"runtime.limits": {"queueBytes": "1Mi", "requestBytes": "2M"}},
+        "spec.runtime.limits.queueBytes",
+        QUEUE_BYTES,
+    ),
+    "queue smaller than a request by default": (
+        {"runtime.limits.queueBytes": "65535Ki"},
+        "spec.runtime.limits.queueBytes",
+        QUEUE_BYTES,
+    ),
+    "queue in MB": ({"runtime.limits.queueBytes": "64MB"}, "spec.runtime.limits.queueBytes", BYTES),
+    "queue delay of zero": ({"runtime.limits.queueDelay": "0s"}, "spec.runtime.limits.queueDelay", REQUEST_TIMEOUT),
+    "CUDA without a GPU": (
+        {"runtime.session.providers": ["CUDA", "CPU"]},
+        "spec.runtime.session.providers",
+        NO_GPU,
+    ),
+    "a GPU without CUDA": (
+        {"runtime.device": "gpu", "runtime.session.providers": ["CPU"]},
+        "spec.runtime.session.providers",
+        ONLY_CPU,
+    ),
+    "provider twice": (
+        {"runtime.session.providers": ["CPU", "CPU"]},
+        "spec.runtime.session.providers",
+        "session.providers names one twice: leave one of them out",
+    ),
+    "provider that is not known": (
+        {"runtime.session.providers": ["cpu"]},
+        "spec.runtime.session.providers[0]",
+        'Unsupported value: "cpu": supported values: "TensorRT", "CUDA", "CPU"',
+    ),
+    "no providers": (
+        {"runtime.session.providers": []},
+        "spec.runtime.session.providers",
+        "spec.runtime.session.providers in body should have at least 1 items",
+    ),
+    "precision that is not known": (
+        {"runtime.session.precision": "bf16"},
+        "spec.runtime.session.precision",
+        'Unsupported value: "bf16": supported values: "fp32", "fp16", "int8"',
+    ),
+    "tolerance without a precision": (
+        {"runtime.session.precisionTolerance": "1%"},
+        "spec.runtime.session.precisionTolerance",
+        TOLERANCE,
+    ),
+    "tolerance of fp32": (
+        {"runtime.session": {"precision": "fp32", "precisionTolerance": "1%"}},
+        "spec.runtime.session.precisionTolerance",
+        TOLERANCE,
+    ),
+    "tolerance without a sign": (
+        {"runtime.session": {"precision": "fp16", "precisionTolerance": "0.01"}},
+        "spec.runtime.session.precisionTolerance",
+        PERCENT,
+    ),
+    "gRPC as a port": (
+        {"runtime.grpc": {"enabled": 8081}},
+        "spec.runtime.grpc.enabled",
+        'spec.runtime.grpc.enabled in body must be of type boolean: "integer"',
+    ),
+    "cache nowhere": ({"runtime.responseCache": {"ttl": "1m"}}, "spec.runtime.responseCache", ONE_CACHE),
+    "cache in two places": (
+        {"runtime.responseCache": {"url": "redis://cache:6379", "secretRef": {"name": "redis"}}},
+        "spec.runtime.responseCache",
+        ONE_CACHE,
+    ),
+    "cache with its password": (
+        {"runtime.responseCache.url": "redis://:secret@cache:6379"},
+        "spec.runtime.responseCache.url",
+        REDIS,
+    ),
+    "cache without a scheme": ({"runtime.responseCache.url": "cache:6379"}, "spec.runtime.responseCache.url", REDIS),
+    "cache in a Secret without a name": (
+        {"runtime.responseCache": {"secretRef": {"key": "url"}}},
+        "spec.runtime.responseCache.secretRef.name",
+        "Required value",
+    ),
+    "cache under a key with a slash": (
+        {"runtime.responseCache": {"secretRef": {"name": "redis", "key": "a/b"}}},
+        "spec.runtime.responseCache.secretRef.key",
+        "write a key of the Secret, for example url",
+    ),
+    "answers kept for no time": (
+        {"runtime.responseCache": {"url": "redis://cache:6379", "ttl": "0s"}},
+        "spec.runtime.responseCache.ttl",
+        INTERVAL,
+    ),
+    "log without a share": ({"runtime.requestLog": {}}, "spec.runtime.requestLog.sample", "Required value"),
+    "log of more than all": ({"runtime.requestLog.sample": "101%"}, "spec.runtime.requestLog.sample", PERCENT),
     "variable of Haldane's": (
         {"runtime.env": [{"name": "HALDANE_PORT", "value": "1"}]},
         "spec.runtime.env[0].name",
@@ -246,7 +389,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         WINDOW,
     ),
     "window below the default interval": ({"rollout.analysis.window": "10s"}, "spec.rollout.analysis.window", WINDOW),
-    "window without a unit": ({"rollout.analysis.window": "120"}, "spec.rollout.analysis.window", DURATION),
+    "window without a unit": ({"rollout.analysis.window": "120"}, "spec.rollout.analysis.window", POSITIVE),
     "interval of a moment": ({"rollout.analysis.interval": "10ms"}, "spec.rollout.analysis.interval", INTERVAL),
     "no requests at least": (
         {"rollout.analysis.minRequests": 0},
@@ -287,7 +430,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         f"{CHECKS}[0].latency",
         "latency needs a limit: write max or maxIncrease",
     ),
-    "latency without a unit": (checks({"latency": {"max": "250"}}), f"{CHECKS}[0].latency.max", DURATION),
+    "latency without a unit": (checks({"latency": {"max": "250"}}), f"{CHECKS}[0].latency.max", POSITIVE),
     "latency of zero": (checks({"latency": {"max": "0ms"}}), f"{CHECKS}[0].latency.max", POSITIVE),
     "quantile in per cent": (
         checks({"latency": {"quantile": "99", "max": "1s"}}),

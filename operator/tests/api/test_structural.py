@@ -41,6 +41,11 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         Field("a", description="One."),
         {"description": "One. Default: a.", "type": "string", "default": "a", "enum": ["a", "b"]},
     ),
+    "switch": (
+        bool,
+        Field(True, description="A switch."),
+        {"description": "A switch. Default: true.", "type": "boolean", "default": True},
+    ),
     "constant": (Literal["a"], ..., {"type": "string", "enum": ["a"]}),
     "time": (datetime | None, None, {"type": "string", "format": "date-time"}),
     "integer or text": (int | str, ..., {"x-kubernetes-int-or-string": True}),

@@ -19,7 +19,12 @@ UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {
     "in spec": ({"replicas": 2}, "spec.replicas"),
     "in model": ({"model.url": "s3://a/b"}, "spec.model.url"),
     "in another case": ({"model.SHA256": "a" * 64}, "spec.model.SHA256"),
-    "in runtime": ({"runtime.batching": {"maxBatchSize": 8}}, "spec.runtime.batching"),
+    "in runtime": ({"runtime.batch": {"maxBatchSize": 8}}, "spec.runtime.batch"),
+    "in batching": ({"runtime.batching": {"size": 8}}, "spec.runtime.batching.size"),
+    "in golden requests": (
+        {"model.golden": {"requests": [{"input": [], "inputs": [{}], "outputs": [{}]}]}},
+        "spec.model.golden.requests[0].input",
+    ),
     "in a variable": ({"runtime.env": [{"name": "A", "valeu": "1"}]}, "spec.runtime.env[0].valeu"),
     "a PodSpec without spec": (
         {"runtime.podTemplate": {"containers": [{"name": "proxy"}]}},

@@ -20,57 +20,6 @@ settings.load_profile("laws")
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 
-MINIMAL: dict[str, Any] = {"model": {"uri": "s3://models/fraud/1/", "version": "1"}}
-
-FULL: dict[str, Any] = {
-    "model": {
-        "uri": "s3://models/fraud/2.1.0/",
-        "version": "2.1.0",
-        "sha256": "ab" * 32,
-        "credentialsSecret": "s3-models",
-        "s3": {"endpoint": "http://s3.storage.svc:8333", "region": "eu-central-1"},
-    },
-    "runtime": {
-        "device": "gpu",
-        "image": "registry.example.com/haldane/runtime:1.2.3",
-        "resources": {"requests": {"cpu": 2}, "limits": {"memory": "8Gi"}},
-        "limits": {"queue": 64, "requestTimeout": "1m30s", "requestBytes": "1Mi"},
-        "session": {"intraOpThreads": 4},
-        "env": [
-            {"name": "TZ", "value": "UTC"},
-            {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "token", "key": "value"}}},
-        ],
-        "nodeSelector": {"pool": "gpu"},
-        "tolerations": [{"key": "pool", "operator": "Equal", "value": "gpu", "effect": "NoExecute"}],
-        "serviceAccountName": "fraud-identity",
-        "podTemplate": {
-            "metadata": {
-                "labels": {"team": "risk", "haldane.dev/model": "another"},
-                "annotations": {"prometheus.io/scrape": None, "sidecar.istio.io/inject": "false"},
-            },
-            "spec": {
-                "priorityClassName": "serving",
-                "notYetKnownToHaldane": {"anything": [1, 2]},
-                "imagePullSecrets": [{"name": "registry"}],
-                "volumes": [
-                    {"name": "cache", "persistentVolumeClaim": {"claimName": "models"}},
-                    {"name": "extra", "emptyDir": {"medium": "Memory"}},
-                ],
-                "containers": [
-                    {"name": "tap", "image": "registry.example.com/tap:1"},
-                    {
-                        "name": "runtime",
-                        "livenessProbe": {"exec": {"command": ["true"]}},
-                        "env": [{"name": "HALDANE_S3_REGION", "$patch": "delete"}],
-                        "volumeMounts": [{"name": "extra", "mountPath": "/extra"}],
-                        "resources": {"limits": {"cpu": "4"}},
-                    },
-                ],
-            },
-        },
-    },
-}
-
 
 def a_model_deployment(
     spec: dict[str, Any] | None = None,
@@ -92,7 +41,7 @@ def a_model_deployment(
                 "labels": {"argocd.argoproj.io/instance": "apps", "team": "risk"},
                 "annotations": annotations or {},
             },
-            "spec": {**(spec or MINIMAL), **changes},
+            "spec": {**(spec or {"model": {"uri": "s3://models/fraud/1/", "version": "1"}}), **changes},
             "status": status or {},
         }
     )
@@ -128,16 +77,6 @@ def a_deployment(revision: str = "aaaaaaaaaa", replicas: int = 2, ready: int = 0
 @pytest.fixture(scope="session")
 def now() -> datetime:
     return NOW
-
-
-@pytest.fixture(scope="session")
-def minimal() -> dict[str, Any]:
-    return MINIMAL
-
-
-@pytest.fixture(scope="session")
-def full() -> dict[str, Any]:
-    return FULL
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -149,6 +151,59 @@ def test_with_a_route_the_stable_service_is_stables_alone(model_deployment: Make
     found = made(model_deployment(traffic=ROUTED), status(A, B, weight))
     assert selector(found, "fraud") == {names.MODEL_LABEL: "fraud", names.REVISION_LABEL: A}
     assert selector(found, "fraud-candidate") == {names.MODEL_LABEL: "fraud", names.REVISION_LABEL: B}
+
+
+HTTP = {"name": "http", "port": 80, "protocol": "TCP", "targetPort": "http"}
+GRPC = {
+    "name": "grpc",
+    "port": 8081,
+    "protocol": "TCP",
+    "targetPort": "grpc",
+    "appProtocol": "kubernetes.io/h2c",
+}
+
+
+def before_grpc(made: Revision) -> Revision:
+    """The revision as an operator of before gRPC rendered and kept it."""
+    template = deepcopy(made.template)
+    template["spec"]["containers"][0]["ports"] = [{"name": "http", "containerPort": 8080, "protocol": "TCP"}]
+    return replace(made, template=template)
+
+
+@pytest.mark.parametrize(
+    ("old", "rollout", "ports"),
+    [
+        ("", status(A), [HTTP, GRPC]),
+        (A, status(A), [HTTP]),
+        (A, status(A, B, 5), [HTTP, GRPC]),
+        (A + B, status(A, B, 5), [HTTP]),
+        (B, status(A, B, 5), [HTTP, GRPC]),
+        (A, status(B, previous=A, phase="Watching"), [HTTP, GRPC]),
+        (B, status(B, previous=A, phase="Watching"), [HTTP]),
+    ],
+)
+def test_services_have_a_port_for_grpc_while_a_revision_has_one(
+    model_deployment: Make, old: str, rollout: ModelDeploymentStatus, ports: list[dict[str, Any]]
+) -> None:
+    md = model_deployment()
+    known = {name: revision(md, name, i + 1) for i, name in enumerate((A, B))}
+    known = {name: before_grpc(made) if name in old else made for name, made in known.items()}
+    found = children(md, rollout, known)
+    assert [child.manifest["spec"]["ports"] for child in of("Service", found).values()] == [ports, ports]
+    # The Services may change, pods that run do not.
+    for name, child in of("Deployment", found).items():
+        assert child.manifest["spec"]["template"] == known[name.removeprefix("fraud-")].template
+
+
+def test_a_port_of_that_name_in_another_container_is_not_the_models(model_deployment: Make) -> None:
+    md = model_deployment(
+        runtime={
+            "grpc": {"enabled": False},
+            "podTemplate": {"spec": {"containers": [{"name": "tap", "ports": [{"name": "grpc", "containerPort": 1}]}]}},
+        }
+    )
+    found = children(md, status(A), {A: revision(md, A)})
+    assert of("Service", found)["fraud"].manifest["spec"]["ports"] == [HTTP]
 
 
 def test_both_ingresses(model_deployment: Make) -> None:

@@ -115,6 +115,27 @@ CASES: list[tuple[str, Manifest, Problem]] = [
         ),
     ),
     (
+        "no such claim",
+        {"phase": "Pending", "conditions": unscheduled('persistentvolumeclaim "models" not found.')},
+        Problem(
+            "Unschedulable",
+            'no node takes the pod: persistentvolumeclaim "models" not found: check the claim of spec.model.uri: it must '
+            "be there and bound, to a volume that can be mounted on every node that may run a pod",
+        ),
+    ),
+    (
+        "a volume of another zone",
+        {
+            "phase": "Pending",
+            "conditions": unscheduled("0/2 nodes are available: 2 node(s) had volume node affinity conflict."),
+        },
+        Problem(
+            "Unschedulable",
+            "no node takes the pod: 0/2 nodes are available: 2 node(s) had volume node affinity conflict: check the claim "
+            "of spec.model.uri: it must be there and bound, to a volume that can be mounted on every node that may run a pod",
+        ),
+    ),
+    (
         "wrong checksum, just ended",
         {"containerStatuses": [container(state=ended(CHECKSUM))]},
         Problem(
@@ -311,8 +332,17 @@ def test_pages_of_text_are_cut(pod: MakePod) -> None:
     assert "\n" not in problem.message
 
 
+def test_a_missing_secret_is_named_with_the_field_that_names_it(pod: Callable[..., dict[str, Any]]) -> None:
+    waits = pod(containerStatuses=[waiting("CreateContainerConfigError", 'secret "redis" not found')])
+    source = {"secretKeyRef": {"name": "redis", "key": "url"}}
+    waits["spec"]["containers"][0]["env"] = [{"name": "A"}, {"name": "HALDANE_RESPONSE_CACHE", "valueFrom": source}]
+    problem = diagnose([waits])
+    assert problem is not None
+    assert "create it, or correct spec.runtime.responseCache.secretRef" in problem.message
+
+
 def test_there_is_advice_for_every_reason_of_the_runtime() -> None:
     assert LOAD_ADVICE.keys() == {
         "InvalidConfiguration", "ModelNotFound", "AccessDenied", "StorageUnreachable", "ChecksumMismatch",
-        "InvalidModel", "DeviceUnavailable", "LoadFailed",
+        "InvalidModel", "DeviceUnavailable", "GoldenMismatch", "PrecisionLoss", "LoadFailed",
     }  # fmt: skip

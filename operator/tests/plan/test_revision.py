@@ -25,24 +25,31 @@ from haldane.plan.strategic_merge import PodTemplateError
 from haldane.plan.workload import deployment
 
 Make = Callable[..., ModelDeployment]
+Sample = Callable[[str], dict[str, Any]]
 GOLDEN = Path(__file__).parent / "golden"
 BUNDLED = "haldane/runtime:9.9.9"
 
 # The names of running revisions. A change here means that an upgrade of the operator starts a rollout of every model
 # in the world: do not edit the hashes, repair the code.
-HASHES = {"minimal": "ae3d8699c9", "full": "53338a4453"}
+HASHES = {"minimal": "ae3d8699c9", "full": "53338a4453", "tuned": "60ebfce5fe"}
+
+
+@pytest.fixture(scope="session")
+def sample(minimal: dict[str, Any], full: dict[str, Any], tuned: dict[str, Any]) -> Sample:
+    """A spec by its name in HASHES."""
+    return {"minimal": minimal, "full": full, "tuned": tuned}.__getitem__
 
 
 @pytest.mark.parametrize("case", HASHES)
-def test_the_same_spec_has_the_same_name_for_ever(case: str, model_deployment: Make, minimal: Any, full: Any) -> None:
-    md = model_deployment({"minimal": minimal, "full": full}[case])
+def test_the_same_spec_has_the_same_name_for_ever(case: str, model_deployment: Make, sample: Sample) -> None:
+    md = model_deployment(sample(case))
     assert revision_hash(md) == HASHES[case]
 
 
 @pytest.mark.parametrize("case", HASHES)
-def test_the_pod_template_is_the_one_we_reviewed(case: str, model_deployment: Make, minimal: Any, full: Any) -> None:
+def test_the_pod_template_is_the_one_we_reviewed(case: str, model_deployment: Make, sample: Sample) -> None:
     """A template that changes restarts no model, since kept ones win; but it is what users run, so it is read first."""
-    made = target(model_deployment({"minimal": minimal, "full": full}[case]), BUNDLED)
+    made = target(model_deployment(sample(case)), BUNDLED)
     assert made.template == json.loads((GOLDEN / f"{case}.json").read_text())
 
 
@@ -54,6 +61,8 @@ def test_defaults_that_are_written_out_make_no_new_revision(model_deployment: Ma
             "device": "cpu",
             "limits": {"queue": 1024, "requestTimeout": "10s", "requestBytes": "64Mi"},
             "session": {},
+            "batching": {},
+            "grpc": {"enabled": True},
             "env": [],
         },
     }
@@ -81,6 +90,11 @@ def test_scaling_traffic_and_rollout_make_no_new_revision(model_deployment: Make
         {"runtime": {"limits": {"queue": 1023}}},
         {"runtime": {"podTemplate": {"spec": {"hostNetwork": None}}}},
         {"runtime": {"env": [{"name": "A", "value": ""}]}},
+        {"runtime": {"batching": {"maxBatchSize": 64}}},
+        {"runtime": {"grpc": {"enabled": False}}},
+        {"runtime": {"session": {"precision": "fp32"}}},
+        {"runtime": {"limits": {"queueBytes": "256Mi"}}},
+        {"runtime": {"requestLog": {"sample": "0%"}}},
     ],
 )
 def test_model_and_runtime_make_a_new_revision(model_deployment: Make, change: dict[str, Any]) -> None:
@@ -123,8 +137,8 @@ def test_the_order_of_keys_does_not_count(model_deployment: Make, template: dict
 
 
 @pytest.mark.parametrize("case", HASHES)
-def test_survives_its_controller_revision(case: str, model_deployment: Make, minimal: Any, full: Any) -> None:
-    md = model_deployment({"minimal": minimal, "full": full}[case])
+def test_survives_its_controller_revision(case: str, model_deployment: Make, sample: Sample) -> None:
+    md = model_deployment(sample(case))
     made = target(md, BUNDLED)
     kept = json.loads(json.dumps(to_controller_revision(md, made, 3)))
     assert kept["metadata"]["name"] == f"fraud-{made.name}"
@@ -132,8 +146,8 @@ def test_survives_its_controller_revision(case: str, model_deployment: Make, min
 
 
 @pytest.mark.parametrize("case", HASHES)
-def test_can_be_read_back_from_its_deployment(case: str, model_deployment: Make, minimal: Any, full: Any) -> None:
-    md = model_deployment({"minimal": minimal, "full": full}[case])
+def test_can_be_read_back_from_its_deployment(case: str, model_deployment: Make, sample: Sample) -> None:
+    md = model_deployment(sample(case))
     made = target(md, BUNDLED)
     assert from_deployment(deployment(md, made)) == made
 
