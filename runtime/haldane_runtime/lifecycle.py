@@ -18,7 +18,8 @@ import signal
 import socket
 import time
 from collections.abc import Coroutine, Iterator
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 import uvloop
@@ -28,6 +29,8 @@ from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.errors import LoadError, Reason
 from haldane_runtime.loading import load
 from haldane_runtime.observe.metrics import Metrics
+from haldane_runtime.protocol.fast.connection import HotConnection
+from haldane_runtime.protocol.fast.route import HotRoute
 from haldane_runtime.protocol.http import create_app
 from haldane_runtime.protocol.repository import repository_routes
 from haldane_runtime.repository.offers import offers_of
@@ -157,7 +160,8 @@ def _server(settings: Settings, plane: DataPlane, repository: ModelRepository) -
     app.include_router(repository_routes(repository))
     config = uvicorn.Config(
         app,
-        http="httptools",
+        # uvicorn only calls it, with keywords.
+        http=cast(Any, partial(HotConnection, HotRoute(plane, settings.request_bytes, settings.request_timeout))),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -75,6 +75,14 @@ def invalid(message: str) -> RequestError:
     return RequestError(Code.INVALID, message)
 
 
+def client_deadline(seconds: float) -> RequestError:
+    """The client's own limit, shorter than the server's, has passed or will have."""
+    return RequestError(
+        Code.CLIENT_DEADLINE_EXCEEDED,
+        f"the model did not answer within the {seconds:g} s that the request allows; allow more",
+    )
+
+
 class Reason(StrEnum):
     """Why a load failed; the operator shows it as the reason of a condition."""
 

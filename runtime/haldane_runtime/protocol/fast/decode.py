@@ -1,0 +1,201 @@
+"""Optimistic decoding: a plain request in one pass, None for anything else.
+
+What is declined here is decoded again by `protocol.codec`, which knows all forms and names what is
+wrong. Nothing may be accepted here that is refused there.
+"""
+
+import struct
+from collections.abc import Mapping
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from haldane_runtime.core.types import NUMPY_DTYPE, Array, Datatype, InferRequest, ModelSignature, TensorSpec
+
+_FORMAT: Mapping[Datatype, str] = {
+    Datatype.FP32: "f",
+    Datatype.FP64: "d",
+    Datatype.INT8: "b",
+    Datatype.INT16: "h",
+    Datatype.INT32: "i",
+    Datatype.INT64: "q",
+    Datatype.UINT8: "B",
+    Datatype.UINT16: "H",
+    Datatype.UINT32: "I",
+    Datatype.UINT64: "Q",
+}
+# Their bytes need a look of their own: a BOOL may only be 0 or 1, BYTES have lengths in between.
+_NOT_RAW = frozenset({Datatype.BOOL, Datatype.BYTES})
+_MAX_PLANS = 256
+_JSON_KEYS = frozenset({"id", "inputs", "outputs"})
+_TENSOR_KEYS = frozenset({"name", "shape", "datatype", "data"})
+
+
+class Plain(NamedTuple):
+    """A decoded request; `binary` holds the outputs wanted as raw bytes, `id` the client's, if any."""
+
+    id: str | None
+    request: InferRequest
+    binary: frozenset[str]
+
+
+class _Layout(NamedTuple):
+    """How a binary request lays out its tensors: name, dtype, shape, start and end in bytes."""
+
+    size: int
+    tensors: tuple[tuple[str, np.dtype[Any], tuple[int, ...], int, int], ...]
+    outputs: tuple[str, ...]
+    binary: frozenset[str]
+
+
+class Decoder:
+    """Decodes for one model. The layouts of binary requests are remembered by the bytes of their JSON."""
+
+    def __init__(self, signature: ModelSignature) -> None:
+        self._inputs = {spec.name: spec for spec in signature.inputs}
+        self._outputs = tuple(spec.name for spec in signature.outputs)
+        self._json_outputs = not any(spec.datatype is Datatype.BF16 for spec in signature.outputs)
+        # Dimensions that inputs share by name are compared by the general path.
+        symbols = [dim for spec in signature.inputs for dim in {*spec.shape} if isinstance(dim, str) and dim]
+        self._independent = len(symbols) == len(set(symbols))
+        self._layouts: dict[bytes, _Layout] = {}
+
+    def decode(self, body: bytes, json_length: int | None) -> Plain | None:
+        """The request in `body`, or None when the general path must see it."""
+        if not self._independent:
+            return None
+        return self._json(body) if json_length is None else self._binary(body, json_length)
+
+    def _json(self, body: bytes) -> Plain | None:
+        # struct takes true for 1; the general path does not.
+        if b"true" in body or b"false" in body or not self._json_outputs:
+            return None
+        try:
+            document = orjson.loads(body)
+            if not document.keys() <= _JSON_KEYS:
+                return None
+            arrays = {}
+            for item in document["inputs"]:
+                spec = self._inputs[item["name"]]
+                if item.keys() != _TENSOR_KEYS or item["datatype"] != spec.datatype or spec.name in arrays:
+                    return None
+                arrays[spec.name] = _numbers(spec, item["shape"], item["data"])
+            outputs = self._wanted(document.get("outputs"))
+            request_id = document.get("id")
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, struct.error):
+            return None
+        if len(arrays) != len(self._inputs) or not (request_id is None or type(request_id) is str):
+            return None
+        return Plain(request_id, InferRequest(arrays, outputs), frozenset())
+
+    def _wanted(self, items: Any) -> tuple[str, ...]:
+        if not items:
+            return self._outputs
+        names = tuple(item["name"] for item in items)
+        if (
+            any(len(item) != 1 for item in items)
+            or len(set(names)) != len(names)
+            or not set(names) <= set(self._outputs)
+        ):
+            raise ValueError
+        return names
+
+    def _binary(self, body: bytes, json_length: int) -> Plain | None:
+        head = body[:json_length]
+        layout = self._layouts.get(head)
+        request_id = None
+        if layout is None:
+            try:
+                document = orjson.loads(head)
+                layout = self._layout(document)
+                request_id = document.get("id")
+            except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+                return None
+            if layout is None:
+                return None
+            if request_id is None:
+                if len(self._layouts) >= _MAX_PLANS:
+                    self._layouts.clear()
+                self._layouts[head] = layout
+        if json_length + layout.size != len(body):
+            return None
+        arrays = {
+            # A slice of its own, since an array's memory must be aligned to its elements.
+            name: np.frombuffer(body[json_length + start : json_length + end], dtype).reshape(shape)
+            for name, dtype, shape, start, end in layout.tensors
+        }
+        return Plain(request_id, InferRequest(arrays, layout.outputs), layout.binary)
+
+    def _layout(self, document: dict[str, Any]) -> _Layout | None:
+        if not document.keys() <= {"id", "inputs", "outputs", "parameters"}:
+            return None
+        request_id = document.get("id")
+        if not (request_id is None or type(request_id) is str):
+            return None
+        tensors: dict[str, tuple[str, np.dtype[Any], tuple[int, ...], int, int]] = {}
+        offset = 0
+        for item in document["inputs"]:
+            spec = self._inputs[item["name"]]
+            size = item["parameters"]["binary_data_size"]
+            if item.keys() != {"name", "shape", "datatype", "parameters"} or len(item["parameters"]) != 1:
+                return None
+            dtype = NUMPY_DTYPE[spec.datatype]
+            count = _fitting(spec, item["shape"])
+            strange = item["datatype"] != spec.datatype or spec.datatype in _NOT_RAW or spec.name in tensors
+            if strange or type(size) is not int or not size or size != count * dtype.itemsize:
+                return None
+            tensors[spec.name] = (spec.name, dtype, tuple(item["shape"]), offset, offset + size)
+            offset += size
+        outputs = self._binary_outputs(document)
+        if len(tensors) != len(self._inputs) or outputs is None:
+            return None
+        return _Layout(offset, tuple(tensors.values()), *outputs)
+
+    def _binary_outputs(self, document: dict[str, Any]) -> tuple[tuple[str, ...], frozenset[str]] | None:
+        """Outputs and those of them wanted as raw bytes; only all or none in JSON are known here."""
+        parameters = document.get("parameters", {})
+        if not parameters.keys() <= {"binary_data_output"}:
+            return None
+        every = parameters.get("binary_data_output", False)
+        items = document.get("outputs")
+        if not items:
+            wanted = dict.fromkeys(self._outputs, every)
+        else:
+            wanted = {}
+            for item in items:
+                given = item.get("parameters", {})
+                name = item["name"]
+                known = name in self._outputs and name not in wanted
+                if not known or not item.keys() <= {"name", "parameters"} or not given.keys() <= {"binary_data"}:
+                    return None
+                wanted[name] = given.get("binary_data", every)
+        if any(type(binary) is not bool for binary in wanted.values()):
+            return None
+        if not self._json_outputs and not all(wanted.values()):
+            return None
+        return tuple(wanted), frozenset(name for name, binary in wanted.items() if binary)
+
+
+def _numbers(spec: TensorSpec, shape: list[int], data: list[Any]) -> Array:
+    """The array of the flat list `data`, or of a list of one flat row. Raises: KeyError, ValueError, struct.error, …"""
+    count = _fitting(spec, shape)
+    if len(data) == 1 and type(data[0]) is list and len(shape) == 2 and shape[0] == 1:
+        data = data[0]
+    if len(data) != count or not count:
+        raise ValueError
+    # Unlike numpy it takes numbers only and, in its "standard" mode, only those in the type's range.
+    packed = struct.pack(f"<{count}{_FORMAT[spec.datatype]}", *data)
+    return np.frombuffer(packed, NUMPY_DTYPE[spec.datatype]).reshape(shape)
+
+
+def _fitting(spec: TensorSpec, shape: list[int]) -> int:
+    """The number of elements. Raises: ValueError, when the shape is not the model's."""
+    wanted = spec.shape
+    if type(shape) is not list or len(shape) != len(wanted) or not wanted:
+        raise ValueError
+    for want, got in zip(wanted, shape, strict=True):
+        if type(got) is not int or got < 0 or (want != got and type(want) is int):
+            raise ValueError
+    return prod(shape)

@@ -1,0 +1,75 @@
+"""One request on the hot path, from its head to its answer."""
+
+import asyncio
+
+from haldane_runtime.core.errors import Code, RequestError, client_deadline
+from haldane_runtime.core.types import InferResponse
+from haldane_runtime.protocol.fast.decode import Plain
+from haldane_runtime.protocol.fast.head import Head
+from haldane_runtime.protocol.fast.hot import HotModel
+from haldane_runtime.protocol.fast.route import HotRoute
+from haldane_runtime.scheduling.batcher import Done, Ticket
+
+
+class HotRequest:
+    """Instants are of the route's clock, in seconds; `start` is where the body begins in the message."""
+
+    __slots__ = ("chunks", "deadline", "head", "hot", "missing", "plain", "start", "started", "ticket", "timer")
+
+    def __init__(self, hot: HotModel, head: Head, started: float, deadline: float, start: int) -> None:
+        self.hot = hot
+        self.head = head
+        self.started = started
+        self.deadline = deadline
+        self.start = start
+        self.plain: Plain | None = None
+        self.ticket: Ticket | None = None
+        # Only for a body that comes in several pieces.
+        self.chunks: list[bytes] = []
+        self.missing = 0
+        self.timer: asyncio.TimerHandle | None = None
+
+    def decode(self, message: bytes) -> Plain | None:
+        """What the message asks for; None when the general path must see it."""
+        body = message[self.start :]
+        if not self.head.predict:
+            return self.hot.decode(body, self.head.json_length)
+        if self.head.json_length is not None:
+            return None
+        try:
+            return self.hot.decode_rows(body)
+        except RequestError:
+            # Worded by the general path, as all errors of a body are.
+            return None
+
+    def submit(self, plain: Plain, done: Done) -> None:
+        """Raises: RequestError: UNAVAILABLE, when the queue is full."""
+        self.plain = plain
+        self.ticket = self.hot.instance.submit(plain.request, self.deadline, done)
+
+    def encode(self, response: InferResponse, route: HotRoute) -> tuple[bytes, bytes]:
+        """Header lines and body of the answer."""
+        plain = self.plain
+        assert plain is not None
+        request_id = plain.id or self.head.request_id or route.new_id()
+        milliseconds = (route.clock() - self.started) * 1000
+        if self.head.predict:
+            return self.hot.answer_rows(response, request_id, milliseconds)
+        return self.hot.answer(response, request_id, milliseconds, plain.binary)
+
+    def worded(self, error: RequestError, request_timeout: float) -> RequestError:
+        """The error as this client should read it: its own short deadline is not the server's fault."""
+        timeout = self.deadline - self.started
+        if error.code in (Code.DEADLINE_EXCEEDED, Code.WOULD_BE_LATE) and timeout < request_timeout:
+            return client_deadline(timeout)
+        return error
+
+    def forget(self) -> None:
+        """Nobody waits for the answer any more."""
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.ticket is not None:
+            self.hot.instance.cancel(self.ticket)
+
+    def count(self, status: int, now: float) -> None:
+        self.hot.instance.metrics.request(status, now - self.started)

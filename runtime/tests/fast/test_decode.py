@@ -1,0 +1,167 @@
+"""The optimistic decoder against the codec: what it accepts, the codec accepts and reads alike."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from haldane_runtime.core.errors import RequestError
+from haldane_runtime.core.types import Datatype, ModelSignature, TensorSpec
+from haldane_runtime.protocol.codec import decode_infer
+from haldane_runtime.protocol.fast.decode import Decoder, Plain
+
+SIGNATURE = ModelSignature(
+    (TensorSpec("x", Datatype.FP32, ("rows", 2)), TensorSpec("n", Datatype.INT64, ("",))),
+    (TensorSpec("y", Datatype.FP32, ("rows", 1)), TensorSpec("z", Datatype.INT64, ("rows",))),
+)
+ONE = ModelSignature(SIGNATURE.inputs[:1], SIGNATURE.outputs[:1])
+X = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1.5, 2]}
+N = {"name": "n", "shape": [3], "datatype": "INT64", "data": [1, 2, 3]}
+
+
+def decode(document: Any, signature: ModelSignature = SIGNATURE) -> Plain | None:
+    return Decoder(signature).decode(json.dumps(document).encode(), None)
+
+
+def test_a_plain_request() -> None:
+    plain = decode({"id": "7", "inputs": [X, N], "outputs": [{"name": "z"}]})
+    assert plain is not None
+    assert (plain.id, plain.request.outputs, plain.binary) == ("7", ("z",), frozenset())
+    assert plain.request.inputs["x"].tolist() == [[1.5, 2.0]]
+    assert plain.request.inputs["x"].dtype == np.float32
+    assert plain.request.inputs["n"].tolist() == [1, 2, 3]
+
+
+def test_a_row_may_be_nested() -> None:
+    plain = decode({"inputs": [X | {"data": [[1.5, 2]]}]}, ONE)
+    assert plain is not None
+    assert plain.request.inputs["x"].tolist() == [[1.5, 2.0]]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [],
+        {"inputs": [X]},
+        {"inputs": [X, X]},
+        {"inputs": [X, N], "parameters": {"timeout": 1}},
+        {"inputs": [X, N], "id": 7},
+        {"inputs": [X, N], "outputs": [{"name": "w"}]},
+        {"inputs": [X, N], "outputs": [{"name": "y"}, {"name": "y"}]},
+        {"inputs": [X, N], "outputs": [{"name": "y", "parameters": {"binary_data": True}}]},
+        {"inputs": [X | {"datatype": "FP64"}, N]},
+        {"inputs": [X | {"shape": [1.0, 2]}, N]},
+        {"inputs": [X | {"shape": [True, 2]}, N]},
+        {"inputs": [X | {"shape": [2, 1]}, N]},
+        {"inputs": [X | {"shape": [-1, 2]}, N]},
+        {"inputs": [X | {"data": [1.5]}, N]},
+        {"inputs": [X | {"data": [1.5, "2"]}, N]},
+        {"inputs": [X | {"data": [1.5, None]}, N]},
+        {"inputs": [X | {"data": [1.5, True]}, N]},
+        {"inputs": [X | {"data": [1.5, 1e39]}, N]},
+        {"inputs": [X | {"data": [1.5, float("nan")]}, N]},
+        {"inputs": [X, N | {"data": [1, 2, 3.0]}]},
+        {"inputs": [X, N | {"data": [1, 2, 1 << 63]}]},
+        {"inputs": [X | {"shape": [0, 2], "data": []}, N]},
+    ],
+)
+def test_anything_else_is_declined(document: Any) -> None:
+    assert decode(document) is None
+
+
+def test_dimensions_that_inputs_share_are_the_codecs_to_compare() -> None:
+    shared = ModelSignature((SIGNATURE.inputs[0], TensorSpec("n", Datatype.INT64, ("rows",))), SIGNATURE.outputs)
+    assert decode({"inputs": [X, N | {"shape": [1], "data": [1]}]}, shared) is None
+
+
+def binary(inputs: list[Any], tail: bytes, **members: Any) -> tuple[bytes, int]:
+    head = json.dumps({"inputs": inputs, **members}).encode()
+    return head + tail, len(head)
+
+
+def raw(tensor: dict[str, Any], size: Any) -> dict[str, Any]:
+    return {key: value for key, value in tensor.items() if key != "data"} | {"parameters": {"binary_data_size": size}}
+
+
+TAIL = np.array([1.5, 2], np.float32).tobytes() + np.arange(3).tobytes()
+
+
+def test_binary_tensors_and_a_layout_that_is_found_again() -> None:
+    decoder = Decoder(SIGNATURE)
+    body, length = binary([raw(X, 8), raw(N, 24)], TAIL, parameters={"binary_data_output": True})
+    for _ in range(2):
+        plain = decoder.decode(body, length)
+        assert plain is not None
+        assert plain.request.inputs["x"].tolist() == [[1.5, 2.0]]
+        assert plain.request.inputs["n"].tolist() == [0, 1, 2]
+        assert plain.binary == {"y", "z"}
+    assert decoder.decode(body + b"x", length) is None
+
+
+def test_an_id_is_the_requests_own() -> None:
+    decoder = Decoder(SIGNATURE)
+    for request_id in ("a", "b"):
+        plain = decoder.decode(*binary([raw(X, 8), raw(N, 24)], TAIL, id=request_id))
+        assert plain is not None
+        assert plain.id == request_id
+
+
+@pytest.mark.parametrize(
+    ("inputs", "members"),
+    [
+        ([raw(X, 4), raw(N, 28)], {}),
+        ([raw(X, 8.0), raw(N, 24)], {}),
+        ([raw(X, 8), raw(X, 24)], {}),
+        ([raw(X, 8), N], {}),
+        ([raw(X, 8) | {"data": [1, 2]}, raw(N, 24)], {}),
+        ([raw(X, 8), raw(N, 24)], {"parameters": {"timeout": 5}}),
+        ([raw(X, 8), raw(N, 24)], {"outputs": [{"name": "y", "parameters": {"classification": 3}}]}),
+        ([raw(X, 8), raw(N, 24)], {"outputs": [{"name": "y", "parameters": {"binary_data": 1}}]}),
+    ],
+)
+def test_other_binary_requests_are_declined(inputs: list[Any], members: dict[str, Any]) -> None:
+    assert Decoder(SIGNATURE).decode(*binary(inputs, TAIL, **members)) is None
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=6,
+)
+near_x = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(["x", "n", "w"]),
+        "shape": st.lists(st.integers(-1, 3) | st.booleans() | st.just(2.0), max_size=3) | anything,
+        "datatype": st.sampled_from(["FP32", "INT64", "BYTES"]) | anything,
+        "data": st.lists(st.floats(width=32) | st.integers(-(2**70), 2**70) | anything, max_size=4) | anything,
+    },
+    optional={"parameters": anything},
+)
+bodies = st.fixed_dictionaries(
+    {"inputs": st.lists(near_x, max_size=3) | st.just([X, N]) | anything},
+    optional={
+        "id": anything,
+        "outputs": st.lists(st.fixed_dictionaries({"name": st.sampled_from(["y", "z"])}), max_size=3) | anything,
+        "parameters": anything,
+    },
+)
+
+
+@given(bodies, st.sampled_from([SIGNATURE, ONE]))
+def test_nothing_is_accepted_here_that_the_codec_refuses(document: Any, signature: ModelSignature) -> None:
+    body = json.dumps(document).encode()
+    plain = Decoder(signature).decode(body, None)
+    if plain is None:
+        return
+    try:
+        decoded = decode_infer(body, None, signature)
+    except RequestError as error:
+        pytest.fail(f"the codec refuses it: {error.message}")
+    assert (plain.id, plain.request.outputs, plain.binary) == (decoded.id, decoded.request.outputs, decoded.binary)
+    assert plain.request.inputs.keys() == decoded.request.inputs.keys()
+    for name, array in plain.request.inputs.items():
+        np.testing.assert_array_equal(array, decoded.request.inputs[name])
+        assert array.dtype == decoded.request.inputs[name].dtype
