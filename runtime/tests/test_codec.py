@@ -272,7 +272,7 @@ def test_the_answer_carries_version_id_and_time() -> None:
 
 
 def test_metadata_uses_minus_one_for_a_dynamic_dimension() -> None:
-    assert model_metadata(MODEL)["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}]
+    assert model_metadata(MODEL, ["2.1.0"])["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}]
 
 
 SHAPES = npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)

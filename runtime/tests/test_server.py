@@ -50,6 +50,59 @@ def test_metadata(double: Any) -> None:
         assert double.client.get(f"{base}/ready").json() == {"name": "double", "ready": True}
 
 
+def test_the_server_tells_what_it_serves_of_the_protocol(double: Any) -> None:
+    extensions = double.client.get("/v2").json()["extensions"]
+    assert extensions == [
+        "binary_tensor_data",
+        "model_configuration",
+        "model_repository",
+        "parameters",
+        "statistics",
+    ]
+    assert double.client.post("/v2/repository/index").status_code == 200
+
+
+def test_the_configuration_is_the_one_that_tritons_clients_read(double: Any) -> None:
+    for base in ("/v2/models/double", "/v2/models/double/versions/1.0.0"):
+        configuration = double.client.get(f"{base}/config").json()
+        assert configuration["name"] == "double"
+        assert configuration["platform"] == "onnxruntime_onnx"
+        batched = configuration["max_batch_size"] > 0
+        x = {"name": "x", "data_type": "TYPE_FP32", "dims": [3] if batched else [-1, 3]}
+        assert configuration["input"] == [x]
+        assert configuration["output"] == [x | {"name": "y"}]
+        assert ("dynamic_batching" in configuration) == batched
+
+
+def test_statistics_count_what_was_inferred(double: Any) -> None:
+    def counts() -> dict[str, Any]:
+        (stats,) = double.client.get("/v2/models/double/stats").json()["model_stats"]
+        assert stats["name"] == "double"
+        assert stats["version"] == "1.0.0"
+        found: dict[str, Any] = stats
+        return found
+
+    before = counts()
+    body = {"inputs": [TENSOR | {"shape": [2, 3], "data": [1, 2, 3, 4, 5, 6]}]}
+    assert double.client.post("/v2/models/double/infer", json=body).status_code == 200
+    assert double.client.post("/v2/models/double/infer", json={}).status_code == 400
+    after = counts()
+    assert after["execution_count"] == before["execution_count"] + 1
+    for name, more in (("success", 1), ("fail", 1), ("compute_infer", 1), ("queue", 0)):
+        was, now = before["inference_stats"][name], after["inference_stats"][name]
+        assert now["count"] == was["count"] + more
+        assert (now["ns"] > was["ns"]) == bool(more)
+    everything = double.client.get("/v2/models/stats").json()["model_stats"]
+    assert [stats["name"] for stats in everything] == ["double"]
+
+
+def test_what_kserves_v1_clients_ask(double: Any) -> None:
+    assert double.client.get("/").json()["status"] == "alive"
+    assert double.client.get("/v1/models").json() == {"models": ["double"]}
+    assert double.client.get("/v1/models/double").json() == {"name": "double", "ready": True}
+    assert double.client.get("/v1/models/other").status_code == 404
+
+
 def test_infer(double: Any) -> None:
     for path in ("/v2/models/double/infer", "/v2/models/double/versions/1.0.0/infer"):
         # Some clients of the protocol send no Content-Type, which must not matter.

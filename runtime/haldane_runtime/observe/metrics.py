@@ -38,6 +38,7 @@ class ModelMetrics:
     def __init__(self) -> None:
         self.requests = dict.fromkeys(FIRST_CODES, 0)
         self.duration = Buckets(REQUEST_BUCKETS)
+        self.success_seconds = 0.0
         self.inference = Buckets(INFERENCE_BUCKETS)
         self.batch_rows = Buckets(BATCH_BUCKETS)
         self.nonfinite_runs = 0
@@ -48,6 +49,8 @@ class ModelMetrics:
         """An inference request was answered with this HTTP status after so many seconds."""
         requests = self.requests
         requests[code] = requests.get(code, 0) + 1
+        if code == 200:
+            self.success_seconds += seconds
         self.duration.observe(seconds)
 
     def run(self, seconds: float, rows: int, requests: int) -> None:

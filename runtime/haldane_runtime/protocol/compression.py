@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from haldane_runtime.core.errors import Code, RequestError, invalid
 
 _WINDOW_BITS: Mapping[str, int] = {"gzip": 31, "deflate": 15}
+CODINGS = tuple(_WINDOW_BITS)
 # Inflating this much takes about a millisecond, for which other requests may wait.
 PIECE_BYTES = 256 << 10
 

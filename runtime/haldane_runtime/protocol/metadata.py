@@ -1,17 +1,22 @@
-"""What the protocol tells of a model: metadata, as plain objects. Pure."""
+"""What the protocol tells of a model, as plain objects: metadata, configuration, statistics. Pure."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from haldane_runtime.core.types import ServedModel, TensorSpec
+from haldane_runtime.core.instance import ModelInstance
+from haldane_runtime.core.types import Datatype, ServedModel, TensorSpec
+from haldane_runtime.observe.metrics import ModelMetrics
 
 PLATFORM = "onnxruntime_onnx"
 
+_NANOSECONDS = 1_000_000_000
 
-def model_metadata(model: ServedModel) -> dict[str, Any]:
-    """The answer to `GET /v2/models/{model}`."""
+
+def model_metadata(model: ServedModel, versions: Sequence[str]) -> dict[str, Any]:
+    """The answer to `GET /v2/models/{model}`; `versions` are those of that name that are served."""
     return {
         "name": model.name,
-        "versions": [model.version],
+        "versions": list(versions),
         "platform": PLATFORM,
         "inputs": [_tensor(spec) for spec in model.signature.inputs],
         "outputs": [_tensor(spec) for spec in model.signature.outputs],
@@ -20,3 +25,63 @@ def model_metadata(model: ServedModel) -> dict[str, Any]:
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "datatype": spec.datatype, "shape": spec.dims}
+
+
+def model_configuration(instance: ModelInstance) -> dict[str, Any]:
+    """The answer to `GET /v2/models/{model}/config`, in the form that Triton's clients read.
+
+    As they expect it, `max_batch_size` is 0 for a model whose requests are not merged, and the `dims`
+    of one whose requests are leave out the first dimension.
+    """
+    model, profile = instance.model, instance.profile
+    batched = profile.batchable and profile.max_rows > 1
+    configuration: dict[str, Any] = {
+        "name": model.name,
+        "platform": PLATFORM,
+        "backend": "onnxruntime",
+        "max_batch_size": profile.max_rows if batched else 0,
+        "input": [_configured(spec, batched) for spec in model.signature.inputs],
+        "output": [_configured(spec, batched) for spec in model.signature.outputs],
+        "instance_group": [{"name": model.name, "kind": f"KIND_{model.device.upper()}", "count": 1}],
+    }
+    if batched:
+        configuration["dynamic_batching"] = {"max_queue_delay_microseconds": 0}
+    return configuration
+
+
+def _configured(spec: TensorSpec, batched: bool) -> dict[str, Any]:
+    kind = "STRING" if spec.datatype is Datatype.BYTES else spec.datatype
+    return {"name": spec.name, "data_type": f"TYPE_{kind}", "dims": spec.dims[1:] if batched else spec.dims}
+
+
+def model_statistics(model: ServedModel, metrics: ModelMetrics) -> dict[str, Any]:
+    """One entry of the answer to `GET /v2/models/{model}/stats`, since the start of the process.
+
+    The counts are of all versions of the model together. What is not measured apart (queue, input and
+    output) has the count 0.
+    """
+    succeeded = metrics.requests[200]
+    failed = sum(metrics.requests.values()) - succeeded
+    runs = sum(metrics.inference.counts)
+    unmeasured = _duration(0, 0.0)
+    return {
+        "name": model.name,
+        "version": model.version,
+        "inference_count": int(metrics.batch_rows.sum),
+        "execution_count": runs,
+        "inference_stats": {
+            "success": _duration(succeeded, metrics.success_seconds),
+            "fail": _duration(failed, metrics.duration.sum - metrics.success_seconds),
+            "queue": unmeasured,
+            "compute_input": unmeasured,
+            "compute_infer": _duration(runs, metrics.inference.sum),
+            "compute_output": unmeasured,
+            "cache_hit": unmeasured,
+            "cache_miss": unmeasured,
+        },
+        "batch_stats": [],
+    }
+
+
+def _duration(count: int, seconds: float) -> dict[str, int]:
+    return {"count": count, "ns": max(0, round(seconds * _NANOSECONDS))}
