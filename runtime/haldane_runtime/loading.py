@@ -12,6 +12,7 @@ from haldane_runtime.core.types import ServedModel
 from haldane_runtime.engine import batching
 from haldane_runtime.engine.base import BatchProfile, Engine
 from haldane_runtime.engine.batching import Budget
+from haldane_runtime.engine.samples import Inputs
 from haldane_runtime.engine.threads import usable_threads
 from haldane_runtime.engine.trial import find_inputs, require_run
 from haldane_runtime.engine.tuning import Tuned, open_tuned
@@ -27,11 +28,18 @@ _BUDGET = {"cpu": Budget(plenty=0.06, most=1.5), "gpu": Budget(plenty=1.0, most=
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A warm engine, what it serves and what batching does to it."""
+    """A warm engine, what it serves and what batching does to it.
+
+    `path` is the .onnx file that was opened, `threads` how many a run takes, `inputs` some that the
+    model takes, None when none were found.
+    """
 
     model: ServedModel
     engine: Engine
     profile: BatchProfile
+    path: Path
+    threads: int
+    inputs: Inputs | None
 
 
 def load(settings: Settings) -> LoadedModel:
@@ -72,7 +80,7 @@ def _load(settings: Settings) -> LoadedModel:
     with _step("warmed up and measured"):
         profile = batching.profile(engine, tuned.trial.inputs, settings.max_batch_size, _BUDGET[engine.device])
     log.info("%s", profile.reason)
-    return LoadedModel(model, engine, profile)
+    return LoadedModel(model, engine, profile, fetched.path, tuned.threads, tuned.trial.inputs)
 
 
 def _open(settings: Settings, path: Path, folder: bool) -> Tuned:
