@@ -19,7 +19,7 @@ import socket
 import time
 from collections.abc import Coroutine, Iterator
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 import uvloop
@@ -36,7 +36,10 @@ from haldane_runtime.protocol.repository import repository_routes
 from haldane_runtime.repository.offers import offers_of
 from haldane_runtime.repository.repository import ModelRepository
 from haldane_runtime.scheduling.policy import Limits
-from haldane_runtime.settings import Settings
+from haldane_runtime.settings import FREE_PORT, Settings
+
+if TYPE_CHECKING:
+    from haldane_runtime.protocol.grpc.server import GrpcServer
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +56,22 @@ def run(settings: Settings, started: float) -> None:
     Raises:
         LoadError: when a port cannot be opened, or there is nothing that could be served.
     """
+    listener = _opened("HALDANE_PORT", settings.host, settings.port)
+    grpc_listener = None
+    if settings.grpc_port:
+        port = 0 if settings.grpc_port == FREE_PORT else settings.grpc_port
+        grpc_listener = _opened("HALDANE_GRPC_PORT", settings.host, port)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(settings, listener, grpc_listener, started))
+
+
+def _opened(setting: str, host: str, port: int) -> socket.socket:
     try:
-        listener = listen(settings.host, settings.port)
+        return listen(host, port)
     except OSError as error:
         raise LoadError(
-            Reason.INVALID_CONFIGURATION, f"HALDANE_PORT {settings.port} cannot be opened: {error.strerror}."
+            Reason.INVALID_CONFIGURATION, f"{setting} {port} cannot be opened: {error.strerror}."
         ) from error
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(settings, listener, started))
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -75,13 +86,16 @@ def listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=BACKLOG)
 
 
-async def _run(settings: Settings, listener: socket.socket, started: float) -> None:
+async def _run(
+    settings: Settings, listener: socket.socket, grpc_listener: socket.socket | None, started: float
+) -> None:
     metrics = Metrics(settings.model_namespace, settings.revision)
     only = settings.model_name if settings.model_repository is None else None
     plane = DataPlane(metrics, limits_of(settings), only)
     explicit = settings.model_control == "explicit"
     repository = ModelRepository(plane, offers_of(settings), load, explicit, settings.request_timeout)
     server = _server(settings, plane, repository)
+    grpc = await _grpc(settings, grpc_listener, plane, repository) if grpc_listener else None
     stop = _stop_signal()
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     port = listener.getsockname()[1]
@@ -94,10 +108,14 @@ async def _run(settings: Settings, listener: socket.socket, started: float) -> N
                 log.info("%s", line)
             await stop.wait()
         plane.drain()
+        if grpc:
+            grpc.drain()
         log.info("draining")
         await asyncio.sleep(settings.drain_seconds)
     finally:
         server.should_exit = True
+        if grpc:
+            await grpc.stop(stop_seconds(settings))
         await serving
         plane.close(ENGINE_STOP_SECONDS)
     log.info("stopped")
@@ -169,10 +187,28 @@ def _server(settings: Settings, plane: DataPlane, repository: ModelRepository) -
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        # Every request in flight has a deadline within this, so that none is cut off.
-        timeout_graceful_shutdown=math.ceil(settings.request_timeout) + 1,
+        timeout_graceful_shutdown=stop_seconds(settings),
     )
     return _Server(config)
+
+
+def stop_seconds(settings: Settings) -> int:
+    """How long what is in flight may take: every request has a deadline within this, so that none is cut off."""
+    return math.ceil(settings.request_timeout) + 1
+
+
+async def _grpc(
+    settings: Settings, listener: socket.socket, plane: DataPlane, repository: ModelRepository
+) -> "GrpcServer":
+    # Imported here, so that who turns gRPC off does not wait for it.
+    from haldane_runtime.protocol.grpc import limits
+    from haldane_runtime.protocol.grpc.server import GrpcServer
+
+    bounds = limits.Limits(message=settings.request_bytes, assembling=settings.queue_bytes + settings.request_bytes)
+    server = GrpcServer(plane, repository, bounds, settings.request_timeout)
+    await server.start(listener, BACKLOG)
+    log.info("gRPC on port %d", listener.getsockname()[1])
+    return server
 
 
 def _stop_signal() -> asyncio.Event:

@@ -1,0 +1,283 @@
+"""One gRPC call: messages out of a stream's bytes, and an answer of messages and a status."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from haldane_runtime.core.errors import HTTP_STATUS, Code, RequestError, invalid
+from haldane_runtime.protocol.grpc import messages
+from haldane_runtime.protocol.grpc.headers import IDENTITY, RequestHead, answer_block, parse_timeout, trailers_block
+from haldane_runtime.protocol.grpc.hpack import Field, Fields, encode
+from haldane_runtime.protocol.grpc.limits import Limits
+from haldane_runtime.protocol.grpc.sending import Sender
+from haldane_runtime.protocol.grpc.status import HTTP_OF, STATUS, Status, Unserved
+from haldane_runtime.protocol.grpc.stream import Stream
+
+log = logging.getLogger(__name__)
+
+# As proxies and the other transport log a client that left before its answer.
+CLIENT_LEFT = 499
+
+_OK = trailers_block(Status.OK)
+_TRAILERS_ONLY = encode((b":status", b"200"), (b"content-type", b"application/grpc"))
+_make_head = lru_cache(maxsize=256)(answer_block)
+
+
+class Method:
+    """What answers the calls of one path. What it raises, RequestError or Unserved, becomes the call's status."""
+
+    streaming = False
+    """Whether the client may send any number of messages; otherwise exactly one comes, after the client's end."""
+
+    def open(self, call: "GrpcCall") -> None:
+        """The call's headers have come."""
+
+    def foresee(self, call: "GrpcCall", size: int, start: bytes) -> None:
+        """A long message begins: its size in bytes and its first bytes. The time to refuse it before it is read."""
+
+    def message(self, call: "GrpcCall", data: bytes) -> None:
+        """A message of the client's."""
+        raise NotImplementedError
+
+    def ended(self, call: "GrpcCall") -> None:
+        """The client of a streaming method sends no more."""
+
+    def over(self, call: "GrpcCall", code: int) -> None:
+        """The call was answered, or its client has left; `code` is the HTTP status that means the same."""
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all calls of a server have in common. Times in seconds, sizes in bytes."""
+
+    limits: Limits
+    timeout: float
+    identity: Fields
+    """Metadata that says who answers."""
+    clock: Callable[[], float]
+    assembled: int = 0
+    """Bytes of messages that are not complete, in all calls together."""
+
+
+class GrpcCall:
+    """Answered once: by `reply`, by `send` and `finish`, or by `fail`. After that, or after `gone`, answers are ignored."""
+
+    __slots__ = (
+        "_buffer",
+        "_dispatched",
+        "_head",
+        "_method",
+        "_sender",
+        "_shared",
+        "_stream",
+        "deadline",
+        "ended",
+        "identity",
+        "impatient",
+        "on_gone",
+        "on_tick",
+        "over",
+        "started",
+        "state",
+        "told",
+        "varying",
+    )
+
+    def __init__(
+        self,
+        shared: Shared,
+        method: Method,
+        sender: Sender,
+        stream: Stream,
+        head: RequestHead,
+        varying: Mapping[bytes, bytes],
+        now: float,
+    ) -> None:
+        self._shared = shared
+        self._method = method
+        self._sender = sender
+        self._stream = stream
+        self._head = head
+        self._buffer: bytearray | None = None
+        self._dispatched = False
+        self.varying = varying
+        self.started = now
+        """When the call's headers had come, on `time.monotonic`."""
+        self.deadline = now + shared.timeout
+        self.impatient = False
+        """Whether the deadline is the client's own, earlier than the server's."""
+        self.identity = shared.identity
+        self.ended = False
+        self.told = False
+        self.over = False
+        self.state: object = None
+        """The method's own."""
+        self.on_gone: Callable[[], None] | None = None
+        self.on_tick: Callable[[float], None] | None = None
+        self._guarded(self._begin)
+
+    def _begin(self) -> None:
+        if self._head.encoding != IDENTITY:
+            messages.require_known(self._head.encoding)
+        if self.varying:
+            self._obey(self.varying)
+        self._method.open(self)
+
+    def _obey(self, varying: Mapping[bytes, bytes]) -> None:
+        timeout = varying.get(b"grpc-timeout")
+        if timeout is None:
+            return
+        try:
+            seconds = parse_timeout(timeout)
+        except ValueError as error:
+            raise invalid(str(error)) from None
+        if seconds < self._shared.timeout:
+            self.deadline = self.started + seconds
+            self.impatient = True
+
+    def receive(self, data: bytes, ended: bool) -> None:
+        """Bytes of the request; see `stream.Call`."""
+        if not self.over:
+            self.ended = ended
+            self._guarded(self._receive, data)
+
+    def _guarded(self, step: Callable[..., None], *arguments: bytes) -> None:
+        try:
+            step(*arguments)
+        except RequestError as error:
+            self.refuse(error)
+        except Unserved as error:
+            self.finish(error.status, error.message)
+        except Exception as error:
+            self.fail(error)
+
+    def _receive(self, data: bytes) -> None:
+        if self.ended and self._buffer is None and not self._method.streaming:
+            size = len(data) - messages.PREFIX_BYTES
+            if size >= 0 and messages.declared_size(data) == size:
+                messages.require_size(size, self._shared.limits.message)
+                self._dispatch(data[0], data[messages.PREFIX_BYTES :])
+                return
+        self._assemble(data)
+
+    def _dispatch(self, compressed: int, payload: bytes) -> None:
+        self._dispatched = True
+        if compressed:
+            payload = messages.unpacked(compressed, payload, self._head.encoding, self._shared.limits.message)
+        self._method.message(self, payload)
+
+    def _assemble(self, data: bytes) -> None:
+        """Messages that come in several pieces, or several at once, and what they may not do."""
+        shared = self._shared
+        buffer = self._buffer
+        if buffer is None:
+            buffer = self._buffer = bytearray()
+        fresh = len(buffer) < messages.PREFIX_BYTES
+        buffer += data
+        shared.assembled += len(data)
+        if shared.assembled > shared.limits.assembling:
+            raise RequestError(
+                Code.UNAVAILABLE, "the server holds too many incomplete messages; try again later", retry_after=1.0
+            )
+        while len(buffer) >= messages.PREFIX_BYTES:
+            size = messages.declared_size(buffer)
+            end = messages.PREFIX_BYTES + size
+            if fresh:
+                messages.require_size(size, shared.limits.message)
+                if len(buffer) < end:
+                    self._method.foresee(self, size, bytes(buffer[messages.PREFIX_BYTES : 512]))
+            if len(buffer) < end:
+                break
+            if not self._method.streaming:
+                if len(buffer) > end:
+                    raise invalid("this method takes one message, but more were sent")
+                if not self.ended:
+                    return
+            compressed, payload = buffer[0], bytes(memoryview(buffer)[messages.PREFIX_BYTES : end])
+            del buffer[:end]
+            shared.assembled -= end
+            self._dispatch(compressed, payload)
+            fresh = True
+            if self.over:
+                return
+        if self.ended:
+            self._finish_request()
+
+    def _finish_request(self) -> None:
+        if self._buffer:
+            raise invalid("the call ends within a message")
+        if self._method.streaming:
+            self._method.ended(self)
+        elif not self._dispatched:
+            raise invalid("this method takes one message, but none was sent")
+
+    def tick(self, now: float) -> None:
+        """See `stream.Call`."""
+        if self.over:
+            return
+        if self.on_tick is not None:
+            self.on_tick(now)
+        elif not self._dispatched and now > self.deadline:
+            self.finish(Status.DEADLINE_EXCEEDED, "the request did not arrive within its deadline")
+
+    def gone(self) -> None:
+        """See `stream.Call`."""
+        if not self.over:
+            self._close(CLIENT_LEFT)
+            if self.on_gone is not None:
+                self.on_gone()
+
+    def reply(self, message: bytes) -> None:
+        """The one message of a unary answer, and status OK."""
+        if self.over:
+            return
+        self._close(200)
+        head = self._head
+        if head.encoding == IDENTITY or head.encoding not in head.accepts:
+            block = _make_head(IDENTITY, messages.ACCEPTED, self.identity)
+            self._sender.respond(self._stream, block, messages.prefixed(message), _OK)
+        else:
+            block = _make_head(head.encoding, messages.ACCEPTED, self.identity)
+            self._sender.respond(self._stream, block, messages.packed(message, head.encoding), _OK)
+
+    def send(self, message: bytes) -> None:
+        """One of several messages of an answer."""
+        if self.over:
+            return
+        if not self.told:
+            self.told = True
+            self._sender.headers(self._stream, _make_head(IDENTITY, messages.ACCEPTED, self.identity))
+        self._sender.data(self._stream, messages.prefixed(message))
+
+    def finish(
+        self, status: Status = Status.OK, message: str = "", metadata: tuple[Field, ...] = (), code: int | None = None
+    ) -> None:
+        """The end of an answer; `code` is the HTTP status that it counts as, by default the status's own."""
+        if self.over:
+            return
+        self._close(code or HTTP_OF[status])
+        if self.told:
+            self._sender.trailers(self._stream, trailers_block(status, message, metadata))
+        else:
+            block = _TRAILERS_ONLY + trailers_block(status, message, (*metadata, *self.identity))
+            self._sender.trailers(self._stream, block)
+
+    def refuse(self, error: RequestError) -> None:
+        """The status that the error means, and when to try again, if it says so."""
+        metadata: tuple[Field, ...] = ()
+        if STATUS[error.code] is Status.UNAVAILABLE and error.retry_after is not None:
+            metadata = ((b"grpc-retry-pushback-ms", b"%d" % max(1, round(error.retry_after * 1000))),)
+        self.finish(STATUS[error.code], error.message, metadata, HTTP_STATUS[error.code])
+
+    def fail(self, error: Exception) -> None:
+        """A fault of ours."""
+        log.error("a gRPC call failed by a fault of the server", exc_info=error)
+        self.finish(Status.INTERNAL, f"internal error: {type(error).__name__}")
+
+    def _close(self, code: int) -> None:
+        self.over = True
+        if self._buffer is not None:
+            self._shared.assembled -= len(self._buffer)
+            self._buffer = None
+        self._method.over(self, code)

@@ -1,0 +1,352 @@
+"""The HTTP/2 state machine of a server's connection (RFC 9113). No I/O: bytes come in by `receive`, and lie in `out`."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from haldane_runtime.protocol.grpc import frames
+from haldane_runtime.protocol.grpc.frames import ConnectionFault, ErrorCode, Setting, StreamFault
+from haldane_runtime.protocol.grpc.headers import RequestHead, split, trailers_fault
+from haldane_runtime.protocol.grpc.hpack import Fields, HeaderDecoder
+from haldane_runtime.protocol.grpc.limits import Allowance, Limits
+from haldane_runtime.protocol.grpc.reader import FrameReader, NotHttp2
+from haldane_runtime.protocol.grpc.sending import Sender
+from haldane_runtime.protocol.grpc.stream import Call, Stream
+
+log = logging.getLogger(__name__)
+
+_HTTP1_TEXT = b"This port speaks gRPC over HTTP/2; REST is served on the other port.\n"
+_HTTP1_ANSWER = (
+    b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%s" % (len(_HTTP1_TEXT), _HTTP1_TEXT)
+)
+_OUR_PING = b"haldane?"
+# Frames of a stream that we reset may still be on their way.
+_REMEMBERED_RESETS = 1024
+
+# What costs us work and brings the client nothing may come in bursts, but not for ever.
+_CONTROL_BURST, _CONTROL_RATE, _CONTROL_PER_DATA_FRAME = 4000.0, 500.0, 4.0
+_RESET_BURST, _RESET_RATE = 2000.0, 1000.0
+
+
+class Application(Protocol):
+    def open(
+        self, sender: Sender, stream: Stream, head: RequestHead, varying: Mapping[bytes, bytes], now: float
+    ) -> Call:
+        """A new call; it may be answered at once."""
+        ...
+
+
+class Connection:
+    """One client. Nothing raises: a fault ends in GOAWAY and `closing`, after which `out` is the last to be sent.
+
+    `wake` is called when there is output, also inside of the methods here.
+    """
+
+    def __init__(self, application: Application, limits: Limits, now: float, wake: Callable[[], None]) -> None:
+        self.closing = False
+        self.streams: dict[int, Stream] = {}
+        self.out: list[bytes] = [
+            frames.settings(
+                {
+                    Setting.MAX_CONCURRENT_STREAMS: limits.streams,
+                    Setting.INITIAL_WINDOW_SIZE: limits.stream_window,
+                    Setting.MAX_FRAME_SIZE: limits.max_frame,
+                    Setting.MAX_HEADER_LIST_SIZE: limits.header_list,
+                }
+            ),
+            frames.window_update(0, limits.connection_window - frames.DEFAULT_WINDOW),
+        ]
+        self._application = application
+        self._limits = limits
+        self._wake = wake
+        self._reader = FrameReader(limits)
+        self._decoder = HeaderDecoder(limits.header_list)
+        self._sender = Sender(self.out, wake, self._finished)
+        self._window = limits.connection_window
+        self._last = 0
+        self._highest = frames.MAX_STREAM_ID
+        """Streams above are not served: we said so in GOAWAY."""
+        self._leaving = False
+        self._reset: OrderedDict[int, None] = OrderedDict()
+        self._began = self._heard = self._now = now
+        self._asked: float | None = None
+        self._control = Allowance(_CONTROL_BURST, _CONTROL_RATE, now)
+        self._resets = Allowance(_RESET_BURST, _RESET_RATE, now)
+        self._handlers = (
+            self._on_data,
+            self._on_headers,
+            self._on_priority,
+            self._on_reset,
+            self._on_settings,
+            self._on_push,
+            self._on_ping,
+            self._on_goaway,
+            self._on_window,
+        )
+        wake()
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Bytes from the client, at an instant of `time.monotonic`."""
+        if self.closing:
+            return
+        self._now = self._heard = now
+        self._asked = None
+        handlers = self._handlers
+        try:
+            for kind, flags, number, payload in self._reader.feed(data):
+                try:
+                    if kind < len(handlers):
+                        handlers[kind](flags, number, payload)
+                    else:
+                        self._spend()
+                except StreamFault as fault:
+                    self._reset_stream(fault.stream_id, fault.code)
+        except ConnectionFault as fault:
+            self._end(fault.code, fault.message)
+        except NotHttp2:
+            self.out[:] = [_HTTP1_ANSWER]
+            self._end(None, "")
+        except Exception:
+            log.exception("a gRPC connection failed by a fault of the server")
+            self._end(ErrorCode.INTERNAL_ERROR, "the server failed")
+
+    def tick(self, now: float) -> None:
+        """Called about twice a second: what never came, and who left without a word."""
+        self._now = now
+        limits = self._limits
+        if not self._reader.started:
+            if now - self._began > limits.handshake:
+                self._end(ErrorCode.SETTINGS_TIMEOUT, "no HTTP/2 preface came")
+            return
+        if self._asked is not None and now - self._asked > limits.ping:
+            self._end(ErrorCode.NO_ERROR, "no answer to PING")
+            return
+        if self._asked is None and now - self._heard > limits.silence:
+            self._asked = now
+            self._write(frames.frame(frames.PING, 0, 0, _OUR_PING))
+        for stream in list(self.streams.values()):
+            stream.call.tick(now)
+            if stream.id in self._sender.blocked:
+                stream.blocked_since = stream.blocked_since or now
+                if now - stream.blocked_since > limits.stalled:
+                    self._reset_stream(stream.id, ErrorCode.CANCEL)
+
+    def drain(self) -> None:
+        """Take no more calls: the client opens a new connection for its next one; those that run are finished."""
+        if self.closing or self._leaving:
+            return
+        self._leaving = True
+        # The first GOAWAY loses no call that is on its way; the answer to PING says that none is any more.
+        self._write(frames.goaway(frames.MAX_STREAM_ID, ErrorCode.NO_ERROR, "the server is stopping"))
+        self._write(frames.frame(frames.PING, 0, 0, _OUR_PING))
+        self._asked = self._now
+
+    def lost(self) -> None:
+        """The client is gone, and with it whoever waited for an answer."""
+        self.closing = True
+        streams = list(self.streams.values())
+        self.streams.clear()
+        for stream in streams:
+            self._sender.forget(stream)
+            stream.call.gone()
+
+    def _on_data(self, flags: int, number: int, payload: bytes) -> None:
+        size = len(payload)
+        self._window -= size
+        if self._window < self._limits.connection_window // 2:
+            if self._window < 0:
+                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more data than the connection's window allows")
+            self._write(frames.window_update(0, self._limits.connection_window - self._window))
+            self._window = self._limits.connection_window
+        stream = self.streams.get(number)
+        if stream is None:
+            self._require_known(number, "DATA")
+            if number in self._reset:
+                return
+            raise StreamFault(number, ErrorCode.STREAM_CLOSED, "DATA on a closed stream")
+        if stream.remote_closed:
+            raise StreamFault(number, ErrorCode.STREAM_CLOSED, "DATA after the end of the stream")
+        if flags & frames.PADDED:
+            payload = frames.without_padding(frames.PADDED, payload)
+        ended = bool(flags & frames.END_STREAM)
+        stream.receive_window -= size
+        if stream.receive_window < 0:
+            raise StreamFault(number, ErrorCode.FLOW_CONTROL_ERROR, "more data than the stream's window allows")
+        if ended:
+            self._ended(stream, len(payload))
+        else:
+            if stream.receive_window < self._limits.stream_window // 2:
+                self._write(frames.window_update(number, self._limits.stream_window - stream.receive_window))
+                stream.receive_window = self._limits.stream_window
+            if not payload:
+                self._spend()
+            stream.body_bytes += len(payload)
+        stream.call.receive(payload, ended)
+
+    def _on_headers(self, flags: int, number: int, block: bytes) -> None:
+        if not number & 1:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client's streams have odd numbers")
+        fields = self._decoder.decode(block)
+        ended = bool(flags & frames.END_STREAM)
+        if number <= self._last:
+            self._on_trailers(number, fields, ended)
+            return
+        self._last = number
+        if number > self._highest:
+            self._remember(number)
+            return
+        if len(self.streams) >= self._limits.streams:
+            self._spend()
+            raise StreamFault(number, ErrorCode.REFUSED_STREAM, "too many streams")
+        head, varying = split(fields)
+        if head.fault or (ended and head.content_length):
+            raise StreamFault(number, ErrorCode.PROTOCOL_ERROR, head.fault or "no data, but a content-length")
+        stream = Stream(number, self._sender.initial_window, self._limits.stream_window, head.content_length, ended)
+        self.streams[number] = stream
+        stream.call = self._application.open(self._sender, stream, head, varying, self._now)
+        if ended and number in self.streams:
+            stream.call.receive(b"", True)
+
+    def _on_trailers(self, number: int, fields: Fields, ended: bool) -> None:
+        stream = self.streams.get(number)
+        if stream is None:
+            if number in self._reset:
+                return
+            raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
+        if stream.remote_closed:
+            raise StreamFault(number, ErrorCode.STREAM_CLOSED, "HEADERS after the end of the stream")
+        if not ended or trailers_fault(fields):
+            raise StreamFault(number, ErrorCode.PROTOCOL_ERROR, "malformed trailers")
+        self._ended(stream, 0)
+        stream.call.receive(b"", True)
+
+    def _ended(self, stream: Stream, size: int) -> None:
+        stream.remote_closed = True
+        if stream.declared is not None and stream.body_bytes + size != stream.declared:
+            raise StreamFault(stream.id, ErrorCode.PROTOCOL_ERROR, "more or less data than content-length")
+
+    def _on_priority(self, _: int, number: int, payload: bytes) -> None:
+        self._spend()
+        if number == 0:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PRIORITY needs a stream")
+        if len(payload) != 5:
+            raise StreamFault(number, ErrorCode.FRAME_SIZE_ERROR, "a PRIORITY frame must have 5 bytes")
+
+    def _on_reset(self, _: int, number: int, payload: bytes) -> None:
+        frames.parse_word(payload, "RST_STREAM")
+        if not self._resets.spend(self._now):
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many streams are reset")
+        stream = self.streams.pop(number, None)
+        if stream is None:
+            self._require_known(number, "RST_STREAM")
+            return
+        self._sender.forget(stream)
+        stream.call.gone()
+
+    def _on_settings(self, flags: int, number: int, payload: bytes) -> None:
+        if number:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS belong to no stream")
+        if flags & frames.ACK:
+            if payload:
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement of SETTINGS must be empty")
+            return
+        self._spend()
+        for setting, value in frames.parse_settings(payload):
+            if setting == Setting.INITIAL_WINDOW_SIZE:
+                self._sender.resize(list(self.streams.values()), value)
+            elif setting == Setting.MAX_FRAME_SIZE:
+                if not frames.SMALLEST_MAX_FRAME <= value <= frames.LARGEST_MAX_FRAME:
+                    raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS_MAX_FRAME_SIZE is out of its range")
+                self._sender.max_frame = value
+            elif setting == Setting.ENABLE_PUSH and value > 1:
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS_ENABLE_PUSH must be 0 or 1")
+        self._write(frames.SETTINGS_ACK)
+
+    def _on_push(self, _: int, __: int, ___: bytes) -> None:
+        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client must not push")
+
+    def _on_ping(self, flags: int, number: int, payload: bytes) -> None:
+        if number:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PING belongs to no stream")
+        if len(payload) != 8:
+            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a PING frame must have 8 bytes")
+        self._spend()
+        if not flags & frames.ACK:
+            self._write(frames.frame(frames.PING, frames.ACK, 0, payload))
+        elif self._leaving and self._highest == frames.MAX_STREAM_ID:
+            self._highest = self._last
+            self._write(frames.goaway(self._last, ErrorCode.NO_ERROR))
+            self._close_when_empty()
+
+    def _on_goaway(self, _: int, number: int, __: bytes) -> None:
+        if number:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "GOAWAY belongs to no stream")
+        self._leaving = True
+        self._highest = self._last
+        self._close_when_empty()
+
+    def _on_window(self, _: int, number: int, payload: bytes) -> None:
+        self._spend()
+        increment = frames.parse_word(payload, "WINDOW_UPDATE") & frames.MAX_WINDOW
+        stream = self.streams.get(number) if number else None
+        if number and stream is None:
+            self._require_known(number, "WINDOW_UPDATE")
+            return
+        if not increment:
+            if number:
+                raise StreamFault(number, ErrorCode.PROTOCOL_ERROR, "a window cannot grow by 0")
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a window cannot grow by 0")
+        self._sender.grow(stream, increment)
+
+    def _require_known(self, number: int, kind: str) -> None:
+        """Raises: ConnectionFault: PROTOCOL_ERROR, for a stream that was never opened."""
+        if number > self._last or not number & 1:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"{kind} on a stream that is not open")
+
+    def _spend(self) -> None:
+        self._control.earn(_CONTROL_PER_DATA_FRAME * self._sender.data_frames)
+        self._sender.data_frames = 0
+        if not self._control.spend(self._now):
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that carry nothing")
+
+    def _finished(self, stream: Stream) -> None:
+        """The answer's last frame is written."""
+        self.streams.pop(stream.id, None)
+        if not stream.remote_closed:
+            # The client need not send the rest of its request.
+            self._remember(stream.id)
+            self._write(frames.rst_stream(stream.id, ErrorCode.NO_ERROR))
+        if self._leaving:
+            self._close_when_empty()
+
+    def _reset_stream(self, number: int, code: ErrorCode) -> None:
+        stream = self.streams.pop(number, None)
+        self._remember(number)
+        self._write(frames.rst_stream(number, code))
+        if stream is not None:
+            self._sender.forget(stream)
+            stream.call.gone()
+        if self._leaving:
+            self._close_when_empty()
+
+    def _remember(self, number: int) -> None:
+        self._reset[number] = None
+        if len(self._reset) > _REMEMBERED_RESETS:
+            self._reset.popitem(last=False)
+
+    def _close_when_empty(self) -> None:
+        if self._highest != frames.MAX_STREAM_ID and not self.streams:
+            self.closing = True
+            self._wake()
+
+    def _end(self, code: ErrorCode | None, message: str) -> None:
+        if code is not None:
+            self._write(frames.goaway(self._last, code, message))
+        self.lost()
+        self._wake()
+
+    def _write(self, data: bytes) -> None:
+        self.out.append(data)
+        self._wake()
