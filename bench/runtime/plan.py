@@ -1,0 +1,75 @@
+"""What is measured, on which servers, in which order, for how long."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from bench.runtime.servers import Server
+
+LEVELS = (1, 16, 64)
+IMAGE_LEVEL = 16
+"""Requests of 600 kB each that are in flight: enough to keep every core busy, without measuring how a queue holds 40 MB."""
+OPEN_SHARE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One figure of one server: closed loop with `concurrency` requests in flight."""
+
+    name: str
+    model: str
+    wire: str
+    concurrency: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.name} c={self.concurrency}"
+
+
+CELLS = tuple(
+    [Cell(wire, "mlp", wire, level) for wire in ("json", "binary", "grpc") for level in LEVELS]
+    + [Cell("image", "image", "binary", IMAGE_LEVEL), Cell("trees", "trees", "json", 64)]
+)
+NAMES = ("json", "binary", "grpc", "image", "trees", "open")
+"""What `--cells` may name; `open` is the open loop, JSON to the MLP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long everything takes: rounds of closed loops with seconds a cell, rounds of open loops with seconds a rate."""
+
+    rounds: int
+    seconds: int
+    open_rounds: int
+    open_seconds: float
+    levels: Collection[int] = LEVELS
+
+
+FULL = Pace(rounds=3, seconds=2, open_rounds=2, open_seconds=3.0)
+QUICK = Pace(rounds=1, seconds=2, open_rounds=1, open_seconds=2.0, levels=(1, 64))
+
+
+def cells(server: Server, model: str, names: Collection[str], levels: Collection[int]) -> list[Cell]:
+    """The cells of one start of a server, in the order in which they are measured."""
+    return [
+        cell
+        for cell in CELLS
+        if cell.model == model
+        and cell.name in names
+        and cell.wire in server.wires
+        and (cell.concurrency in levels or cell.model != "mlp")
+    ]
+
+
+def turn(servers: Sequence[Server], round_number: int) -> list[Server]:
+    """The order of a round: each begins with another server, so that none always has the same neighbour of time."""
+    start = round_number % len(servers) if servers else 0
+    return [*servers[start:], *servers[:start]]
+
+
+def open_rates(peaks: dict[str, float]) -> dict[str, list[float]]:
+    """For each server the rates at which it is measured: 80 % of every peak that is not above its own.
+
+    So each server is measured at 80 % of its own peak, and every two servers meet at the same absolute rates.
+    """
+    rates = sorted({OPEN_SHARE * peak for peak in peaks.values()})
+    return {name: [rate for rate in rates if rate <= OPEN_SHARE * peak] for name, peak in peaks.items()}

@@ -1,0 +1,172 @@
+"""The servers that are compared: how each is started, and with which settings of its own documentation."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.runtime import tools
+from bench.runtime.models import Model
+from bench.runtime.payloads import Form
+
+CORES = len(os.sched_getaffinity(0))
+MAX_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What a start is given: the model, its ports, an empty folder, the Python of its environment."""
+
+    model: Model
+    http: int
+    grpc: int
+    spare: int
+    folder: Path
+    python: Path
+
+    @property
+    def bin(self) -> Path:
+        return self.python.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    command: list[str]
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """`wires` gives for each of json, binary and grpc the form and the path; {model} stands for the model's name."""
+
+    name: str
+    title: str
+    settings: str
+    """Which settings were chosen, and the page of the server's documentation that says so."""
+    wires: Mapping[str, tuple[Form, str]]
+    ready: str
+    start: Callable[[Launch], Start]
+    peer: bool = True
+    python: bool = True
+    """A server in Python, for the goals that speak of Python peers."""
+
+    def interpreter(self) -> Path:
+        return tools.environment(self.name) if self.peer else Path(sys.executable)
+
+
+_OIP = "/v2/models/{model}/infer"
+_OIP_ALL = {"json": (Form.OIP_JSON, _OIP), "binary": (Form.OIP_BINARY, _OIP), "grpc": (Form.OIP_GRPC, "")}
+
+
+def environ(launch: Launch, start: Start) -> dict[str, str]:
+    """The caller's environment without what steers a server, and the model for the peers' applications."""
+    hidden = ("HALDANE_", "PYTHON", "VIRTUAL_ENV", "RAY_", "BENTOML_", "MLSERVER_", "OTEL_", "OMP_")
+    own = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    given = {
+        "ORT_DISABLE_TELEMETRY": "1",
+        "PATH": f"{launch.bin}{os.pathsep}{own.get('PATH', '')}",
+        "BENCH_MODEL": str(launch.model.path),
+        "BENCH_NAME": launch.model.name,
+        "BENCH_INTRA_OP": "1",
+        "BENCH_HTTP": str(launch.http),
+        "BENCH_GRPC": str(launch.grpc),
+        "BENCH_WORKERS": str(CORES),
+        "BENCH_MAX_BATCH": str(MAX_BATCH),
+    }
+    return {**own, **given, **start.environ}
+
+
+def _haldane(launch: Launch) -> Start:
+    environ = {
+        "HALDANE_MODEL_NAME": launch.model.name,
+        "HALDANE_CACHE_DIR": str(launch.folder / "cache"),
+        "HALDANE_TERMINATION_LOG": str(launch.folder / "termination-log"),
+        "HALDANE_GRPC_PORT": str(launch.grpc),
+    }
+    command = [str(launch.bin / "haldane-runtime"), "serve", "--model-uri", f"file://{launch.model.path}"]
+    return Start([*command, "--host", "127.0.0.1", "--port", str(launch.http)], environ)
+
+
+def _triton(launch: Launch) -> Start:
+    model, folder = launch.model, launch.folder
+    site = launch.bin.parent / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    server = site / "pytriton" / "tritonserver"
+    version = folder / "repository" / model.name / "1"
+    version.mkdir(parents=True)
+    (version / "model.py").symlink_to(tools.HERE / "peers/triton/model.py")
+    (version.parent / "config.pbtxt").write_text(_triton_config(model))
+    # The backend looks for the stub of its Python next to itself.
+    backend = folder / "backends" / "python"
+    backend.mkdir(parents=True)
+    stub = server / "python_backend_stubs" / site.parent.name.removeprefix("python") / "triton_python_backend_stub"
+    for file in (*(server / "backends" / "python").iterdir(), stub):
+        (backend / file.name).symlink_to(file)
+    libraries = [str(site / "nvidia_pytriton.libs"), str(Path(sys.base_prefix) / "lib")]
+    command = [str(server / "bin/tritonserver"), f"--model-repository={version.parent.parent}"]
+    command += [f"--backend-directory={backend.parent}", "--allow-metrics=false", "--log-info=false"]
+    command += ["--http-address=127.0.0.1", f"--http-port={launch.http}"]
+    command += ["--grpc-address=127.0.0.1", f"--grpc-port={launch.grpc}"]
+    return Start(command, {"LD_LIBRARY_PATH": os.pathsep.join(libraries)})
+
+
+def _triton_config(model: Model) -> str:
+    def tensor(name: str, datatype: str, shape: tuple[int, ...]) -> str:
+        dims = ", ".join(map(str, shape)) or "1"
+        # The label of a row has the batch's dimension alone.
+        reshape = "" if shape else " reshape: { shape: [] }"
+        return f'{{ name: "{name}" data_type: TYPE_{datatype} dims: [{dims}]{reshape} }}'
+
+    outputs = ", ".join(tensor(*output) for output in model.outputs)
+    # Large inputs gain nothing from a batch on a processor, so that one instance a core serves them best.
+    count = CORES if model.name == "image" else 1
+    return f"""
+backend: "python"
+max_batch_size: {MAX_BATCH}
+input [ {tensor(model.input, "FP32", model.shape)} ]
+output [ {outputs} ]
+dynamic_batching {{ }}
+instance_group [ {{ kind: KIND_CPU, count: {count} }} ]
+"""
+
+
+def _fastapi(launch: Launch) -> Start:
+    command = [str(launch.bin / "uvicorn"), "app:app", "--app-dir", str(tools.HERE / "peers/fastapi")]
+    command += ["--host", "127.0.0.1", "--port", str(launch.http), "--workers", str(CORES), "--no-access-log"]
+    return Start(command)
+
+
+def echo(answer_bytes: int) -> Server:
+    """The raw ASGI application that the goal for one connection is held against."""
+
+    def start(launch: Launch) -> Start:
+        command = [str(launch.bin / "uvicorn"), "bench.runtime.echo:app", "--app-dir", str(tools.HERE.parent.parent)]
+        command += ["--host", "127.0.0.1", "--port", str(launch.http), "--no-access-log"]
+        return Start(command, {"BENCH_ANSWER_BYTES": str(answer_bytes)})
+
+    wires = {"json": (Form.OIP_JSON, "/")}
+    return Server("echo", "raw ASGI echo", "one process of uvicorn", wires, "/", start, peer=False)
+
+
+SERVERS = (
+    Server("haldane", "Haldane", "defaults of `haldane-runtime serve`", _OIP_ALL, "/ready", _haldane, peer=False),
+    Server(
+        "triton",
+        "Triton 2.51",
+        "Python backend, dynamic_batching {} with max_batch_size 64, one instance (one a core for the image model); "
+        "the defaults that the guide starts from. Docs: Triton user guide, Optimization",
+        _OIP_ALL,
+        "/v2/health/ready",
+        _triton,
+        python=False,
+    ),
+    Server(
+        "fastapi",
+        "FastAPI route",
+        "async route around session.run, one uvicorn worker a core with uvloop and httptools, access log off. "
+        "Docs: FastAPI, Server Workers; Uvicorn, Settings",
+        {"json": (Form.INSTANCES, "/predict"), "binary": (Form.RAW, "/raw")},
+        "/health",
+        _fastapi,
+    ),
+)

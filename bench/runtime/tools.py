@@ -1,0 +1,119 @@
+"""What the measurement needs besides Python: wrk from Debian, the Go load generator, one virtual environment a peer.
+
+All of it lies in ~/.cache/haldane/bench and is made once.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.runtime.processes import BenchError
+
+HERE = Path(__file__).resolve().parent
+WRK_PACKAGES = ("wrk", "libluajit-5.1-2", "libluajit-5.1-common")
+INSTALL_SECONDS = 900
+
+
+def cache() -> Path:
+    """The folder for everything that outlives a run."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "haldane" / "bench"
+
+
+@dataclass(frozen=True, slots=True)
+class Wrk:
+    program: Path
+    environ: Mapping[str, str]
+
+
+def wrk() -> Wrk:
+    """The one in PATH, or Debian's package unpacked without root.
+
+    Raises:
+        BenchError: when there is neither, with what to install.
+    """
+    if found := shutil.which("wrk"):
+        return Wrk(Path(found), dict(os.environ))
+    folder = cache() / "bin" / "wrk"
+    program = folder / "usr/bin/wrk"
+    if not program.exists():
+        if not shutil.which("apt-get") or not shutil.which("dpkg"):
+            raise BenchError("wrk is not in PATH, and this is no Debian to take it from: install wrk 4.1 or later.")
+        fresh = _fresh(folder)
+        _run(["apt-get", "download", *WRK_PACKAGES], fresh, "fetch wrk (run `apt-get update` once if it was not found)")
+        for package in sorted(fresh.glob("*.deb")):
+            _run(["dpkg", "-x", str(package), str(fresh)], fresh, "unpack wrk")
+            package.unlink()
+        fresh.replace(folder)
+    libraries = [str(path.parent) for path in (folder / "usr/lib").glob("*/libluajit-5.1.so.2")]
+    return Wrk(program, dict(os.environ) | {"LD_LIBRARY_PATH": os.pathsep.join(libraries)})
+
+
+def load_generator() -> Path:
+    """The Go program of `load/`, built when its sources have changed.
+
+    Raises:
+        BenchError: when there is no Go, or the build fails.
+    """
+    sources = sorted((HERE / "load").glob("*.go")) + sorted((HERE / "load").glob("go.*"))
+    key = _digest(b"".join(path.read_bytes() for path in sources))
+    program = cache() / "bin" / f"load-{key}"
+    if not program.exists():
+        go = shutil.which("go")
+        if not go:
+            raise BenchError(
+                "Go 1.21 or later is needed to build the load generator; install it from https://go.dev/dl."
+            )
+        program.parent.mkdir(parents=True, exist_ok=True)
+        fresh = program.with_name(f".{program.name}.{os.getpid()}")
+        _run([go, "build", "-trimpath", "-o", str(fresh), "."], HERE / "load", "build the load generator")
+        fresh.replace(program)
+    return program
+
+
+def environment(peer: str) -> Path:
+    """The Python of a peer's own virtual environment, made from its pinned requirements.
+
+    Raises:
+        BenchError: when the installation fails.
+    """
+    requirements = HERE / "peers" / peer / "requirements.txt"
+    base = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+    key = _digest(requirements.read_bytes() + str(base).encode())
+    folder = cache() / "venvs" / f"{peer}-{key}"
+    if not folder.exists():
+        uv = Path(sys.executable).parent / "uv"
+        # Programs of an environment name its path, so that it is made where it stays; the mark at the end says that it is whole.
+        fresh = cache() / "venvs" / f".{peer}-{key}"
+        shutil.rmtree(fresh, ignore_errors=True)
+        _run(
+            [str(uv), "venv", "-q", "--relocatable", "--python", str(base), str(fresh)],
+            HERE,
+            f"make {peer}'s environment",
+        )
+        install = [str(uv), "pip", "install", "-q", "--python", str(fresh / "bin" / "python"), "--require-hashes"]
+        _run([*install, "-r", str(requirements)], HERE, f"install {peer}")
+        fresh.replace(folder)
+    return folder / "bin" / "python"
+
+
+def _fresh(folder: Path) -> Path:
+    fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    return fresh
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]
+
+
+def _run(command: Sequence[str], folder: Path, purpose: str) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+    if done.returncode:
+        raise BenchError(f"could not {purpose}: {' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
