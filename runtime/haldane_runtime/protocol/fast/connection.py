@@ -114,7 +114,7 @@ class HotConnection(HttpToolsProtocol):
         timeout = route.request_timeout
         if head.timeout is not None and head.timeout < timeout:
             timeout = head.timeout
-        request = self._request = HotRequest(hot, head, started, started + timeout, start)
+        request = self._request = HotRequest(hot, head, started, timeout, start)
         end = start + head.length
         if len(data) > end:
             self._ahead = data[end:]

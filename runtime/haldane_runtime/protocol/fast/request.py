@@ -12,15 +12,16 @@ from haldane_runtime.scheduling.batcher import Done, Ticket
 
 
 class HotRequest:
-    """Instants are of the route's clock, in seconds; `start` is where the body begins in the message."""
+    """Times are in seconds, instants of the route's clock; `start` is where the body begins in the message."""
 
-    __slots__ = ("chunks", "deadline", "head", "hot", "missing", "plain", "start", "started", "ticket", "timer")
+    __slots__ = ("chunks", "deadline", "head", "hot", "missing", "plain", "start", "started", "ticket", "timeout", "timer")
 
-    def __init__(self, hot: HotModel, head: Head, started: float, deadline: float, start: int) -> None:
+    def __init__(self, hot: HotModel, head: Head, started: float, timeout: float, start: int) -> None:
         self.hot = hot
         self.head = head
         self.started = started
-        self.deadline = deadline
+        self.timeout = timeout
+        self.deadline = started + timeout
         self.start = start
         self.plain: Plain | None = None
         self.ticket: Ticket | None = None
@@ -59,9 +60,8 @@ class HotRequest:
 
     def worded(self, error: RequestError, request_timeout: float) -> RequestError:
         """The error as this client should read it: its own short deadline is not the server's fault."""
-        timeout = self.deadline - self.started
-        if error.code in (Code.DEADLINE_EXCEEDED, Code.WOULD_BE_LATE) and timeout < request_timeout:
-            return client_deadline(timeout)
+        if error.code in (Code.DEADLINE_EXCEEDED, Code.WOULD_BE_LATE) and self.timeout < request_timeout:
+            return client_deadline(self.timeout)
         return error
 
     def forget(self) -> None:

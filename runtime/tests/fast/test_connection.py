@@ -1,0 +1,386 @@
+"""The hot connection over a real socket, in one process with an engine that can be held."""
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import uvicorn
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from haldane_runtime.core.dataplane import DataPlane
+from haldane_runtime.core.types import Array, Datatype, ModelSignature, ServedModel, TensorSpec
+from haldane_runtime.engine.base import BatchProfile
+from haldane_runtime.observe.metrics import Metrics
+from haldane_runtime.protocol.fast.connection import HotConnection
+from haldane_runtime.protocol.fast.route import HotRoute
+from haldane_runtime.protocol.http import create_app
+from haldane_runtime.scheduling.policy import Limits
+
+LATER = 20.0
+SIGNATURE = ModelSignature(
+    (TensorSpec("x", Datatype.FP32, ("rows", 1)),), (TensorSpec("y", Datatype.FP32, ("rows", 1)),)
+)
+
+
+class Doubling:
+    """y = 2 x, while the gate is open; remembers the first value of every request's row."""
+
+    signature = SIGNATURE
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.ran: list[float] = []
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        self.entered.set()
+        assert self.gate.wait(LATER)
+        self.ran.extend(inputs["x"].ravel().tolist())
+        return {"y": inputs["x"] * 2}
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class Running:
+    """A server in this process."""
+
+    plane: DataPlane
+    engine: Doubling
+    port: int
+    server: uvicorn.Server
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    def count(self, code: int) -> int:
+        return self.plane.metrics.model("m").requests.get(code, 0)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(LATER):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+class Quiet(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def running(limits: Limits | None = None, seconds: float = LATER, keep_alive: int = 60) -> AsyncIterator[Running]:
+    engine = Doubling()
+    plane = DataPlane(Metrics("ns", "abc"), limits or Limits(), "m")
+    plane.add(ServedModel("m", "7", "0" * 64, "cpu", SIGNATURE), engine, BatchProfile(True, "", 64, {}))
+    plane.serve()
+    app = create_app(plane, 1000, seconds)
+    config = uvicorn.Config(
+        app,
+        http=cast(Any, partial(HotConnection, HotRoute(plane, 1000, seconds))),
+        lifespan="off",
+        log_config=None,
+        port=0,
+        host="127.0.0.1",
+        timeout_keep_alive=keep_alive,
+        timeout_graceful_shutdown=5,
+    )
+    server = Quiet(config)
+    task = asyncio.create_task(server.serve())
+    await until(lambda: server.started)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield Running(plane, engine, port, server)
+    finally:
+        engine.gate.set()
+        server.should_exit = True
+        await task
+        plane.close(LATER)
+
+
+def infer(value: float, *lines: str, length: int | None = None) -> bytes:
+    body = json.dumps({"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [value]}]}).encode()
+    head = ["POST /v2/models/m/infer HTTP/1.1", "Host: h", f"Content-Length: {length or len(body)}", *lines, "", ""]
+    return "\r\n".join(head).encode() + body
+
+
+def chunked(value: float) -> bytes:
+    message = infer(value)
+    head, body = message.split(b"\r\n\r\n")
+    head = b"\r\n".join(line for line in head.split(b"\r\n") if b"Content-Length" not in line)
+    return head + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+
+
+GET = b"GET /v2 HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    document: Any
+
+
+async def read(reader: asyncio.StreamReader) -> Answer:
+    async with asyncio.timeout(LATER):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:] if line)}
+        body = await reader.readexactly(int(headers["content-length"]))
+    return Answer(int(head[0].split()[1]), headers, json.loads(body))
+
+
+def value_of(answer: Answer) -> float:
+    assert answer.status == 200, answer
+    return float(answer.document["outputs"][0]["data"][0])
+
+
+async def test_an_answer_is_what_the_general_path_answers() -> None:
+    async with running() as server:
+        reader, writer = await server.connect()
+        writer.write(infer(1, "X-Request-ID: a"))
+        hot = await read(reader)
+        writer.write(chunked(1).replace(b"Host: h", b"Host: h\r\nX-Request-ID: a"))
+        general = await read(reader)
+        writer.close()
+    for answer in (hot, general):
+        del answer.document["parameters"]
+    assert hot.document == general.document
+    passing = {"date", "content-length"}
+    assert {k: v for k, v in hot.headers.items() if k not in passing} == {
+        k: v for k, v in general.headers.items() if k not in passing
+    }
+    assert "date" in hot.headers
+    assert server.count(200) == 2
+
+
+requests = st.lists(st.sampled_from(["hot", "get", "chunked", "broken"]), min_size=1, max_size=6)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@given(requests, st.lists(st.integers(1, 400), max_size=8))
+def test_whatever_is_sent_and_however_it_is_cut_the_answers_come_in_order(kinds: list[str], cuts: list[int]) -> None:
+    async def scenario() -> None:
+        async with running() as server:
+            reader, writer = await server.connect()
+            stream = b""
+            for number, kind in enumerate(kinds):
+                messages: dict[str, Callable[[], bytes]] = {
+                    "hot": lambda number=number: infer(number),  # type: ignore[misc]
+                    "get": lambda: GET,
+                    "chunked": lambda number=number: chunked(number),  # type: ignore[misc]
+                    "broken": lambda: infer(0).replace(b'"FP32"', b'"FP31"'),
+                }
+                stream += messages[kind]()
+            for cut in cuts:
+                writer.write(stream[:cut])
+                stream = stream[cut:]
+                await writer.drain()
+                await asyncio.sleep(0)
+            writer.write(stream)
+            for number, kind in enumerate(kinds):
+                answer = await read(reader)
+                if kind == "get":
+                    assert answer.document["name"] == "haldane"
+                elif kind == "broken":
+                    assert answer.status == 400
+                    assert "expects FP32" in answer.document["error"]
+                else:
+                    assert value_of(answer) == 2 * number
+            writer.close()
+
+    asyncio.run(scenario())
+
+
+async def test_many_requests_sent_ahead() -> None:
+    async with running(Limits(requests=4)) as server:
+        reader, writer = await server.connect()
+        writer.write(b"".join(infer(number) for number in range(1500)))
+        for number in range(1500):
+            assert value_of(await read(reader)) == 2 * number
+        writer.close()
+
+
+async def test_requests_of_one_turn_share_a_run() -> None:
+    async with running() as server:
+        server.engine.gate.clear()
+        connections = [await server.connect() for _ in range(9)]
+        connections[0][1].write(infer(0))
+        await asyncio.to_thread(server.engine.entered.wait, LATER)
+        for number, (_, writer) in enumerate(connections[1:], 1):
+            writer.write(infer(number))
+        await until(lambda: server.plane.find().batcher.queued.requests == 8)
+        server.engine.gate.set()
+        answers = [await read(reader) for reader, _ in connections]
+        for _, writer in connections:
+            writer.close()
+    assert [value_of(answer) for answer in answers] == [2 * number for number in range(9)]
+    rows = server.plane.metrics.model("m").batch_rows
+    assert (sum(rows.counts), rows.sum) == (2, 9)
+
+
+async def test_a_client_that_left_is_not_run() -> None:
+    async with running() as server:
+        server.engine.gate.clear()
+        reader, writer = await server.connect()
+        writer.write(infer(1))
+        await asyncio.to_thread(server.engine.entered.wait, LATER)
+        _, leaving = await server.connect()
+        leaving.write(infer(2))
+        backlog = server.plane.find().batcher.queued
+        await until(lambda: backlog.requests)
+        leaving.transport.abort()
+        await until(lambda: not backlog.requests)
+        server.engine.gate.set()
+        assert value_of(await read(reader)) == 2
+        writer.write(infer(3))
+        assert value_of(await read(reader)) == 6
+        writer.close()
+        assert server.engine.ran == [1, 3]
+        assert server.count(499) == 1
+
+
+async def test_a_full_queue_is_told_at_once_and_when_to_come_back() -> None:
+    async with running(Limits(requests=1)) as server:
+        server.engine.gate.clear()
+        connections = [await server.connect() for _ in range(3)]
+        connections[0][1].write(infer(0))
+        await asyncio.to_thread(server.engine.entered.wait, LATER)
+        connections[1][1].write(infer(1))
+        await until(lambda: server.plane.find().batcher.queued.requests)
+        for message in (infer(2), chunked(2), infer(2)[:-5]):
+            reader, writer = await server.connect()
+            writer.write(message)
+            refused = await read(reader)
+            assert refused.status == 503
+            assert "the queue is full (1 requests)" in refused.document["error"]
+            assert refused.headers["retry-after"] == "1"
+            assert refused.headers["x-haldane-version"] == "7"
+            writer.close()
+        server.engine.gate.set()
+        assert [value_of(await read(reader)) for reader, _ in connections[:2]] == [0, 2]
+        for _, writer in connections:
+            writer.close()
+
+
+@pytest.mark.parametrize(("line", "status"), [((), 504), (("X-Request-Timeout: 0.2",), 408)])
+async def test_deadlines(line: tuple[str, ...], status: int) -> None:
+    async with running(seconds=0.3) as server:
+        server.engine.gate.clear()
+        reader, writer = await server.connect()
+        writer.write(infer(1, *line))
+        answer = await read(reader)
+        assert answer.status == status
+        server.engine.gate.set()
+        writer.write(infer(2))
+        assert value_of(await read(reader)) == 4
+        writer.close()
+
+
+async def test_a_body_that_never_comes_ends_the_connection() -> None:
+    async with running(seconds=0.2) as server:
+        reader, writer = await server.connect()
+        writer.write(infer(1)[:-3])
+        answer = await read(reader)
+        assert answer.status == 408
+        assert answer.headers["connection"] == "close"
+        assert "did not arrive" in answer.document["error"]
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_body_over_the_limit_is_refused_and_the_connection_is_usable() -> None:
+    async with running() as server:
+        reader, writer = await server.connect()
+        writer.write(infer(1, length=2000)[:-10])
+        assert (await read(reader)).status == 413
+        writer.close()
+        reader, writer = await server.connect()
+        writer.write(infer(1))
+        assert value_of(await read(reader)) == 2
+        writer.close()
+
+
+async def test_while_draining_every_answer_ends_its_connection() -> None:
+    async with running() as server:
+        reader, writer = await server.connect()
+        writer.write(infer(1))
+        assert "connection" not in (await read(reader)).headers
+        server.plane.drain()
+        writer.write(infer(2))
+        answer = await read(reader)
+        assert value_of(answer) == 4
+        assert answer.headers["connection"] == "close"
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_shutdown_waits_for_the_answer_that_is_due() -> None:
+    async with running() as server:
+        server.engine.gate.clear()
+        reader, writer = await server.connect()
+        writer.write(infer(1))
+        idle, idle_writer = await server.connect()
+        await asyncio.to_thread(server.engine.entered.wait, LATER)
+        server.server.should_exit = True
+        async with asyncio.timeout(LATER):
+            assert await idle.read() == b""
+        server.engine.gate.set()
+        answer = await read(reader)
+        assert value_of(answer) == 2
+        assert answer.headers["connection"] == "close"
+        writer.close()
+        idle_writer.close()
+
+
+async def test_idle_connections_are_closed() -> None:
+    async with running(keep_alive=1) as server:
+        silent, silent_writer = await server.connect()
+        reader, writer = await server.connect()
+        writer.write(infer(1))
+        assert value_of(await read(reader)) == 2
+        writer.write(GET)
+        assert (await read(reader)).status == 200
+        async with asyncio.timeout(LATER):
+            assert await silent.read() == b""
+            assert await reader.read() == b""
+        silent_writer.close()
+        writer.close()
+
+
+async def test_outputs_that_cannot_be_written_are_an_error_and_not_a_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async with running() as server:
+        reader, writer = await server.connect()
+        monkeypatch.setattr("haldane_runtime.protocol.fast.encode.Encoder.encode", broken)
+        writer.write(infer(1))
+        answer = await read(reader)
+        assert answer.status == 500
+        assert answer.document == {"error": "internal error: ZeroDivisionError"}
+        writer.close()
+
+
+async def test_rows_are_hot_too() -> None:
+    async with running() as server:
+        reader, writer = await server.connect()
+        body = json.dumps({"instances": [[1], [2]]}).encode()
+        for path in ("/v1/predict", "/v1/models/m:predict"):
+            writer.write(f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            answer = await read(reader)
+            assert answer.document["predictions"] == [[2.0], [4.0]], answer
+        assert server.server.server_state.total_requests == 2
+        writer.close()
+    assert server.engine.ran == [1, 2, 1, 2]
+    np.testing.assert_array_equal(server.engine.ran[:2], [1, 2])
