@@ -8,7 +8,7 @@ what they point to, since the engine reads through them and a download has none:
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from haldane_runtime.core.errors import LoadError, Reason
@@ -64,3 +64,20 @@ def check_relative(path: str) -> str:
             Reason.INVALID_MODEL, f"The model folder holds a file name that is not UTF-8: {path!r}."
         ) from None
     return path
+
+
+def check_tree(paths: Iterable[str]) -> None:
+    """Refuse names that cannot lie in one folder, as the keys of an object storage may.
+
+    Raises:
+        LoadError: InvalidModel.
+    """
+    files = set(paths)
+    for path in files:
+        check_relative(path)
+        parts = path.split("/")
+        for depth in range(1, len(parts)):
+            if (above := "/".join(parts[:depth])) in files:
+                raise LoadError(
+                    Reason.INVALID_MODEL, f"The model folder holds {above!r} both as a file and as a folder."
+                )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from haldane_runtime.core.errors import LoadError, Reason
 from haldane_runtime.store.cache import Cache, content_digest, disk_errors, source_key
-from haldane_runtime.store.digest import file_digest, folder_digest
+from haldane_runtime.store.digest import check_tree, file_digest, folder_digest
 from haldane_runtime.store.download import download
 from haldane_runtime.store.location import MODEL_FILE, Location
 from haldane_runtime.store.source import Source
@@ -84,6 +84,7 @@ def _remote(location: Location, expected: str | None, cache: Cache, s3: S3Option
     names = sorted(entry.path for entry in entries)
     if MODEL_FILE not in names:
         raise _without_model(location, names)
+    check_tree(names)
     key = source_key(str(location), entries)
     tagged = all(entry.tag for entry in entries)
     if tagged and (digest := cache.known_digest(key)):

@@ -18,7 +18,12 @@ BACKOFF_SECONDS = 0.5
 
 
 class HttpsSource:
-    """One file; redirects are followed as long as they stay on https."""
+    """One file; redirects are followed as long as they stay on https.
+
+    Read over one connection, for a web server may allow no more and urllib would greet it anew for each range.
+    """
+
+    parallel = 1
 
     def __init__(self, location: Location, sleep: Callable[[float], None] = time.sleep) -> None:
         self._location = location
@@ -32,16 +37,18 @@ class HttpsSource:
         with self._open({}) as response:
             return [Entry(MODEL_FILE, response.length, _strong(response.headers.get("ETag", "")))]
 
-    def read(self, entry: Entry, offset: int) -> AbstractContextManager[Iterator[bytes]]:
+    def read(self, entry: Entry, start: int, end: int | None) -> AbstractContextManager[Iterator[bytes]]:
         """See `Source.read`."""
-        return self._read(entry, offset)
+        return self._read(entry, start, end)
 
     @contextmanager
-    def _read(self, entry: Entry, offset: int) -> Iterator[Iterator[bytes]]:
-        headers = {"Range": f"bytes={offset}-", "If-Range": entry.tag} if offset else {}
+    def _read(self, entry: Entry, start: int, end: int | None) -> Iterator[Iterator[bytes]]:
+        last = "" if end is None or end == entry.size else str(end - 1)
+        headers = {"Range": f"bytes={start}-{last}", "If-Range": entry.tag} if start or last else {}
         with self._open(headers) as response:
             self._same(entry, response)
-            yield _chunks(response, 0 if response.status == 206 else offset)
+            skip = 0 if response.status == 206 else start
+            yield _chunks(response, skip, None if end is None else end - start)
 
     def _same(self, entry: Entry, response: HTTPResponse) -> None:
         """A server answers a range of a replaced file with the whole of the new one, which must not follow the old."""
@@ -97,13 +104,15 @@ def _strong(tag: str) -> str:
     return "" if tag.startswith("W/") else tag
 
 
-def _chunks(response: HTTPResponse, skip: int) -> Iterator[bytes]:
-    """The body without its first `skip` bytes, for a server that ignores ranges."""
+def _chunks(response: HTTPResponse, skip: int, most: int | None) -> Iterator[bytes]:
+    """At most `most` bytes of the body after its first `skip`, for a server that ignores ranges."""
     try:
-        while chunk := response.read1(min(skip, CHUNK_BYTES) if skip else CHUNK_BYTES):
+        while most != 0 and (chunk := response.read1(min(skip or CHUNK_BYTES, CHUNK_BYTES))):
             if skip:
                 skip -= len(chunk)
-            else:
-                yield chunk
+                continue
+            kept = chunk[:most]
+            most = None if most is None else most - len(kept)
+            yield kept
     except (OSError, HTTPException) as error:
         raise Interrupted(str(error)) from error

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from haldane_runtime.core.errors import LoadError, Reason
 
-# Small enough that a slow transfer shows progress, and that a kill loses next to nothing.
+# Small enough that a slow transfer shows progress.
 CHUNK_BYTES = 1 << 16
 
 
@@ -35,6 +35,11 @@ class Replaced(LoadError):
 
 
 class Source(Protocol):
+    @property
+    def parallel(self) -> int:
+        """How many ranges may be read at the same time, each by a thread of its own."""
+        ...
+
     def entries(self) -> list[Entry]:
         """The model's files, `model.onnx` among them; a single file is called `model.onnx`.
 
@@ -43,8 +48,8 @@ class Source(Protocol):
         """
         ...
 
-    def read(self, entry: Entry, offset: int) -> AbstractContextManager[Iterator[bytes]]:
-        """The bytes of `entry` from `offset` on.
+    def read(self, entry: Entry, start: int, end: int | None) -> AbstractContextManager[Iterator[bytes]]:
+        """The bytes of `entry` from `start` to before `end`, to its end when that is None.
 
         Raises:
             LoadError: as `entries`; Replaced when the content is not that of `entry.tag` any more.

@@ -13,6 +13,7 @@ from haldane_runtime.core.errors import LoadError, Reason
 from haldane_runtime.store import https
 from haldane_runtime.store.fetch import FetchedModel, S3Options, fetch
 from haldane_runtime.store.https import HttpsSource
+from haldane_runtime.store.journal import BLOCK_BYTES
 from haldane_runtime.store.location import parse
 
 
@@ -76,22 +77,22 @@ def test_a_server_that_is_down_and_one_not_trusted_are_named(
 
 
 def test_a_kill_during_a_download_leaves_what_the_next_start_uses(
-    web: Any, models: Any, start: Callable[..., Any], tmp_path: Path
+    web: Any, heavy: Callable[[int], Path], start: Callable[..., Any], tmp_path: Path
 ) -> None:
-    web.files["/m.onnx"] = models.double().read_bytes()
-    web.pause_after = len(web.files["/m.onnx"]) // 2
+    web.files["/m.onnx"] = heavy(3 * BLOCK_BYTES).read_bytes()
+    web.pause_after = 2 * BLOCK_BYTES + 1000
     environment = {"HALDANE_CACHE_DIR": str(tmp_path / "cache"), **web.environment()}
     killed = start(f"https://{web.host}/m.onnx", **environment).listening()
     assert web.paused.wait(20)
     deadline = time.monotonic() + 20
-    while [part.stat().st_size for part in (tmp_path / "cache").glob("partial/*/part/0")] != [web.pause_after]:
-        assert time.monotonic() < deadline, "the first part never arrived"
+    while sum(journal.read_bytes().count(b" ") for journal in (tmp_path / "cache").glob("partial/*/journal")) < 4:
+        assert time.monotonic() < deadline, "the first blocks never arrived"
         time.sleep(0.01)
     killed.stop()
     web.resume.set()
     server = start(f"https://{web.host}/m.onnx", **environment).ready()
     assert server.client.post("/v1/predict", json={"instances": [[1, 2, 3]]}).json()["predictions"] == [[2, 4, 6]]
-    assert web.ranges[-1] == f"bytes={web.pause_after}-"
+    assert web.ranges[-1] == f"bytes={2 * BLOCK_BYTES}-"
 
 
 def test_a_file_replaced_in_the_middle_is_never_spliced(
@@ -108,7 +109,7 @@ def test_a_file_replaced_in_the_middle_is_never_spliced(
         with pytest.raises(LoadError, match="was replaced while it was being read; start again") as caught:
             fetched.result(20)
     assert caught.value.reason is Reason.LOAD_FAILED
-    assert list((tmp_path / "cache").glob("partial/*/part/*")) == []
+    assert list((tmp_path / "cache").glob("partial/*/model/*")) == []
     assert get("/m.onnx").path.read_bytes() == new
 
 
@@ -117,5 +118,5 @@ def test_a_file_replaced_before_its_first_byte_is_told(web: Any) -> None:
     source = HttpsSource(parse(f"https://{web.host}/m.onnx"))
     (entry,) = source.entries()
     web.files["/m.onnx"] = b"new"
-    with pytest.raises(LoadError, match="was replaced"), source.read(entry, 0):
+    with pytest.raises(LoadError, match="was replaced"), source.read(entry, 0, None):
         pass
