@@ -17,7 +17,7 @@ from haldane_runtime.engine.threads import usable_threads
 from haldane_runtime.engine.trial import find_inputs, require_run
 from haldane_runtime.engine.tuning import Tuned, open_tuned
 from haldane_runtime.settings import Settings
-from haldane_runtime.store.fetch import S3Options, fetch
+from haldane_runtime.store.fetch import FetchedModel, S3Options, fetch
 from haldane_runtime.store.location import parse
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def _load(settings: Settings) -> LoadedModel:
             location, settings.model_sha256, settings.cache_dir, S3Options(settings.s3_endpoint, settings.s3_region)
         )
     with _step(f"opened the session on {settings.device}"):
-        tuned = _open(settings, fetched.path, location.folder)
+        tuned = _open(settings, fetched, location.folder)
     engine = tuned.engine
     log.info("one run takes %d of the %d threads allowed", tuned.threads, _available(settings))
     require_run(engine, tuned.trial)
@@ -83,12 +83,15 @@ def _load(settings: Settings) -> LoadedModel:
     return LoadedModel(model, engine, profile, fetched.path, tuned.threads, tuned.trial.inputs)
 
 
-def _open(settings: Settings, path: Path, folder: bool) -> Tuned:
+def _open(settings: Settings, fetched: FetchedModel, folder: bool) -> Tuned:
     # Imported here so that the server answers its probes while ONNX Runtime is being read from disk.
     from haldane_runtime.engine import onnx
 
+    path = fetched.path
+    built = settings.cache_dir / "tensorrt" / fetched.digest
+
     def open_with(threads: int) -> Engine:
-        return onnx.load(path, settings.device, threads)
+        return onnx.load(path, settings.device, threads, settings.providers, built, settings.max_batch_size)
 
     if settings.intra_op_threads or settings.device == "gpu":
         threads = _available(settings)
