@@ -49,7 +49,7 @@ class ErrorRate(ApiModel):
     )
     max: Percent | None = Field(
         None,
-        description="Highest true error rate; beyond it, shown with 99.9 % confidence, the candidate is rolled back.",
+        description="Highest true error rate; the candidate is rolled back when it is shown to be beyond it.",
     )
     max_increase: Percent | None = Field(
         None,
@@ -73,6 +73,12 @@ class Latency(ApiModel):
     max_increase: Increase | None = Field(None, description="Highest rise over stable's own quantile, for example 20%.")
 
 
+_NO_UNKNOWN_PLACEHOLDER = (
+    "!self.replace('{{model}}', '').replace('{{namespace}}', '').replace('{{revision}}', '')"
+    ".replace('{{window}}', '').contains('{{')"
+)
+
+
 class Query(ApiModel):
     """A PromQL query of your own that returns one number."""
 
@@ -93,8 +99,7 @@ class Query(ApiModel):
     promql: Annotated[
         str,
         Rule(
-            "!self.replace('{{model}}', '').replace('{{namespace}}', '').replace('{{revision}}', '')"
-            ".replace('{{window}}', '').contains('{{')",
+            _NO_UNKNOWN_PLACEHOLDER,
             "query.promql has an unknown placeholder: use {{model}}, {{namespace}}, {{revision}} and {{window}}, without spaces",
         ),
     ] = Field(
@@ -107,20 +112,48 @@ class Query(ApiModel):
     max_increase: Increase | None = Field(None, description="Highest rise over stable's own value, for example 5%.")
 
 
+CountQuery = Annotated[
+    str,
+    Field(min_length=1, max_length=4096),
+    Rule(
+        f"self.contains('{{{{revision}}}}') && self.contains('{{{{window}}}}') && {_NO_UNKNOWN_PLACEHOLDER}",
+        "count for one revision and window: use {{revision}} and [{{window}}], and besides only {{model}} and {{namespace}}",
+    ),
+]
+
+
+class Proportion(ApiModel):
+    """Limits on a share that you count yourself, for example of declined payments; tested as the error rate is."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule("has(self.max) || has(self.maxIncrease)", "proportion needs a limit: write max or maxIncrease")
+        )
+    )
+    hits: CountQuery = Field(
+        description='PromQL: how many hits, e.g. sum(increase(declined_total{revision="{{revision}}"}[{{window}}])).'
+    )
+    total: CountQuery | None = Field(None, description="PromQL: how many in all. Default: the revision's requests.")
+    max: Percent | None = Field(None, description="Highest true share of hits.")
+    max_increase: Percent | None = Field(None, description="Highest rise over stable's own share in percentage points.")
+
+
 class Check(ApiModel):
-    """One thing that must hold for the candidate: exactly one of errorRate, latency and query."""
+    """One thing that must hold for the candidate: exactly one of errorRate, latency, proportion and query."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
             Rule(
-                "(has(self.errorRate) ? 1 : 0) + (has(self.latency) ? 1 : 0) + (has(self.query) ? 1 : 0) == 1",
-                "a check is exactly one of errorRate, latency and query: split it into several checks",
+                "(has(self.errorRate) ? 1 : 0) + (has(self.latency) ? 1 : 0) + (has(self.proportion) ? 1 : 0)"
+                " + (has(self.query) ? 1 : 0) == 1",
+                "a check is exactly one of errorRate, latency, proportion and query: split it into several checks",
             )
         )
     )
     name: CheckName = Field(description="Name of the check in status and events.")
     error_rate: ErrorRate | None = Field(None, description="Limit the share of requests answered with a 5xx code.")
     latency: Latency | None = Field(None, description="Limit a quantile of the request duration.")
+    proportion: Proportion | None = Field(None, description="Limit a share that you count yourself.")
     query: Query | None = Field(None, description="Limit the result of a PromQL query.")
 
 
@@ -139,10 +172,13 @@ class Analysis(ApiModel):
         )
     )
     interval: Interval = Field("30s", description="Time between two evaluations.")
-    window: PositiveDuration = Field("2m", description="How far back one evaluation looks.")
+    window: PositiveDuration = Field(
+        "2m",
+        description="How far back a query looks. Other checks look at the whole step, and at this for sudden faults.",
+    )
     warmup: Duration = Field("30s", description="First part of each step whose requests do not count.")
     min_requests: int = Field(
-        100, ge=1, le=100_000_000, description="Fewer candidate requests in the window give Inconclusive, never Pass."
+        100, ge=1, le=100_000_000, description="Fewer candidate requests give Inconclusive, never Pass."
     )
     failure_limit: int = Field(
         3, ge=1, le=1000, description="Consecutive failed evaluations of a query check that roll back."

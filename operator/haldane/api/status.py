@@ -60,9 +60,13 @@ class CheckStatus(ApiModel):
     baseline: str | None = Field(None, description="Measured for stable over the same window.")
     limit: str | None = Field(None, description="What value was held against.")
     requests: int | None = Field(None, description="Candidate requests that it rests on.")
+    detectable: str | None = Field(
+        None, description="Smallest true value that would have been called too high 4 times in 5."
+    )
     failures: int = Field(0, description="Consecutive failed evaluations.")
     at: Time = Field(description="When it was evaluated.")
     message: str = Field(description="The verdict as a sentence.")
+    evidence: str | None = Field(None, description="For the operator alone.")
 
 
 class RolloutStatus(ApiModel):

@@ -14,9 +14,12 @@ from haldane.api.rollout import Check
 from haldane.api.status import CheckStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import queries as promql
+from haldane.plan.evidence import Evidence
+from haldane.plan.latency import judge_latency
+from haldane.plan.looks import hold_ends, look_at
 from haldane.plan.observed import Answer, Unavailable
-from haldane.plan.samples import Requests, read_durations, read_requests
-from haldane.plan.verdicts import Judged, judge_abort, judge_error_rate, judge_latency, judge_query
+from haldane.plan.samples import Requests, one_number, read_durations, read_requests
+from haldane.plan.verdicts import Judged, Trial, judge_abort, judge_error_rate, judge_proportion, judge_query
 
 SHARE_INTERVAL = timedelta(seconds=5)
 """How often to look while a step waits for its share of the traffic."""
@@ -49,6 +52,10 @@ class Analysis:
         return next((c for c in self.checks if c.verdict == "Fail" and c.failures >= limits.get(c.name, 1)), None)
 
 
+LONGEST_COUNTED = timedelta(hours=6)
+"""Nothing older than this is counted, so that one query never has to read days."""
+
+
 @dataclass(frozen=True)
 class _Scope:
     """Who is judged against whom, over how many seconds."""
@@ -56,26 +63,33 @@ class _Scope:
     subject: str
     baseline: str | None
     recent: int
-    """Window since the weight last changed, without warm-up excluded: for the share and for `abort`."""
+    """The last window since the weight changed, without warm-up excluded: for the share, `abort` and sudden faults."""
     counted: int
-    """Window that checks rest on; 0 while warming up."""
+    """All of this weight but its warm-up, which limits are tested on; 0 while warming up."""
+    window: int
+    """The last window of `counted`, which free queries look at."""
+
+    @property
+    def revisions(self) -> tuple[str, ...]:
+        """Everybody to ask about."""
+        return (self.subject, self.baseline) if self.baseline else (self.subject,)
 
 
 def _scope(md: ModelDeployment, now: datetime) -> _Scope | None:
     status, rollout, analysis = md.status, md.status.rollout, md.spec.rollout.analysis
     if rollout.weight_changed_at is None or status.stable is None:
         return None
-    since = (now - rollout.weight_changed_at).total_seconds()
+    since = now - rollout.weight_changed_at
     window = parse_duration(analysis.window).total_seconds()
-    counted = max(0, int(min(window, since - parse_duration(analysis.warmup).total_seconds())))
-    recent = max(1, int(min(window, since)))
+    counted = min(LONGEST_COUNTED, since - parse_duration(analysis.warmup)).total_seconds()
+    spans = (max(1, int(min(window, since.total_seconds()))), max(0, int(counted)), max(0, int(min(window, counted))))
     if rollout.phase == "Watching":
-        return _Scope(status.stable.revision, None, recent, counted)
+        return _Scope(status.stable.revision, None, *spans)
     if status.candidate is None or rollout.weight == 0 or rollout.phase not in ("Progressing", "Promoting"):
         return None
     # At 100 the stable revision answers nothing that could be compared.
     baseline = status.stable.revision if rollout.weight < 100 else None
-    return _Scope(status.candidate.revision, baseline, recent, counted)
+    return _Scope(status.candidate.revision, baseline, *spans)
 
 
 def due_at(md: ModelDeployment, now: datetime) -> datetime | None:
@@ -89,7 +103,9 @@ def due_at(md: ModelDeployment, now: datetime) -> datetime | None:
     last = rollout.checked_at
     if last is None or rollout.weight_changed_at is None or last < rollout.weight_changed_at:
         return (rollout.weight_changed_at or now) + min(interval, SHARE_INTERVAL)
-    return last + interval
+    ends = hold_ends(md)
+    # The step may end on a look at its whole hold, and on no earlier one.
+    return ends if ends and last < ends < last + interval else last + interval
 
 
 def queries(md: ModelDeployment, now: datetime) -> dict[str, str]:
@@ -97,17 +113,25 @@ def queries(md: ModelDeployment, now: datetime) -> dict[str, str]:
     scope, due = _scope(md, now), due_at(md, now)
     if scope is None or due is None or now < due:
         return {}
-    revisions = tuple(r for r in (scope.subject, scope.baseline) if r)
-    asked = {"recent": promql.requests(md, revisions, scope.recent)}
-    if scope.counted > 0:
-        asked["requests"] = promql.requests(md, revisions, scope.counted)
-        if any(check.latency for check in md.spec.rollout.checks):
-            asked["durations"] = promql.durations(md, revisions, scope.counted)
-        for check in md.spec.rollout.checks:
-            if check.query:
-                asked[f"query/{check.name}"] = promql.free(md, check.query.promql, scope.subject, scope.counted)
-                if check.query.max_increase and scope.baseline:
-                    asked[f"baseline/{check.name}"] = promql.free(md, check.query.promql, scope.baseline, scope.counted)
+    asked = {"recent": promql.requests(md, scope.revisions, scope.recent)}
+    if scope.counted == 0:
+        return asked
+    asked["requests"] = promql.requests(md, scope.revisions, scope.counted)
+    if any(check.latency for check in md.spec.rollout.checks):
+        asked["durations"] = promql.durations(md, scope.revisions, scope.counted)
+        if scope.counted > scope.window:
+            asked["durations/recent"] = promql.durations(md, scope.revisions, scope.window)
+    for check in md.spec.rollout.checks:
+        if check.query:
+            asked[f"query/{check.name}"] = promql.free(md, check.query.promql, scope.subject, scope.window)
+            if check.query.max_increase and scope.baseline:
+                asked[f"baseline/{check.name}"] = promql.free(md, check.query.promql, scope.baseline, scope.window)
+        if check.proportion:
+            rise = scope.baseline if check.proportion.max_increase else None
+            for role, revision in (("query", scope.subject), ("baseline", rise)):
+                for part, query in (("hits", check.proportion.hits), ("total", check.proportion.total)):
+                    if query and revision:
+                        asked[f"{role}/{check.name}/{part}"] = promql.free(md, query, revision, scope.counted)
     return asked
 
 
@@ -126,15 +150,24 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
 
     before = {check.name: check for check in md.status.rollout.checks}
     fresh = now - parse_duration(md.spec.rollout.analysis.interval)
+    look = look_at(md, timedelta(seconds=max(1, scope.counted)), now)
     checks = []
     for check in md.spec.rollout.checks:
-        judged = _judge_one(md, check, scope, answers, recent, counted, outage)
         last = before.get(check.name)
-        if last and last.at > fresh and not judged.aborts:
+        if last and last.verdict == "Fail" and not check.query:
+            # What was shown once stays shown: a test that is not acted upon at once must not be given another chance.
+            checks.append(last.model_copy(update={"at": now, "failures": last.failures + 1}))
+            continue
+        trial = Trial(look, Evidence.from_text(last.evidence) if last else None, md.spec.rollout.analysis.min_requests)
+        judged = _judge_one(md, check, scope, answers, recent, counted, outage, trial)
+        is_planned = judged.evidence is not None and judged.evidence.planned > (
+            trial.before.planned if trial.before else 0
+        )
+        if last and last.at > fresh and not judged.aborts and not is_planned:
             # Looked at again only for the share: a verdict is given, and counted, once an interval.
             checks.append(last)
             continue
-        failures = before[check.name].failures if check.name in before else 0
+        failures = last.failures if last else 0
         checks.append(
             CheckStatus(
                 name=check.name,
@@ -143,9 +176,11 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
                 baseline=judged.baseline,
                 limit=judged.limit,
                 requests=judged.requests,
+                detectable=judged.detectable,
                 failures={"Pass": 0, "Fail": failures + 1, "Inconclusive": failures}[judged.verdict],
                 at=now,
                 message=judged.message,
+                evidence=judged.evidence.to_text() if judged.evidence else last and last.evidence,
             )
         )
     return Analysis(now, tuple(checks), share, outage)
@@ -159,10 +194,10 @@ def _judge_one(
     recent: Mapping[str, Requests],
     counted: Mapping[str, Requests],
     outage: str | None,
+    trial: Trial,
 ) -> Judged:
     if outage:
         return Judged("Inconclusive", f"Prometheus gave no answer: {outage}")
-    minimum = md.spec.rollout.analysis.min_requests
     subject = counted.get(scope.subject, Requests())
     baseline = counted.get(scope.baseline, Requests()) if scope.baseline else None
     aborted = judge_abort(check.error_rate, recent.get(scope.subject, Requests())) if check.error_rate else None
@@ -170,25 +205,54 @@ def _judge_one(
         return aborted
     if scope.counted == 0:
         return Judged("Inconclusive", f"warming up: the first {md.spec.rollout.analysis.warmup} of a step do not count")
+    is_part = scope.counted > scope.window
     if check.error_rate:
-        return judge_error_rate(check.error_rate, subject, baseline, minimum)
+        recently = recent.get(scope.baseline, Requests()) if scope.baseline else None
+        lately = (recent.get(scope.subject, Requests()), recently) if is_part else None
+        return judge_error_rate(check.error_rate, trial, subject, baseline, lately)
     if check.latency:
         histograms, problem = read_durations(answers.get("durations"))
         if problem:
             return Judged("Inconclusive", f"Prometheus gave no answer: {problem}")
+        latest, _ = read_durations(answers.get("durations/recent"))
+        base = scope.baseline or ""
         return judge_latency(
             check.latency,
+            trial,
             histograms.get(scope.subject),
-            histograms.get(scope.baseline) if scope.baseline else None,
-            baseline is not None,
-            minimum,
+            histograms.get(base),
+            scope.baseline is not None,
+            (latest.get(scope.subject), latest.get(base)) if is_part else None,
         )
+    if check.proportion:
+        own, problem = _counted(answers, f"query/{check.name}", subject)
+        theirs = None
+        if not problem and baseline is not None and check.proportion.max_increase:
+            theirs, problem = _counted(answers, f"baseline/{check.name}", baseline)
+        if own is None or problem:
+            return Judged("Inconclusive", problem)
+        return judge_proportion(check.proportion, trial, own, theirs)
     if check.query is None:
-        return Judged("Inconclusive", "the check has no limit: write errorRate, latency or query")
+        return Judged("Inconclusive", "the check has no limit: write errorRate, latency, proportion or query")
     return judge_query(
         check.query,
         answers.get(f"query/{check.name}", Unavailable("it was not asked")),
         answers.get(f"baseline/{check.name}") if scope.baseline else None,
         subject.total,
-        minimum,
+        trial.minimum,
     )
+
+
+def _counted(answers: Mapping[str, Answer], key: str, served: Requests) -> tuple[Requests | None, str]:
+    """What a proportion's queries counted for one revision, or why they cannot be used; `served` when only hits are asked."""
+    hits, problem = one_number(answers.get(f"{key}/hits", Unavailable("it was not asked")))
+    if hits is None:
+        return None, f"the query for hits gave {problem}"
+    total: float | None = served.total
+    if f"{key}/total" in answers:
+        total, problem = one_number(answers[f"{key}/total"])
+    if total is None:
+        return None, f"the query for total gave {problem}"
+    if hits < 0 or round(hits) > round(total):
+        return None, f"the queries gave {hits:.6g} hits of {total:.6g} in total: hits must be a part of total"
+    return Requests(round(total), round(hits)), ""

@@ -1,10 +1,22 @@
-"""Reads a Prometheus classic histogram: cumulative counts by upper bound."""
+"""Reads a Prometheus classic histogram: cumulative counts by upper bound.
+
+Between two bounds the share that takes longer is taken to fall by a power of the duration, as tails of latencies do nearly.
+PromQL's `histogram_quantile` spreads requests evenly in a bucket instead: a p99 low in a wide bucket is then shown near its
+upper bound (24 ms for 20 ms, between bounds of 10 and 25 ms), and a version that is 30 % slower looks hardly so.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+_FLOOR = 0.25
+"""What is added to every share of slow requests before its logarithm is taken, as a part of the share in question.
+
+Then what is read between two bounds never varies more than a count of its own would, however few requests took longer than
+the upper one, and it is the same for two revisions that are the same, however many requests each of them got.
+"""
 
 
 @dataclass(frozen=True)
@@ -28,31 +40,54 @@ class Histogram:
         """Number of requests."""
         return self.counts[-1] if self.counts else 0.0
 
-    def above(self, seconds: float) -> float:
-        """Requests that took longer than `seconds`; inside a bucket they count as spread evenly."""
-        below, lower = 0.0, 0.0
-        for bound, count in zip(self.bounds, self.counts, strict=True):
-            if seconds < bound:
-                if math.isinf(bound):
-                    return self.total - below if seconds <= lower else 0.0
-                part = (seconds - lower) / (bound - lower)
-                return self.total - (below + (count - below) * part)
-            below, lower = count, bound
+    def bound_above(self, seconds: float) -> float:
+        """The lowest finite bound that is not below `seconds`, or the highest finite one: what is counted exactly."""
+        finite = [bound for bound in self.bounds if not math.isinf(bound)]
+        return next((bound for bound in finite if bound >= seconds), finite[-1] if finite else math.inf)
+
+    def above(self, seconds: float, tail: float = 0.01) -> float:
+        """Requests that took longer than `seconds`; of those beyond the highest finite bound, all up to it and none after.
+
+        `tail` is the share of slow requests that the question is about, 1 - q for the q-quantile.
+        """
+        for lower, upper, longer_than_lower, longer in self._buckets():
+            if seconds < upper:
+                if math.isinf(upper):
+                    return longer_than_lower if seconds <= lower else 0.0
+                if lower <= 0.0:
+                    return longer_than_lower - (longer_than_lower - longer) * max(0.0, seconds) / upper
+                part = math.log(seconds / lower) / math.log(upper / lower)
+                floor = tail * _FLOOR * self.total
+                fall = math.log((longer + floor) / (longer_than_lower + floor)) if longer_than_lower else 0.0
+                return max(longer, (longer_than_lower + floor) * math.exp(part * fall) - floor)
         return 0.0
 
     def quantile(self, q: float) -> float:
-        """The q-quantile in seconds by linear interpolation inside a bucket, as PromQL's histogram_quantile does.
+        """The duration in seconds that the share 1 - q takes longer than; the inverse of `above`.
 
-        The largest finite bound when it lies beyond that; NaN without requests.
+        The highest finite bound when it lies beyond that; NaN without requests.
         """
         if self.total <= 0:
             return math.nan
-        rank = q * self.total
-        below, lower = 0.0, 0.0
+        wanted = (1.0 - q) * self.total
+        floor, highest = wanted * _FLOOR, 0.0
+        for lower, upper, longer_than_lower, longer in self._buckets():
+            if math.isinf(upper):
+                return lower
+            highest = upper
+            if longer <= wanted:
+                if longer_than_lower <= longer:
+                    return upper
+                if lower <= 0.0:
+                    return upper * (longer_than_lower - wanted) / (longer_than_lower - longer)
+                fall = math.log((longer + floor) / (longer_than_lower + floor))
+                part = math.log((wanted + floor) / (longer_than_lower + floor)) / fall
+                return lower * math.exp(math.log(upper / lower) * min(1.0, max(0.0, part)))
+        return highest
+
+    def _buckets(self) -> Iterator[tuple[float, float, float, float]]:
+        """Each bucket's bounds, and how many requests took longer than each of the two."""
+        lower, below = 0.0, 0.0
         for bound, count in zip(self.bounds, self.counts, strict=True):
-            if count >= rank:
-                if math.isinf(bound):
-                    return lower
-                return lower + (bound - lower) * ((rank - below) / (count - below) if count > below else 0.0)
-            below, lower = count, bound
-        return lower
+            yield lower, bound, self.total - below, self.total - count
+            lower, below = bound, count

@@ -1,97 +1,168 @@
-"""Is a share truly beyond a limit, or is it noise? Two one-sided tests on counts of requests.
+"""One look at a share of requests: how likely is what was counted, were the true share only at its limit?
 
-They are fixed-sample tests at a small level (`ALPHA`), looked at every interval.
+Counts may be fractions of a request: a dispersion above 1 (`dispersion`) and the noise of a baseline both reduce the number
+of requests that a conclusion may rest on, and the tail of the binomial distribution is continued between whole numbers.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import lru_cache
 
-ALPHA = 0.001
-"""Chance that one look calls a share that sits exactly at its limit beyond it."""
+ABORT_LEVEL = 0.001
+"""Chance that one look calls a share that sits exactly at its `abort` limit beyond it."""
 
-Z = 3.0902323061678132
-"""The standard normal's quantile at 1 - ALPHA."""
+_CONVERGED = 1e-10
+_TERMS = 20_000
+_TINY = 1e-300
 
 
-def binomial_tail(successes: int, trials: int, rate: float) -> float:
-    """P(X >= successes) for X ~ Binomial(trials, rate), exactly up to floating point.
+@dataclass(frozen=True)
+class Counts:
+    """Requests, and those of them that count against a limit: errors, or slow ones."""
 
-    Sums the terms upward from `successes`; they fall geometrically once past the mean, so the sum ends early.
+    hits: float = 0.0
+    requests: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """The observed share; 0 without requests."""
+        return self.hits / self.requests if self.requests else 0.0
+
+    def thinned(self, dispersion: float) -> Counts:
+        """The independent requests that these are worth when hits come in groups."""
+        return Counts(self.hits / dispersion, self.requests / dispersion)
+
+
+def binomial_tail(hits: float, requests: float, share: float) -> float:
+    """P(X >= hits) for X ~ Binomial(requests, share), continued to fractions by the regularised incomplete beta function.
+
+    By its continued fraction (Abramowitz and Stegun, 26.5.8), evaluated by the modified Lentz algorithm.
     """
-    if successes <= 0:
+    if hits <= 0.0:
         return 1.0
-    if successes > trials or rate <= 0.0:
+    if hits > requests or share <= 0.0:
         return 0.0
-    if rate >= 1.0:
+    if share >= 1.0:
         return 1.0
-    log_term = (
-        math.lgamma(trials + 1)
-        - math.lgamma(successes + 1)
-        - math.lgamma(trials - successes + 1)
-        + successes * math.log(rate)
-        + (trials - successes) * math.log1p(-rate)
+    a, b = hits, requests - hits + 1.0
+    front = math.exp(
+        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(share) + b * math.log1p(-share)
     )
-    if successes <= trials * rate:
-        # Below the mean the tail is large and its terms still rise: the complement is the short sum.
-        return 1.0 - _lower_sum(successes - 1, trials, rate)
-    term = math.exp(log_term)
-    total = term
-    odds = rate / (1.0 - rate)
-    for count in range(successes, trials):
-        term *= (trials - count) / (count + 1) * odds
-        total += term
-        if term < total * 1e-16:
+    if share < (a + 1.0) / (a + b + 2.0):
+        return min(1.0, front * _fraction(a, b, share) / a)
+    return max(0.0, 1.0 - front * _fraction(b, a, 1.0 - share) / b)
+
+
+def _fraction(a: float, b: float, x: float) -> float:
+    c, d = 1.0, 1.0 - (a + b) * x / (a + 1.0)
+    d = 1.0 / (d if abs(d) > _TINY else _TINY)
+    value = d
+    for m in range(1, _TERMS):
+        for term in (
+            m * (b - m) * x / ((a + 2 * m - 1.0) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1.0)),
+        ):
+            d = 1.0 + term * d
+            d = 1.0 / (d if abs(d) > _TINY else _TINY)
+            c = 1.0 + term / c
+            c = c if abs(c) > _TINY else _TINY
+            value *= c * d
+        if abs(c * d - 1.0) < _CONVERGED:
             break
-    return min(total, 1.0)
+    return value
 
 
-def _lower_sum(successes: int, trials: int, rate: float) -> float:
-    """P(X <= successes) for `successes` below the mean, summed downward."""
-    if successes < 0:
-        return 0.0
-    term = math.exp(
-        math.lgamma(trials + 1)
-        - math.lgamma(successes + 1)
-        - math.lgamma(trials - successes + 1)
-        + successes * math.log(rate)
-        + (trials - successes) * math.log1p(-rate)
-    )
-    total = term
-    odds = (1.0 - rate) / rate
-    for count in range(successes, 0, -1):
-        term *= count / (trials - count + 1) * odds
-        total += term
-        if term < total * 1e-16:
-            break
-    return min(total, 1.0)
+def beyond(hits: float, requests: float, limit: float, level: float = ABORT_LEVEL) -> bool:
+    """Whether the true share is shown to be above `limit` (a fraction) by the exact one-sided binomial test."""
+    return requests > 0 and binomial_tail(hits, requests, limit) < level
 
 
-def beyond(successes: int, trials: int, limit: float) -> bool:
-    """Whether the true share is shown to be above `limit` (a fraction): the exact one-sided binomial test at ALPHA."""
-    return trials > 0 and binomial_tail(successes, trials, limit) < ALPHA
+@dataclass(frozen=True)
+class OneSample:
+    """A two-sample question as one of a single sample: is the true share behind `counts` above `limit`?"""
+
+    counts: Counts
+    limit: float
+
+    @property
+    def p_value(self) -> float:
+        """Chance of at least as many hits, were the true share exactly at the limit."""
+        return binomial_tail(self.counts.hits, self.counts.requests, self.limit)
 
 
-def risen(successes: int, trials: int, base_successes: int, base_trials: int, allowed: float) -> bool:
-    """Whether the true share is shown to be more than `allowed` (a fraction) above the base's.
+def against_baseline(candidate: Counts, baseline: Counts, allowed: float) -> OneSample:
+    """Whether the candidate's true share is more than `allowed` (a fraction) above the baseline's, as one sample.
 
-    Newcombe's hybrid score interval for the difference of two proportions (Statistics in Medicine 17, 1998, method 10),
-    one-sided at ALPHA.
+    The score statistic for a difference of two proportions (Farrington and Manning, Statistics in Medicine 9, 1990): both
+    variances are taken where the two shares differ by exactly `allowed` and fit the counts best. The baseline's variance is
+    put on the candidate's side, as fewer requests, so that the exact tail can be used, which is right for few hits as well.
     """
-    if trials == 0 or base_trials == 0:
-        return False
-    share, base = successes / trials, base_successes / base_trials
-    lower = wilson(successes, trials)[0]
-    base_upper = wilson(base_successes, base_trials)[1]
-    return (share - base) - math.hypot(share - lower, base_upper - base) > allowed
+    base = _restricted(candidate, baseline, allowed)
+    limit = min(1.0, base + allowed)
+    spread = limit * (1.0 - limit)
+    if spread <= 0.0:
+        return OneSample(candidate, limit)
+    requests = spread / (spread / candidate.requests + base * (1.0 - base) / baseline.requests)
+    share = min(1.0, max(0.0, candidate.share - baseline.share + base))
+    return OneSample(Counts(share * requests, requests), limit)
 
 
-def wilson(successes: int, trials: int, z: float = Z) -> tuple[float, float]:
-    """Wilson's score interval (Wilson 1927) for a proportion: lower and upper bound as fractions."""
-    if trials == 0:
-        return 0.0, 1.0
-    share = successes / trials
-    spread = z * z / trials
-    centre = (share + spread / 2) / (1 + spread)
-    margin = z * math.sqrt(share * (1 - share) / trials + spread / (4 * trials)) / (1 + spread)
-    return max(0.0, centre - margin), min(1.0, centre + margin)
+def _restricted(candidate: Counts, baseline: Counts, allowed: float) -> float:
+    """The baseline's most likely share, given that the candidate's lies exactly `allowed` above it."""
+    most = 1.0 - allowed
+    if allowed == 0.0:
+        return (candidate.hits + baseline.hits) / (candidate.requests + baseline.requests)
+
+    def slope(share: float) -> float:
+        return (
+            candidate.hits / (share + allowed)
+            - (candidate.requests - candidate.hits) / (1.0 - share - allowed)
+            + baseline.hits / share
+            - (baseline.requests - baseline.hits) / (1.0 - share)
+        )
+
+    low, high = 1e-12, max(2e-12, most - 1e-12)
+    if slope(low) <= 0.0:
+        return 0.0
+    for _ in range(44):
+        middle = (low + high) / 2
+        if slope(middle) > 0.0:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def detectable(requests: float, limit: float, level: float, power: float = 0.8) -> float:
+    """The smallest true share that one look at `requests` calls beyond `limit` with probability `power`; 1 at the most.
+
+    The smallest share that would be called so is the binomial distribution's quantile by its first Cornish-Fisher terms;
+    the true share above it is the upper end of Wilson's interval (1927).
+    """
+    if requests <= 0.0 or limit >= 1.0:
+        return 1.0
+    z = normal_quantile(1.0 - level)
+    skew = (1.0 - 2.0 * limit) * (z * z - 1.0) / 6.0
+    needed = limit + z * math.sqrt(limit * (1.0 - limit) / requests) + (skew + 0.5) / requests
+    if needed >= 1.0:
+        return 1.0
+    z = normal_quantile(power)
+    spread = z * z / requests
+    centre = (needed + spread / 2) / (1.0 + spread)
+    margin = z * math.sqrt(needed * (1.0 - needed) / requests + spread / (4 * requests)) / (1.0 + spread)
+    return min(1.0, centre + margin)
+
+
+@lru_cache
+def normal_quantile(probability: float) -> float:
+    """The standard normal distribution's quantile, by bisection on its error function."""
+    low, high = -40.0, 40.0
+    for _ in range(80):
+        middle = (low + high) / 2
+        if 0.5 * math.erfc(-middle / math.sqrt(2.0)) < probability:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2

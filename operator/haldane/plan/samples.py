@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from haldane.plan.histogram import Histogram
 from haldane.plan.observed import Answer, Unavailable
+from haldane.plan.proportions import Counts
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,11 @@ class Requests:
 
     total: int = 0
     errors: int = 0
+
+    @property
+    def counts(self) -> Counts:
+        """As the tests take them: errors are hits."""
+        return Counts(self.errors, self.total)
 
 
 def read_requests(answer: Answer | None) -> tuple[dict[str, Requests], str | None]:
@@ -57,3 +63,16 @@ def read_durations(answer: Answer | None) -> tuple[Mapping[str, Histogram], str 
         if math.isfinite(series.value) and series.value >= 0:
             buckets.setdefault(series.labels.get("revision", ""), {})[bound] = series.value
     return {revision: Histogram.from_buckets(found) for revision, found in buckets.items()}, None
+
+
+def one_number(answer: Answer) -> tuple[float | None, str]:
+    """The value of an answer that is one finite number, or what it is instead."""
+    if isinstance(answer, Unavailable):
+        return None, f"no answer: {answer.reason}"
+    if not answer:
+        return None, "no data: it matched no series"
+    if len(answer) > 1:
+        return None, f"{len(answer)} series: aggregate them to one, for example with sum()"
+    if not math.isfinite(answer[0].value):
+        return None, f"{answer[0].value}: it divides by nothing, or has no samples"
+    return answer[0].value, ""

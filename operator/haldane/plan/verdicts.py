@@ -1,21 +1,25 @@
 """One check against its limits: the rules, each as a pure function of counts.
 
 A limit on a rate or a quantile is a claim about the true value, so it fails only when the data show it to be crossed
-(`proportions`); a free query has no counts to test, so it is compared, and fails for good after several in a row.
+(`shares`); a free query has no counts to test, so it is compared, and fails for good after several in a row.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
-from haldane.api.quantity import parse_duration, parse_percent
-from haldane.api.rollout import ErrorRate, Latency, Query
+from haldane.api.quantity import parse_percent
+from haldane.api.rollout import ErrorRate, Proportion, Query
 from haldane.api.status import Verdict
-from haldane.plan.histogram import Histogram
-from haldane.plan.observed import Answer, Unavailable
-from haldane.plan.proportions import beyond, risen
-from haldane.plan.samples import Requests
+from haldane.plan import dispersion
+from haldane.plan.evidence import Evidence
+from haldane.plan.looks import SUSPICION, Look
+from haldane.plan.observed import Answer
+from haldane.plan.proportions import beyond
+from haldane.plan.samples import Requests, one_number
+from haldane.plan.shares import Question
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,9 @@ class Judged:
     requests: int | None = None
     aborts: bool = False
     """Whether it is the hard limit that was crossed."""
+    detectable: str | None = None
+    evidence: Evidence | None = None
+    """What the next look must know; None when this one learnt nothing."""
 
 
 def percent(fraction: float) -> str:
@@ -58,76 +65,123 @@ def judge_abort(check: ErrorRate, recent: Requests) -> Judged | None:
     return Judged("Fail", message, value, limit=check.abort, requests=recent.total, aborts=True)
 
 
-def judge_error_rate(check: ErrorRate, counted: Requests, baseline: Requests | None, minimum: int) -> Judged:
-    """Judge the share of 5xx answers. `baseline` is stable's, None when stable gets no traffic to compare with."""
-    if counted.total < minimum:
-        return too_few(counted.total, minimum)
-    value = percent(counted.errors / counted.total)
-    base = percent(baseline.errors / baseline.total) if baseline and baseline.total else None
-    if check.max and beyond(counted.errors, counted.total, parse_percent(check.max)):
-        message = f"error rate {value} of {counted.total} requests is beyond the limit {check.max}"
-        return Judged("Fail", message, value, base, check.max, counted.total)
-    if check.max_increase and baseline is not None:
-        if baseline.total < minimum:
-            return Judged(
-                "Inconclusive",
-                f"stable answered {baseline.total} requests in the window; {minimum} are needed to compare",
-                value,
-                base,
-                requests=counted.total,
-            )
-        if risen(counted.errors, counted.total, baseline.errors, baseline.total, parse_percent(check.max_increase)):
-            message = f"error rate {value} of {counted.total} requests is more than {check.max_increase} above stable's {base}"
-            return Judged("Fail", message, value, base, f"{base}+{check.max_increase}", counted.total)
-    limit = check.max or (f"{base}+{check.max_increase}" if base and check.max_increase else check.abort)
-    return Judged(
-        "Pass",
-        f"error rate {value} of {counted.total} requests is not shown to be beyond {limit}",
-        value,
-        base,
-        limit,
-        counted.total,
-    )
+@dataclass(frozen=True)
+class Told:
+    """How the values of a check are told."""
+
+    what: str
+    """What is limited, for example `error rate`."""
+    value: str
+    baseline: str | None
+    requests: int
+
+    def judged(self, verdict: Verdict, message: str, limit: str | None, **more: Any) -> Judged:
+        """A verdict on these values."""
+        return Judged(verdict, message, self.value, self.baseline, limit, self.requests, **more)
 
 
-def judge_latency(
-    check: Latency, subject: Histogram | None, baseline: Histogram | None, compare: bool, minimum: int
+@dataclass(frozen=True)
+class Trial:
+    """What all checks of one look have in common: when it is taken, what was learnt before, and how much is enough."""
+
+    look: Look
+    before: Evidence | None
+    minimum: int
+
+
+def judge_error_rate(
+    check: ErrorRate,
+    trial: Trial,
+    counted: Requests,
+    baseline: Requests | None,
+    recent: tuple[Requests, Requests | None] | None = None,
 ) -> Judged:
-    """Judge a quantile: it is beyond a limit when more than 1 - q of the requests are shown to take longer than it."""
-    total = round(subject.total) if subject else 0
-    if subject is None or total < minimum:
-        return too_few(total, minimum)
-    q = float(check.quantile)
-    name = f"p{q * 100:g}"
-    value, base = subject.quantile(q), None
-    limits = {}
-    if check.max:
-        limits[check.max] = parse_duration(check.max).total_seconds()
-    if check.max_increase and compare:
-        if baseline is None or baseline.total < minimum:
-            seen = round(baseline.total) if baseline else 0
-            return Judged(
-                "Inconclusive",
-                f"stable answered {seen} requests in the window; {minimum} are needed to compare",
-                seconds(value),
-                requests=total,
-            )
-        base = baseline.quantile(q)
-        limits[f"{seconds(base)}+{check.max_increase}"] = base * (1 + parse_percent(check.max_increase))
-    shown_base = seconds(base) if base is not None else None
-    for text, limit in sorted(limits.items(), key=lambda item: item[1]):
-        above = round(subject.above(limit))
-        if beyond(above, total, 1 - q):
-            message = f"{name} {seconds(value)} is beyond the limit {text}: {above} of {total} requests took longer"
-            return Judged("Fail", message, seconds(value), shown_base, text, total)
-    tightest = min(limits, key=lambda text: limits[text], default=None)
-    message = f"{name} {seconds(value)} of {total} requests is not shown to be beyond {tightest or 'its limit'}"
-    return Judged("Pass", message, seconds(value), shown_base, tightest, total)
+    """Judge the share of 5xx answers. `baseline` is stable's, None when stable gets no traffic to compare with.
+
+    `counted` is of the whole step without its warm-up; `recent` is of the last window, when that is shorter.
+    """
+    return _judge_share("error rate", check.max, check.max_increase, check.abort, trial, counted, baseline, recent)
+
+
+def judge_proportion(check: Proportion, trial: Trial, counted: Requests, baseline: Requests | None) -> Judged:
+    """Judge a share that the user counts: `errors` are the hits of his queries."""
+    return _judge_share("share", check.max, check.max_increase, None, trial, counted, baseline, None)
+
+
+def _judge_share(
+    what: str,
+    highest: str | None,
+    rise: str | None,
+    abort: str | None,
+    trial: Trial,
+    counted: Requests,
+    baseline: Requests | None,
+    recent: tuple[Requests, Requests | None] | None,
+) -> Judged:
+    if counted.total < trial.minimum:
+        return too_few(counted.total, trial.minimum)
+    base = percent(baseline.errors / baseline.total) if baseline and baseline.total else None
+    told = Told(what, percent(counted.errors / counted.total), base, counted.total)
+    if rise and baseline is not None and baseline.total < trial.minimum:
+        return told.judged("Inconclusive", cannot_compare(baseline.total, trial.minimum), None)
+    evidence = dispersion.seen(trial.before, counted.total, counted.errors, baseline.errors if baseline else None)
+    questions = []
+    if highest:
+        question = Question(f"the limit {highest}", highest, parse_percent(highest), counted.counts)
+        question = replace(question, dispersion=dispersion.alone(evidence))
+        questions.append(replace(question, recent_candidate=recent[0].counts) if recent else question)
+    if rise and baseline is not None:
+        question = Question(
+            f"stable's {base} by more than {rise}",
+            f"{base}+{rise}",
+            parse_percent(rise),
+            counted.counts,
+            baseline.counts,
+        )
+        question = replace(question, dispersion=dispersion.beside_baseline(evidence))
+        if recent and recent[1]:
+            question = replace(question, recent_candidate=recent[0].counts, recent_baseline=recent[1].counts)
+        questions.append(question)
+    return answer(told, trial, evidence, questions, percent, abort)
+
+
+def answer(
+    told: Told,
+    trial: Trial,
+    evidence: Evidence,
+    questions: list[Question],
+    shown_as: Callable[[float], str],
+    otherwise: str | None = None,
+) -> Judged:
+    """Fail when any of the questions is answered by yes; at the end of the hold, Pass only when none may well be."""
+    planned_level = trial.look.planned_level(evidence.planned)
+    evidence = replace(evidence, planned=max(evidence.planned, trial.look.planned))
+    seen = f"{told.what} {told.value} of {told.requests} requests"
+    for question in questions:
+        if question.is_shown(trial.look, planned_level):
+            return told.judged("Fail", f"{seen} is beyond {question.text}", question.short, evidence=evidence)
+    if not questions:
+        message = f"{seen} is not shown to be beyond {otherwise or 'its limit'}"
+        return told.judged("Pass", message, otherwise, evidence=evidence)
+    smallest = {question.short: question.detectable() for question in questions}
+    tightest = min(smallest, key=lambda short: smallest[short])
+    detectable = shown_as(smallest[tightest])
+    for question in questions:
+        if trial.look.planned and question.is_above and question.as_one_sample().p_value < SUSPICION:
+            message = f"{seen} may be beyond {question.text}: more requests will tell"
+            return told.judged("Inconclusive", message, question.short, evidence=evidence, detectable=detectable)
+    message = f"{seen} is not shown to be beyond {tightest}; {detectable} would have been, 4 times in 5"
+    return told.judged("Pass", message, tightest, evidence=evidence, detectable=detectable)
+
+
+def cannot_compare(seen: int, minimum: int) -> str:
+    """Why there is no verdict beside a stable revision with few requests."""
+    return f"stable answered {seen} requests in the same time; {minimum} are needed to compare"
 
 
 def judge_query(check: Query, answer: Answer, baseline: Answer | None, requests: int, minimum: int) -> Judged:
     """Judge a free query: one number against plain limits. `baseline` is the same query for stable."""
-    value, problem = _one_number(answer)
+    value, problem = one_number(answer)
     if value is None:
         return Judged("Inconclusive", f"the query gave {problem}", requests=requests)
     if requests < minimum:
@@ -136,7 +190,7 @@ def judge_query(check: Query, answer: Answer, baseline: Answer | None, requests:
     highest = [float(check.max)] if check.max else []
     base = None
     if check.max_increase and baseline is not None:
-        base, problem = _one_number(baseline)
+        base, problem = one_number(baseline)
         if base is None:
             return Judged("Inconclusive", f"the query for stable gave {problem}", f"{value:.6g}", requests=requests)
         highest.append(base + abs(base) * parse_percent(check.max_increase))
@@ -152,15 +206,3 @@ def judge_query(check: Query, answer: Answer, baseline: Answer | None, requests:
     return Judged(
         "Pass", f"{value:.6g} is within the limit {shown_limit}", f"{value:.6g}", shown_base, shown_limit, requests
     )
-
-
-def _one_number(answer: Answer) -> tuple[float | None, str]:
-    if isinstance(answer, Unavailable):
-        return None, f"no answer: {answer.reason}"
-    if not answer:
-        return None, "no data: it matched no series"
-    if len(answer) > 1:
-        return None, f"{len(answer)} series: aggregate them to one, for example with sum()"
-    if not math.isfinite(answer[0].value):
-        return None, f"{answer[0].value}: it divides by nothing, or has no samples"
-    return answer[0].value, ""

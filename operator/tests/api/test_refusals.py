@@ -47,7 +47,7 @@ WINDOW = "analysis.window must be at least analysis.interval: no request may fal
 INTERVAL = "write a duration from 1s to 8760h with its unit, for example 30s"
 CHECK_NAME = "write a name of lower-case letters, digits and -, for example errors or p99"
 CHECK_NAMES = "names in rollout.checks must differ: give each check its own name"
-ONE_KIND = "a check is exactly one of errorRate, latency and query: split it into several checks"
+ONE_KIND = "a check is exactly one of errorRate, latency, proportion and query: split it into several checks"
 PERCENT = "write a percentage from 0% to 100% with its sign, for example 0.5%"
 INCREASE = "write a percentage with its sign, for example 20%"
 QUANTILE = 'write a quantile between 0 and 1 as a string, for example "0.99"'
@@ -422,6 +422,16 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         checks({"errorRate": {}}),
         f"{CHECKS}[0].errorRate",
         "errorRate needs a limit: write max, maxIncrease or abort",
+    ),
+    "proportion without a limit": (
+        checks({"proportion": {"hits": "x{{revision}}{{window}}"}}),
+        f"{CHECKS}[0].proportion",
+        "proportion needs a limit: write max or maxIncrease",
+    ),
+    "proportion of everything": (
+        checks({"proportion": {"hits": "declined_total{r='{{revision}}'}", "max": "1%"}}),
+        f"{CHECKS}[0].proportion.hits",
+        "count for one revision and window: use {{revision}} and [{{window}}], and besides only {{model}} and {{namespace}}",
     ),
     "error rate without a sign": (checks({"errorRate": {"max": "0.01"}}), f"{CHECKS}[0].errorRate.max", PERCENT),
     "error rate above all": (checks({"errorRate": {"abort": "100.5%"}}), f"{CHECKS}[0].errorRate.abort", PERCENT),

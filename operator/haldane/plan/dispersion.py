@@ -1,0 +1,60 @@
+"""Errors and slow answers come in groups: how many times more do their counts vary than independent requests' would?
+
+Pearson's statistic over the intervals between two looks, per degree of freedom (quasi-likelihood: Wedderburn, Biometrika 61,
+1974). Everything counted is divided by it before it is tested, so that one burst never proves a rate.
+
+Beside a baseline, what varies is the candidate's part of both revisions' hits: an incident that both suffer says nothing
+about how evenly the candidate's own come.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from haldane.plan.evidence import Evidence
+
+PRIOR_LOOKS = 4.0
+"""How many intervals of independent requests the estimate begins with: two or three intervals alone say little."""
+
+
+def seen(before: Evidence | None, requests: int, hits: int, baseline_hits: int | None, bound: float = 0.0) -> Evidence:
+    """The evidence with one more interval: what came since the look before, out of cumulative counts.
+
+    Counts that fell (Prometheus lost samples) begin a new interval; those of another `bound` begin anew.
+    """
+    together = hits + baseline_hits if baseline_hits is not None else 0
+    if before is None or before.bound != bound:
+        before = Evidence(bound=bound, planned=before.planned if before else 0)
+    came = requests - before.requests
+    hit, hit_together = hits - before.hits, together - before.hits_together
+    after = replace(before, requests=requests, hits=hits, hits_together=together)
+    if came <= 0 or hit < 0:
+        return after
+    after = replace(after, looks=before.looks + 1, squares=before.squares + hit * hit / came)
+    if hit_together <= 0 or baseline_hits is None:
+        return after
+    return replace(
+        after,
+        looks_together=before.looks_together + 1,
+        squares_together=before.squares_together + hit * hit / hit_together,
+    )
+
+
+def alone(evidence: Evidence) -> float:
+    """Dispersion of the candidate's hits among its requests; at least 1."""
+    return _dispersion(evidence.squares, evidence.hits, evidence.requests, evidence.looks)
+
+
+def beside_baseline(evidence: Evidence) -> float:
+    """Dispersion of the candidate's hits among both revisions' hits; at least 1."""
+    if evidence.hits_together <= evidence.hits:
+        return alone(evidence)
+    return _dispersion(evidence.squares_together, evidence.hits, evidence.hits_together, evidence.looks_together)
+
+
+def _dispersion(squares: float, hits: int, trials: int, looks: int) -> float:
+    if hits <= 0 or looks < 2 or hits >= trials:
+        return 1.0
+    share = hits / trials
+    pearson = max(0.0, squares - hits * share) / (share * (1.0 - share))
+    return max(1.0, (PRIOR_LOOKS + pearson) / (PRIOR_LOOKS + looks - 1))

@@ -1,0 +1,87 @@
+"""A quantile of the request duration against its limits, by counting the requests that took longer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from haldane.api.quantity import parse_duration, parse_percent
+from haldane.api.rollout import Latency
+from haldane.plan import dispersion
+from haldane.plan.histogram import Histogram
+from haldane.plan.proportions import Counts
+from haldane.plan.shares import Question
+from haldane.plan.verdicts import Judged, Told, Trial, answer, cannot_compare, seconds, too_few
+
+
+def judge_latency(
+    check: Latency,
+    trial: Trial,
+    subject: Histogram | None,
+    baseline: Histogram | None,
+    compare: bool,
+    recent: tuple[Histogram | None, Histogram | None] | None = None,
+) -> Judged:
+    """Judge a quantile: it is beyond a limit when more than 1 - q of the requests are shown to take longer than it.
+
+    Stable's own quantile is known only as well as its requests tell: that 1 - q of them took longer is a count, too.
+    """
+    total = round(subject.total) if subject else 0
+    if subject is None or total < trial.minimum:
+        return too_few(total, trial.minimum)
+    q = float(check.quantile)
+    value = subject.quantile(q)
+    compares = bool(check.max_increase) and compare
+    base = baseline.quantile(q) if baseline and compares else None
+    told = Told(f"p{q * 100:g}", seconds(value), seconds(base) if base is not None else None, total)
+    if compares and (baseline is None or baseline.total < trial.minimum):
+        seen = round(baseline.total) if baseline else 0
+        return replace(told, baseline=None).judged("Inconclusive", cannot_compare(seen, trial.minimum), None)
+    limits: dict[str, float] = {}
+    if check.max:
+        limits[check.max] = parse_duration(check.max).total_seconds()
+    risen = f"{told.baseline}+{check.max_increase}"
+    if base is not None and check.max_increase:
+        limits[risen] = base * (1 + parse_percent(check.max_increase))
+    if not limits:
+        return told.judged("Pass", f"p{q * 100:g} {told.value} of {total} requests has no limit now", None)
+    tightest = min(limits.values())
+    bound = subject.bound_above(tightest)
+    evidence = dispersion.seen(
+        trial.before,
+        total,
+        round(subject.above(bound)),
+        round(baseline.above(bound)) if baseline and compares else None,
+        bound,
+    )
+    questions = []
+    for short, limit in sorted(limits.items(), key=lambda item: item[1]):
+        question = Question(
+            f"the limit {short}: {round(subject.above(limit, 1 - q))} took longer",
+            short,
+            1 - q,
+            _slow(subject, limit, 1 - q),
+        )
+        if recent and recent[0]:
+            question = replace(question, recent_candidate=_slow(recent[0], limit, 1 - q))
+        if short == risen and baseline is not None:
+            # More slow requests than stable has beyond its own quantile: no allowance is left to give.
+            question = replace(question, limit=0.0, baseline=Counts((1 - q) * baseline.total, baseline.total))
+            question = replace(question, dispersion=dispersion.beside_baseline(evidence))
+            if question.recent_candidate and recent and recent[1]:
+                question = replace(question, recent_baseline=Counts((1 - q) * recent[1].total, recent[1].total))
+            elif question.recent_candidate:
+                question = replace(question, recent_candidate=None)
+        else:
+            question = replace(question, dispersion=dispersion.alone(evidence))
+        questions.append(question)
+
+    def as_duration(share: float) -> str:
+        # As much slower as the candidate would have to be for that share of its requests to be beyond the limit.
+        there = subject.quantile(1.0 - share) if share < 1.0 else 0.0
+        return seconds(value * tightest / there) if there > 0.0 else "no latency"
+
+    return answer(told, trial, evidence, questions, as_duration)
+
+
+def _slow(histogram: Histogram, limit: float, tail: float) -> Counts:
+    return Counts(histogram.above(limit, tail), histogram.total)

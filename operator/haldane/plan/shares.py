@@ -1,0 +1,72 @@
+"""Is a share of requests beyond its limit? The question that error rates, proportions and latencies come down to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from haldane.plan.looks import EVERY_LOOK, PLANNED_LOOK, Look
+from haldane.plan.proportions import Counts, OneSample, against_baseline, detectable
+from haldane.plan.sequential import is_shown_beyond, upper_limit
+
+BASELINE_PART = 0.25
+"""Part of the chance of a false alarm that goes into stable's own uncertainty, where it is bounded by itself."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Is the candidate's true share above `limit`, or with a baseline, more than `limit` above the baseline's?
+
+    `recent_*` are those of the last window alone, None while that is everything there is.
+    """
+
+    text: str
+    """The limit in a sentence after "is beyond"."""
+    short: str
+    """The limit for a table."""
+    limit: float
+    candidate: Counts
+    baseline: Counts | None = None
+    recent_candidate: Counts | None = None
+    recent_baseline: Counts | None = None
+    dispersion: float = 1.0
+
+    @property
+    def is_above(self) -> bool:
+        """Whether the observed share is above what is allowed, proof or not."""
+        return self.candidate.share > self.limit + (self.baseline.share if self.baseline else 0.0)
+
+    def as_one_sample(self) -> OneSample:
+        """The counts of the whole step as one sample of independent requests."""
+        return _one_sample(self.candidate, self.baseline, self.limit, self.dispersion)
+
+    def is_shown(self, look: Look, planned_level: float) -> bool:
+        """Whether it is shown by any of the tests that this look may make (see `looks`)."""
+        if self.is_above:
+            if self._shown_at_any_look():
+                return True
+            if planned_level and self.as_one_sample().p_value < planned_level:
+                return True
+        if self.recent_candidate is None or self.recent_candidate.share <= self.limit:
+            return False
+        recent = _one_sample(self.recent_candidate, self.recent_baseline, self.limit, self.dispersion)
+        return recent.p_value < look.sudden_level
+
+    def detectable(self) -> float:
+        """The smallest true share of the candidate that the planned look would show in 4 of 5 cases."""
+        one = self.as_one_sample()
+        return detectable(one.counts.requests, one.limit, PLANNED_LOOK)
+
+    def _shown_at_any_look(self) -> bool:
+        candidate = self.candidate.thinned(self.dispersion)
+        if self.baseline is None:
+            return is_shown_beyond(candidate, self.limit, EVERY_LOOK)
+        # Two bounds that hold at every look, one for each side, and the chances of their errors add up.
+        highest = upper_limit(self.baseline.thinned(self.dispersion), EVERY_LOOK * BASELINE_PART)
+        return is_shown_beyond(candidate, highest + self.limit, EVERY_LOOK * (1.0 - BASELINE_PART))
+
+
+def _one_sample(candidate: Counts, baseline: Counts | None, limit: float, dispersion: float) -> OneSample:
+    candidate = candidate.thinned(dispersion)
+    if baseline is None or not candidate.requests or not baseline.requests:
+        return OneSample(candidate, limit)
+    return against_baseline(candidate, baseline.thinned(dispersion), limit)

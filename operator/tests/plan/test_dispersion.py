@@ -1,0 +1,75 @@
+"""How unevenly hits come, out of cumulative counts."""
+
+from __future__ import annotations
+
+import random
+import statistics
+
+from haldane.plan import dispersion
+from haldane.plan.evidence import Evidence
+
+
+def follow(steps: list[tuple[int, int, int]]) -> Evidence:
+    evidence, total = None, [0, 0, 0]
+    for step in steps:
+        total = [before + more for before, more in zip(total, step, strict=True)]
+        evidence = dispersion.seen(evidence, *total)
+    assert evidence is not None
+    return evidence
+
+
+def draws(chance: random.Random, size: int, cluster: int = 1, looks: int = 40) -> list[tuple[int, int, int]]:
+    """Intervals of 1000 requests with hits in groups of `cluster`, and stable's beside them."""
+
+    def hits() -> int:
+        return cluster * sum(chance.random() < size / 1000 / cluster for _ in range(1000))
+
+    return [(1000, hits(), hits()) for _ in range(looks)]
+
+
+def test_independent_hits_have_a_dispersion_of_about_one_and_groups_that_of_their_size() -> None:
+    chance = random.Random(1)
+    single = [follow(draws(chance, 10)) for _ in range(25)]
+    grouped = [follow(draws(chance, 10, cluster=4)) for _ in range(25)]
+    for measure in (dispersion.alone, dispersion.beside_baseline):
+        assert 1.0 <= statistics.mean(map(measure, single)) < 1.25
+        assert 2.8 < statistics.mean(map(measure, grouped)) < 4.5
+
+
+def test_an_incident_of_both_says_nothing_about_the_candidate_alone() -> None:
+    chance = random.Random(2)
+    evidence = follow(
+        [(n, 5 * e, 5 * b) if 10 <= i < 14 else (n, e, b) for i, (n, e, b) in enumerate(draws(chance, 10))]
+    )
+    assert dispersion.alone(evidence) > 5
+    assert dispersion.beside_baseline(evidence) < 3
+
+
+def test_one_look_or_no_hits_say_nothing() -> None:
+    assert dispersion.alone(follow([(1000, 50, 0)])) == 1.0
+    assert dispersion.beside_baseline(follow([(1000, 0, 5), (1000, 0, 5)])) == 1.0
+
+
+def test_counts_that_fell_and_another_bound_begin_anew() -> None:
+    before = dispersion.seen(None, 1000, 10, 5)
+    fell = dispersion.seen(before, 900, 8, 5)
+    assert (fell.looks, fell.requests, fell.hits) == (1, 900, 8)
+    other = dispersion.seen(before, 2000, 10, 5, bound=0.1)
+    assert (other.looks, other.bound) == (1, 0.1)
+
+
+def test_stable_alone_without_hits_is_no_baseline() -> None:
+    evidence = follow([(1000, 5, 0), (1000, 7, 0), (1000, 6, 0)])
+    assert dispersion.beside_baseline(evidence) == dispersion.alone(evidence)
+
+
+def test_evidence_goes_through_status_as_text() -> None:
+    chance = random.Random(3)
+    evidence = follow(draws(chance, 10))
+    again = Evidence.from_text(evidence.to_text())
+    assert again is not None
+    assert (again.looks, again.hits, again.hits_together) == (evidence.looks, evidence.hits, evidence.hits_together)
+    assert abs(dispersion.alone(again) - dispersion.alone(evidence)) < 1e-6
+    assert Evidence.from_text(None) is None
+    assert Evidence.from_text("1 2 3") is None
+    assert Evidence.from_text("a b c d e f g h i") is None

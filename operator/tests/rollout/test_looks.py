@@ -1,0 +1,44 @@
+"""When planned looks are due, and what all looks together may spend."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from haldane.plan.looks import EVERY_LOOK, PLANNED_LOOK, SUDDEN_FAULT, Look, hold_ends, look_at
+
+
+def test_the_chances_of_all_looks_stay_within_what_is_promised() -> None:
+    sudden = sum(Look(number).sudden_level for number in range(1, 100_000))
+    planned = sum(Look(1, planned).planned_level(planned - 1) for planned in range(1, 60))
+    assert sudden <= SUDDEN_FAULT
+    assert planned <= 2 * PLANNED_LOOK
+    assert EVERY_LOOK + PLANNED_LOOK + SUDDEN_FAULT <= 0.025
+
+
+@pytest.mark.parametrize(
+    ("planned", "taken", "level"),
+    [(0, 0, 0.0), (1, 0, PLANNED_LOOK), (1, 1, 0.0), (2, 1, PLANNED_LOOK / 2), (2, 2, 0.0)],
+)
+def test_a_planned_look_is_taken_once(planned: int, taken: int, level: float) -> None:
+    assert Look(1, planned).planned_level(taken) == level
+
+
+@pytest.mark.parametrize(
+    ("seconds", "number", "planned"), [(0, 1, 0), (19, 4, 0), (20, 4, 1), (39, 8, 1), (40, 8, 2), (80, 16, 3)]
+)
+def test_planned_looks_come_at_the_end_of_the_hold_and_ever_more_rarely(
+    world: Any, seconds: int, number: int, planned: int
+) -> None:
+    begun = world.now
+    world.status["rollout"] |= {"phase": "Progressing", "step": 0, "stepStartedAt": begun.isoformat()}
+    look = look_at(world.md, timedelta(seconds=max(1, seconds)), begun + timedelta(seconds=seconds))
+    assert (look.number, look.planned) == (number, planned)
+    assert hold_ends(world.md) == begun + timedelta(seconds=20)
+
+
+def test_without_a_hold_there_is_no_planned_look(world: Any) -> None:
+    assert hold_ends(world.md) is None
+    assert look_at(world.md, timedelta(seconds=1000), world.now).planned == 0
