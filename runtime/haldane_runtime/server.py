@@ -1,6 +1,7 @@
 """The command `haldane-runtime`."""
 
 import argparse
+import gc
 import logging
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from haldane_runtime.core.errors import LoadError
 from haldane_runtime.observe.termination import DEFAULT_TERMINATION_LOG, report_failure
@@ -89,6 +91,9 @@ def _serve(options: argparse.Namespace, started: float) -> int:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     try:
         settings = from_environment(_environment(options))
+        # Next to nothing of what the imports make is garbage, and looking for it takes a sixth of their time; see
+        # `lifecycle` for when it is looked for again.
+        gc.disable()
         # The web framework takes most of the start; a wrong setting is told without it.
         from haldane_runtime.lifecycle import run
 
@@ -97,6 +102,28 @@ def _serve(options: argparse.Namespace, started: float) -> int:
         report_failure(error, Path(os.environ.get("HALDANE_TERMINATION_LOG") or DEFAULT_TERMINATION_LOG))
         return error.exit_code
     return 0
+
+
+def _check(options: argparse.Namespace, _: float) -> int:
+    from haldane_runtime.commands.check import check
+
+    return _reporting(options, lambda: check(os.environ, options.model, options.json))
+
+
+def _bench(options: argparse.Namespace, _: float) -> int:
+    from haldane_runtime.commands.bench import bench
+
+    return _reporting(options, lambda: bench(os.environ, options.model, options.seconds, options.json))
+
+
+def _reporting(options: argparse.Namespace, command: Callable[[], int]) -> int:
+    level = logging.INFO if options.verbose else logging.ERROR
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(message)s")
+    try:
+        return command()
+    except LoadError as error:
+        print(f"{error.reason}: {error.message}", file=sys.stderr)
+        return error.exit_code
 
 
 def _environment(options: argparse.Namespace) -> Mapping[str, str]:
@@ -135,7 +162,34 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--host", metavar="ADDRESS", help="HALDANE_HOST")
     command.add_argument("--port", metavar="PORT", help="HALDANE_PORT")
     command.add_argument("--grpc-port", metavar="PORT", help="HALDANE_GRPC_PORT")
+    check = _add_report(commands, "check", _check, "say whether and how a model would be served here")
+    check.epilog = _ENVIRONMENT + _EXIT_CODES
+    bench = _add_report(commands, "bench", _bench, "measure a model on this machine over threads and batch sizes")
+    bench.add_argument(
+        "--seconds", metavar="S", type=_seconds, default=20.0, help="about how long to measure (default: 20)"
+    )
     return parser
+
+
+def _add_report(commands: Any, name: str, run: Callable[..., int], what: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}. The environment is that of `serve`.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    command.add_argument("model", metavar="MODEL", nargs="?", help=_MODEL)
+    command.add_argument("--json", action="store_true", help="for programs")
+    command.add_argument("--verbose", action="store_true", help="the log of the load, too")
+    return command
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"must be from 0.1 to 3600 seconds, not {text}")
+    return seconds
 
 
 if __name__ == "__main__":
