@@ -11,6 +11,7 @@ A second signal ends the process at once, whatever the phase.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import math
 import os
@@ -96,6 +97,9 @@ async def _run(
     repository = ModelRepository(plane, offers_of(settings), load, explicit, settings.request_timeout)
     server = _server(settings, plane, repository)
     grpc = await _grpc(settings, grpc_listener, plane, repository) if grpc_listener else None
+    # What has been made so far stays to the end: never looked through again, a collection takes no time to notice.
+    gc.freeze()
+    gc.enable()
     stop = _stop_signal()
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     port = listener.getsockname()[1]
