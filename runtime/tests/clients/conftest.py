@@ -134,6 +134,10 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(served: Callable[..., Any], zoo: Path) -> Any:
-    return served(
-        "", HALDANE_MODEL_REPOSITORY=str(zoo), HALDANE_REQUEST_BYTES=str(REQUEST_BYTES), HALDANE_GRPC_PORT="0"
-    )
+    return served("", HALDANE_MODEL_REPOSITORY=str(zoo), HALDANE_REQUEST_BYTES=str(REQUEST_BYTES))
+
+
+@pytest.fixture(scope="module")
+def grpc_address(server: Any) -> str:
+    (line,) = [line for line in server.log if "gRPC on port" in line]
+    return f"127.0.0.1:{line.rsplit(' ', 1)[1]}"
