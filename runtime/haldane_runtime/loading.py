@@ -9,12 +9,12 @@ from pathlib import Path
 
 from haldane_runtime.core.errors import LoadError, Reason
 from haldane_runtime.core.types import ServedModel
-from haldane_runtime.engine import batching
+from haldane_runtime.engine import batching, golden
 from haldane_runtime.engine.base import BatchProfile, Engine
 from haldane_runtime.engine.batching import Budget
 from haldane_runtime.engine.samples import Inputs
 from haldane_runtime.engine.threads import usable_threads
-from haldane_runtime.engine.trial import find_inputs, require_run
+from haldane_runtime.engine.trial import Trial, find_inputs, require_run, rows_of
 from haldane_runtime.engine.tuning import Tuned, open_tuned
 from haldane_runtime.settings import Settings
 from haldane_runtime.store.fetch import FetchedModel, S3Options, fetch
@@ -87,18 +87,30 @@ def _open(settings: Settings, fetched: FetchedModel, folder: bool) -> Tuned:
     # Imported here so that the server answers its probes while ONNX Runtime is being read from disk.
     from haldane_runtime.engine import onnx
 
-    path = fetched.path
+    expected = golden.read(settings.golden, fetched.path)
     built = settings.cache_dir / "tensorrt" / fetched.digest
 
     def open_with(threads: int) -> Engine:
-        return onnx.load(path, settings.device, threads, settings.providers, built, settings.max_batch_size)
+        engine = onnx.load(fetched.path, settings.device, threads, settings.providers, built, settings.max_batch_size)
+        if requests := _golden(expected, engine):
+            golden.check(engine, requests, requests.tolerance)
+        return engine
+
+    def find(engine: Engine) -> Trial:
+        requests = _golden(expected, engine)
+        return rows_of(engine, [one.inputs for one in requests.requests]) if requests else find_inputs(engine)
 
     if settings.intra_op_threads or settings.device == "gpu":
         threads = _available(settings)
         engine = open_with(threads)
-        return Tuned(engine, threads, find_inputs(engine))
+        return Tuned(engine, threads, find(engine))
+    path = fetched.path
     size = sum(file.stat().st_size for file in path.parent.rglob("*")) if folder else path.stat().st_size
-    return open_tuned(open_with, find_inputs, size, _available(settings))
+    return open_tuned(open_with, find, size, _available(settings))
+
+
+def _golden(expected: tuple[str, str] | None, engine: Engine) -> golden.Golden | None:
+    return golden.parse(*expected, engine.signature) if expected else None
 
 
 def _available(settings: Settings) -> int:

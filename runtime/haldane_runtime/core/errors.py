@@ -14,6 +14,8 @@ reason, so that a supervisor can tell them apart without reading text:
 | InvalidModel | 15 | not ONNX, an opset or operator this runtime lacks, missing or escaping external data |
 | DeviceUnavailable | 16 | a GPU was asked for and none works |
 | LoadFailed | 17 | anything else: no space in the cache, out of memory, a failed warm-up on the GPU |
+| GoldenMismatch | 18 | the model does not give the expected answers to its golden requests |
+| PrecisionLoss | 19 | at the precision asked for, answers differ from those at fp32 by more than the tolerance |
 """
 
 from collections.abc import Mapping
@@ -94,6 +96,8 @@ class Reason(StrEnum):
     INVALID_MODEL = "InvalidModel"
     DEVICE_UNAVAILABLE = "DeviceUnavailable"
     LOAD_FAILED = "LoadFailed"
+    GOLDEN_MISMATCH = "GoldenMismatch"
+    PRECISION_LOSS = "PrecisionLoss"
 
 
 EXIT_CODE: Mapping[Reason, int] = {
@@ -105,6 +109,8 @@ EXIT_CODE: Mapping[Reason, int] = {
     Reason.INVALID_MODEL: 15,
     Reason.DEVICE_UNAVAILABLE: 16,
     Reason.LOAD_FAILED: 17,
+    Reason.GOLDEN_MISMATCH: 18,
+    Reason.PRECISION_LOSS: 19,
 }
 
 

@@ -126,11 +126,13 @@ def profile(
     if rows is None:
         return BatchProfile(False, "The model takes none of the inputs tried.", 1, {})
     if limit == 1:
-        return _alone(engine, rows, "Batching is switched off.", clock)
+        return _alone(engine, rows, "Batching is switched off.", budget, clock)
     if reason := obstacle(engine.signature) or dependence(engine, rows, tolerance):
-        return _alone(engine, rows, reason, clock)
+        return _alone(engine, rows, reason, budget, clock)
     expected = engine.run(rows, [spec.name for spec in engine.signature.outputs])
     seconds: dict[int, float] = {}
+    # What else runs on the machine only ever adds to a time: the least of several tells sizes apart best.
+    least: dict[int, float] = {}
     started = clock()
     for size in sizes(limit):
         numbers = [row % len(_first(rows)) for row in range(size)]
@@ -138,20 +140,21 @@ def profile(
         # Also the run that is not timed: the first of a size allocates.
         if found := _disagreement(engine, inputs, take(expected, numbers), tolerance):
             if size <= 2:
-                return _alone(engine, rows, found, clock)
+                return _alone(engine, rows, found, budget, clock)
             break
-        seconds[size] = _median_seconds(engine, inputs, clock, budget.plenty / 8)
-        if not worth_doubling(seconds, clock() - started, budget):
+        times = _times(engine, inputs, clock, budget.plenty / 8)
+        seconds[size], least[size] = median(times), min(times)
+        if not worth_doubling(least, clock() - started, budget):
             break
-    best = best_size(seconds)
+    best = best_size(least)
     gain = f"batches up to {best} rows pay" if best > 1 else "but larger batches gain nothing"
     return BatchProfile(True, f"Requests answered apart and merged agree; {gain}.", best, seconds)
 
 
-def _alone(engine: Engine, inputs: Inputs, reason: str, clock: Callable[[], float]) -> BatchProfile:
+def _alone(engine: Engine, inputs: Inputs, reason: str, budget: Budget, clock: Callable[[], float]) -> BatchProfile:
     one = take(inputs, [0]) if obstacle(engine.signature) is None else inputs
     try:
-        seconds = {1: _median_seconds(engine, one, clock, 0.01)}
+        seconds = {1: median(_times(engine, one, clock, budget.plenty / 8))}
     except RequestError:
         seconds = {}
     return BatchProfile(False, reason, 1, seconds)
@@ -181,17 +184,17 @@ def worth_doubling(seconds: Mapping[int, float], spent: float, budget: Budget) -
     return gained and ahead <= budget.most
 
 
-def run_seconds(engine: Engine, inputs: Inputs, clock: Callable[[], float], slice_seconds: float) -> float:
-    """Median of one run, after one that is not counted.
+def least_seconds(engine: Engine, inputs: Inputs, clock: Callable[[], float], slice_seconds: float) -> float:
+    """The shortest of several runs within `slice_seconds`, at least one, after one that is not counted.
 
     Raises:
         RequestError: as `Engine.run`.
     """
     engine.run(inputs, [spec.name for spec in engine.signature.outputs])
-    return _median_seconds(engine, inputs, clock, slice_seconds)
+    return min(_times(engine, inputs, clock, slice_seconds))
 
 
-def _median_seconds(engine: Engine, inputs: Inputs, clock: Callable[[], float], slice_seconds: float) -> float:
+def _times(engine: Engine, inputs: Inputs, clock: Callable[[], float], slice_seconds: float) -> list[float]:
     names: Sequence[str] = [spec.name for spec in engine.signature.outputs]
     times: list[float] = []
     end = clock() + slice_seconds
@@ -199,7 +202,7 @@ def _median_seconds(engine: Engine, inputs: Inputs, clock: Callable[[], float], 
         started = clock()
         engine.run(inputs, names)
         times.append(clock() - started)
-    return median(times)
+    return times
 
 
 def _first(inputs: Inputs) -> Array:

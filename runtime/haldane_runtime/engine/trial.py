@@ -97,13 +97,17 @@ def require_run(engine: Engine, trial: Trial) -> None:
 def rows_of(engine: Engine, requests: Sequence[Inputs]) -> Trial:
     """The rows of known good requests; made-up ones beside them when there is but one row.
 
-    Requests whose other dimensions differ from the first one's are left out.
+    Requests whose other dimensions differ from the first one's are left out, and so are those whose
+    inputs have different numbers of rows.
     """
     if obstacle(engine.signature):
         return Trial(requests[0])
-    alike = [request for request in requests if _inner(request) == _inner(requests[0])]
-    rows = {name: np.concatenate([request[name] for request in alike]) for name in requests[0]}
-    count = min(len(array) for array in rows.values())
+    even = [request for request in requests if len({len(array) for array in request.values()}) == 1]
+    alike = [request for request in even if _inner(request) == _inner(even[0])]
+    rows = {name: np.concatenate([request[name] for request in alike]) for name in requests[0]} if alike else {}
+    count = min((len(array) for array in rows.values()), default=0)
+    if not count:
+        return find_inputs(engine)
     if count > 1:
         return Trial(take(rows, [number % count for number in range(max(ROWS, min(count, 64)))]))
     known = take(rows, [0])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from haldane_runtime.core.errors import RequestError
 from haldane_runtime.engine import threads
 from haldane_runtime.engine.base import Engine
-from haldane_runtime.engine.batching import obstacle, run_seconds
+from haldane_runtime.engine.batching import least_seconds, obstacle
 from haldane_runtime.engine.samples import ROWS, take
 from haldane_runtime.engine.trial import Trial
 
@@ -58,13 +58,13 @@ def _seconds(engine: Engine, trial: Trial, clock: Callable[[], float]) -> dict[i
     if trial.inputs is None:
         return {}
     if obstacle(engine.signature):
-        return {1: run_seconds(engine, trial.inputs, clock, _SLICE_SECONDS)}
-    seconds = {1: run_seconds(engine, take(trial.inputs, [0]), clock, _SLICE_SECONDS)}
+        return {1: least_seconds(engine, trial.inputs, clock, _SLICE_SECONDS)}
+    seconds = {1: least_seconds(engine, take(trial.inputs, [0]), clock, _SLICE_SECONDS)}
     # A slow model has shown enough: one row of it is plenty to share out.
     if seconds[1] < _SLICE_SECONDS:
         batch = take(trial.inputs, [row % ROWS for row in range(_LARGER_BATCH)])
         try:
-            seconds[_LARGER_BATCH] = run_seconds(engine, batch, clock, _SLICE_SECONDS)
+            seconds[_LARGER_BATCH] = least_seconds(engine, batch, clock, _SLICE_SECONDS)
         except RequestError:
             return seconds
     return seconds
