@@ -253,6 +253,8 @@ class Connection:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement of SETTINGS must be empty")
             return
         self._spend()
+        # Before what the new windows let out.
+        self._write(frames.SETTINGS_ACK)
         for setting, value in frames.parse_settings(payload):
             if setting == Setting.INITIAL_WINDOW_SIZE:
                 self._sender.resize(list(self.streams.values()), value)
@@ -262,7 +264,6 @@ class Connection:
                 self._sender.max_frame = value
             elif setting == Setting.ENABLE_PUSH and value > 1:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS_ENABLE_PUSH must be 0 or 1")
-        self._write(frames.SETTINGS_ACK)
 
     def _on_push(self, _: int, __: int, ___: bytes) -> None:
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client must not push")
