@@ -106,7 +106,12 @@ def test_the_operator_reads_every_value_as_it_was_meant(render: Render) -> None:
                     "image": "registry.example.com/runtime:2",
                     "gpuImage": "registry.example.com/runtime-gpu:2",
                 },
-                "prometheus": {"url": "https://prometheus.example.com/prefix"},
+                "prometheus": {
+                    "url": "https://prometheus.example.com/prefix",
+                    "basicAuth": {"secretName": "prometheus"},
+                    "ca": {"configMapName": "authorities", "key": "ca.pem"},
+                    "headers": {"X-Scope-OrgID": "payments|search"},
+                },
                 "watchNamespaces": ["payments", "search"],
                 "logLevel": "debug",
                 "workers": 9,
@@ -119,12 +124,61 @@ def test_the_operator_reads_every_value_as_it_was_meant(render: Render) -> None:
         runtime_image="registry.example.com/runtime:2",
         runtime_gpu_image="registry.example.com/runtime-gpu:2",
         prometheus_url="https://prometheus.example.com/prefix",
+        prometheus_token_file="",
+        prometheus_username_file="/etc/haldane/prometheus/basic-auth/username",
+        prometheus_password_file="/etc/haldane/prometheus/basic-auth/password",
+        prometheus_ca_file="/etc/haldane/prometheus/ca/ca.pem",
+        prometheus_headers={"X-Scope-OrgID": "payments|search"},
         watch_namespaces=("payments", "search"),
         workers=9,
         log_level="DEBUG",
         health_port=8090,
         instance="haldane-0",
     )
+
+
+TOKEN = {"name": "prometheus-token", "secret": {"secretName": "thanos", "items": [{"key": "jwt", "path": "jwt"}]}}
+BOTH = [{"key": "username", "path": "username"}, {"key": "password", "path": "password"}]
+PASSWORD = {"name": "prometheus-basic-auth", "secret": {"secretName": "mimir", "items": BOTH}}
+AUTHORITY = {"name": "prometheus-ca", "configMap": {"name": "ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}}
+PRIVATE = {"name": "prometheus-ca", "secret": {"secretName": "ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}}
+ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+
+
+@pytest.mark.parametrize(
+    ("access", "volumes", "files"),
+    [
+        ({}, [], {}),
+        # As `helm upgrade --reuse-values` from a chart that knew none of it.
+        (dict.fromkeys(("bearerToken", "basicAuth", "ca", "headers")), [], {}),
+        ({"bearerToken": {"secretName": "thanos", "key": "jwt"}}, [TOKEN], {"TOKEN": "token/jwt"}),
+        ({"bearerToken": {"file": ACCOUNT}}, [], {"TOKEN": ACCOUNT}),
+        (
+            {"basicAuth": {"secretName": "mimir"}, "ca": {"configMapName": "ca"}},
+            [PASSWORD, AUTHORITY],
+            {"USERNAME": "basic-auth/username", "PASSWORD": "basic-auth/password", "CA": "ca/ca.crt"},
+        ),
+        ({"ca": {"secretName": "ca"}}, [PRIVATE], {"CA": "ca/ca.crt"}),
+    ],
+)
+def test_the_operator_and_its_test_find_the_credentials_for_prometheus(
+    render: Render, access: Manifest, volumes: list[Manifest], files: dict[str, str]
+) -> None:
+    made = render({"prometheus": access})
+    for spec in (pod(made), only(made, "Pod")["spec"]):
+        (container,) = spec["containers"]
+        own = [volume for volume in spec.get("volumes", []) if volume["name"] != "tmp"]
+        assert own == volumes
+        mounts = {mount["name"]: mount for mount in container.get("volumeMounts", []) if mount["name"] != "tmp"}
+        assert mounts.keys() == {volume["name"] for volume in volumes}
+        assert all(mount["readOnly"] and "subPath" not in mount for mount in mounts.values()), "what is renewed arrives"
+        told = {entry["name"]: entry["value"] for entry in container["env"]}
+        for name in ("TOKEN", "USERNAME", "PASSWORD", "CA"):
+            wanted = files.get(name)
+            folder = "" if wanted is None or wanted.startswith("/") else "/etc/haldane/prometheus/"
+            assert told.get(f"HALDANE_PROMETHEUS_{name}_FILE") == (f"{folder}{wanted}" if wanted else None)
+        for mount in mounts.values():
+            assert any(value.startswith(f"{mount['mountPath']}/") for value in told.values())
 
 
 def test_every_variable_that_the_chart_sets_is_one_that_the_operator_reads(defaults: list[Manifest]) -> None:

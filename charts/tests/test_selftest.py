@@ -6,6 +6,7 @@ import json
 import os
 import runpy
 import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import trustme
 
 from e2e.apiserver.server import ApiServer
 
@@ -24,6 +26,8 @@ from .release import until_served
 Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]
 Check = Callable[..., tuple[int, str]]
+Fault = Callable[[str, dict[str, str]], str | None]
+Start = Callable[..., str]
 NAMESPACE = "selftest"
 SERVED = "ModelDeployments are served by the API server."
 RIGHTS = "The operator has the rights that it needs."
@@ -82,14 +86,20 @@ def check(apiserver: ApiServer, account: Path, render: Render) -> Iterator[Check
 
 
 @pytest.fixture
-def prometheus() -> Iterator[Callable[[int, str], str]]:
-    """Starts a stand-in for Prometheus that answers every request in one way; its URL."""
+def prometheus() -> Iterator[Start]:
+    """Starts a stand-in for Prometheus that answers every request with its `headers` in one way; its URL."""
     servers: list[ThreadingHTTPServer] = []
 
-    def start(status: int, body: str) -> str:
+    def start(
+        status: int,
+        body: str,
+        headers: dict[str, str] | None = None,
+        authority: trustme.CA | None = None,
+    ) -> str:
         class Answer(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self.send_response(status if self.path == "/api/v1/query?query=1" else 404)
+                known = (headers or {}).items() <= dict(self.headers).items()
+                self.send_response((status if known else 401) if self.path == "/api/v1/query?query=1" else 404)
                 self.end_headers()
                 self.wfile.write(body.encode())
 
@@ -97,9 +107,13 @@ def prometheus() -> Iterator[Callable[[int, str], str]]:
                 pass
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        if authority:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            authority.issue_cert("127.0.0.1").configure_cert(context)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         servers.append(server)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_port}"
+        return f"{'https' if authority else 'http'}://127.0.0.1:{server.server_port}"
 
     yield start
     for server in servers:
@@ -108,7 +122,7 @@ def prometheus() -> Iterator[Callable[[int, str], str]]:
 
 
 @pytest.mark.api
-def test_all_is_well(check: Check, prometheus: Callable[[int, str], str]) -> None:
+def test_all_is_well(check: Check, prometheus: Start) -> None:
     url = prometheus(200, '{"status": "success"}')
     assert check({"prometheus": {"url": url}}) == (0, f"{SERVED}\n{RIGHTS}\nPrometheus answers at {url}.\n")
 
@@ -157,9 +171,9 @@ def test_rights_that_are_missing_are_named(apiserver: ApiServer, check: Check) -
 
 
 @pytest.fixture(scope="module")
-def fault(chart: Path) -> Callable[[str], str | None]:
+def fault(chart: Path) -> Fault:
     """The script's own function."""
-    found: Callable[[str], str | None] = runpy.run_path(str(chart / "files/selftest.py"))["prometheus_fault"]
+    found: Fault = runpy.run_path(str(chart / "files/selftest.py"))["prometheus_fault"]
     return found
 
 
@@ -177,18 +191,58 @@ CONSEQUENCE = "rollouts with checks would hold. Correct prometheus.url."
     ],
 )
 def test_what_is_no_prometheus_is_a_fault(
-    fault: Callable[[str], str | None],
-    prometheus: Callable[[int, str], str],
+    fault: Fault,
+    prometheus: Start,
     status: int,
     body: str,
     sentence: str | None,
 ) -> None:
     url = prometheus(status, body)
-    assert fault(url) == (sentence.replace("URL", url) if sentence else None)
-    assert fault(f"{url}/") == (sentence.replace("URL", f"{url}/") if sentence else None)
+    assert fault(url, {}) == (sentence.replace("URL", url) if sentence else None)
+    assert fault(f"{url}/", {}) == (sentence.replace("URL", f"{url}/") if sentence else None)
 
 
-def test_a_prometheus_that_is_not_there_is_a_fault(fault: Callable[[str], str | None]) -> None:
-    said = fault("http://127.0.0.1:9") or ""
+def test_a_prometheus_that_is_not_there_is_a_fault(fault: Fault) -> None:
+    said = fault("http://127.0.0.1:9", {}) or ""
     assert said.startswith("Prometheus at http://127.0.0.1:9 does not answer (")
     assert said.endswith(CONSEQUENCE)
+
+
+BASIC = "Basic aGFsZGFuZTpzZWNyZXQ="
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ({"TOKEN": "t0ken\n"}, {"Authorization": "Bearer t0ken"}),
+        ({"USERNAME": "haldane", "PASSWORD": "secret\n"}, {"Authorization": BASIC}),
+    ],
+)
+def test_it_shows_what_the_operator_shows(
+    fault: Fault, prometheus: Start, tmp_path: Path, written: dict[str, str], shown: dict[str, str]
+) -> None:
+    settings = {"HALDANE_PROMETHEUS_HEADERS": '{"X-Tenant": "payments"}'}
+    for name, text in written.items():
+        (tmp_path / name).write_text(text)
+        settings[f"HALDANE_PROMETHEUS_{name}_FILE"] = str(tmp_path / name)
+    url = prometheus(200, '{"status": "success"}', shown | {"X-Tenant": "payments"})
+    assert fault(url, settings) is None
+    assert fault(url, {}) == (
+        f"Prometheus at {url} answered 401: rollouts with checks would hold. "
+        "Set prometheus.bearerToken or prometheus.basicAuth, or correct what the Secret holds."
+    )
+
+
+def test_credentials_that_are_not_there_are_a_fault(fault: Fault, prometheus: Start) -> None:
+    said = fault(prometheus(200, ""), {"HALDANE_PROMETHEUS_TOKEN_FILE": "/nowhere/token"}) or ""
+    assert "'/nowhere/token'" in said
+
+
+def test_an_authority_of_its_own_is_trusted_when_it_is_named(fault: Fault, prometheus: Start, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    url = prometheus(200, '{"status": "success"}', authority=authority)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
+    assert fault(url, {"HALDANE_PROMETHEUS_CA_FILE": str(tmp_path / "ca.crt")}) is None
+    said = fault(url, {}) or ""
+    assert "cannot be trusted" in said
+    assert said.endswith("Set prometheus.ca to the authority of its certificate.")

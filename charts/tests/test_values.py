@@ -28,6 +28,33 @@ REFUSED: list[tuple[Manifest, str]] = [
     ({"workers": "four"}, "at '/workers': got string, want integer"),
     ({"prometheus": {"url": "prometheus:9090"}}, 'prometheus.url is "prometheus:9090": write the base URL'),
     ({"prometheus": {"url": "http://prometheus:9090/?a=b"}}, "write the base URL of Prometheus"),
+    ({"prometheus": {"token": "a"}}, "at '/prometheus': additional properties 'token' not allowed"),
+    (
+        {"prometheus": {"bearerToken": {"secretName": "a"}, "basicAuth": {"secretName": "b"}}},
+        "prometheus.bearerToken and prometheus.basicAuth are both set: leave one of them out",
+    ),
+    (
+        {"prometheus": {"bearerToken": {"secretName": "a", "file": "/b"}}},
+        "prometheus.bearerToken has a secretName and a file: leave one of them out",
+    ),
+    (
+        {"prometheus": {"bearerToken": {"file": "token"}}},
+        'prometheus.bearerToken.file is "token": write the absolute path of a file',
+    ),
+    (
+        {"prometheus": {"ca": {"secretName": "a", "configMapName": "b"}}},
+        "prometheus.ca has a secretName and a configMapName: leave one of them out",
+    ),
+    (
+        {"prometheus": {"headers": {"authorization": "Bearer secret"}}},
+        'prometheus.headers sets "authorization": write the name of a header other than Authorization',
+    ),
+    ({"prometheus": {"headers": {"X Scope": "a"}}}, 'prometheus.headers sets "X Scope": write the name of a header'),
+    ({"prometheus": {"headers": {"X-Scope": "a\nb: c"}}}, 'prometheus.headers sets "X-Scope": write the name'),
+    (
+        {"extraEnv": [{"name": "HALDANE_PROMETHEUS_TOKEN_FILE", "value": "/a"}]},
+        "extraEnv sets HALDANE_PROMETHEUS_TOKEN_FILE, which belongs to the value prometheus.bearerToken: set that",
+    ),
     ({"watchNamespaces": "payments"}, "at '/watchNamespaces': got string, want array"),
     ({"watchNamespaces": ["team-*"]}, 'watchNamespaces has "team-*", which is no namespace name'),
     ({"watchNamespaces": ["a", "b", "a"]}, "watchNamespaces names a namespace twice: write each one once"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 T = TypeVar("T")
 
 _NAMESPACE = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+_HEADER = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_]*")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -30,6 +32,16 @@ class Settings:
     """The same for `device: gpu`; `runtime_image` when not set."""
     prometheus_url: str
     """Base URL of Prometheus; empty: every check is Inconclusive, and says so."""
+    prometheus_token_file: str
+    """File with the bearer token that Prometheus is shown; empty: none."""
+    prometheus_username_file: str
+    """File with the user of basic authentication; empty: none."""
+    prometheus_password_file: str
+    """File with that user's password."""
+    prometheus_ca_file: str
+    """File with the certificates, in PEM, that Prometheus' own is checked against; empty: the system's."""
+    prometheus_headers: Mapping[str, str]
+    """More headers of every query, for example a tenant's name."""
     watch_namespaces: tuple[str, ...]
     """Namespaces to serve; empty: all."""
     workers: int
@@ -44,10 +56,26 @@ class Settings:
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the environment. Raises InvalidSettings."""
     image = _read(environ, "RUNTIME_IMAGE", None, _image)
+    token, username, password, ca = (
+        _read(environ, f"PROMETHEUS_{name}_FILE", "", _file) for name in ("TOKEN", "USERNAME", "PASSWORD", "CA")
+    )
+    if token and username:
+        raise InvalidSettings(
+            "HALDANE_PROMETHEUS_TOKEN_FILE and HALDANE_PROMETHEUS_USERNAME_FILE are both set: leave one of them out"
+        )
+    if bool(username) != bool(password):
+        raise InvalidSettings(
+            "HALDANE_PROMETHEUS_USERNAME_FILE and HALDANE_PROMETHEUS_PASSWORD_FILE belong together: set both, or neither"
+        )
     return Settings(
         runtime_image=image,
         runtime_gpu_image=_read(environ, "RUNTIME_GPU_IMAGE", image, _image),
         prometheus_url=_read(environ, "PROMETHEUS_URL", "", _url),
+        prometheus_token_file=token,
+        prometheus_username_file=username,
+        prometheus_password_file=password,
+        prometheus_ca_file=ca,
+        prometheus_headers=_read(environ, "PROMETHEUS_HEADERS", "{}", _headers),
         watch_namespaces=_read(environ, "WATCH_NAMESPACES", "", _namespaces),
         workers=_read(environ, "WORKERS", "8", _number(1, 256)),
         log_level=_read(environ, "LOG_LEVEL", "INFO", _level),
@@ -80,6 +108,23 @@ def _url(text: str) -> str:
     if text and (parts.scheme not in ("http", "https") or not parts.netloc or parts.query):
         raise ValueError
     return text.rstrip("/")
+
+
+def _file(text: str) -> str:
+    """the absolute path of a file, for example /etc/haldane/prometheus/token, or nothing"""
+    if text and not text.startswith("/"):
+        raise ValueError
+    return text
+
+
+def _headers(text: str) -> dict[str, str]:
+    """headers as a JSON object of texts, for example {"X-Scope-OrgID": "payments"}, or nothing"""
+    headers = json.loads(text)
+    if not isinstance(headers, dict) or not all(
+        _HEADER.fullmatch(name) and isinstance(value, str) and value.isprintable() for name, value in headers.items()
+    ):
+        raise ValueError
+    return headers
 
 
 def _namespaces(text: str) -> tuple[str, ...]:

@@ -9,15 +9,17 @@ import json
 import os
 import ssl
 import sys
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
 from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 ACCOUNT = Path(os.environ.get("ACCOUNT", "/var/run/secrets/kubernetes.io/serviceaccount"))
 DEADLINE = 10.0
+CLOSED = (401, 403, 407)
 
 
 class Kubernetes:
@@ -88,14 +90,40 @@ def missing_rights(api: Kubernetes, rules: list[dict[str, list[str]]], namespace
     return lacking
 
 
-def prometheus_fault(url: str) -> str | None:
+def prometheus_headers(settings: Mapping[str, str]) -> dict[str, str]:
+    """What the operator shows Prometheus, by its settings. Raises OSError when credentials cannot be read."""
+    headers: dict[str, str] = json.loads(settings.get("HALDANE_PROMETHEUS_HEADERS", "{}"))
+    if token_file := settings.get("HALDANE_PROMETHEUS_TOKEN_FILE"):
+        headers["Authorization"] = f"Bearer {Path(token_file).read_text().strip()}"
+    elif username_file := settings.get("HALDANE_PROMETHEUS_USERNAME_FILE"):
+        files = (username_file, settings["HALDANE_PROMETHEUS_PASSWORD_FILE"])
+        both = ":".join(Path(file).read_text().strip() for file in files)
+        headers["Authorization"] = f"Basic {b64encode(both.encode()).decode()}"
+    return headers
+
+
+def prometheus_fault(url: str, settings: Mapping[str, str]) -> str | None:
     """Why Prometheus does not answer a query, or None."""
     so = "rollouts with checks would hold. Correct prometheus.url."
     try:
-        with urlopen(f"{url.rstrip('/')}/api/v1/query?query=1", timeout=DEADLINE) as answer:
+        asked = Request(f"{url.rstrip('/')}/api/v1/query?query=1", headers=prometheus_headers(settings))
+        trust = ssl.create_default_context(cafile=settings.get("HALDANE_PROMETHEUS_CA_FILE"))
+        with urlopen(asked, timeout=DEADLINE, context=trust) as answer:
             said = json.load(answer)
     except HTTPError as error:
+        if error.code in CLOSED:
+            return (
+                f"Prometheus at {url} answered {error.code}: rollouts with checks would hold. "
+                "Set prometheus.bearerToken or prometheus.basicAuth, or correct what the Secret holds."
+            )
         return f"Prometheus at {url} answered {error.code}: {so}"
+    except URLError as error:
+        if isinstance(error.reason, ssl.SSLError):
+            return (
+                f"Prometheus at {url} cannot be trusted ({error.reason}): rollouts with checks would hold. "
+                "Set prometheus.ca to the authority of its certificate."
+            )
+        return f"Prometheus at {url} does not answer ({error}): {so}"
     except OSError as error:
         return f"Prometheus at {url} does not answer ({error}): {so}"
     except ValueError:
@@ -120,10 +148,10 @@ def main() -> int:
         failures += 1
     else:
         print("The operator has the rights that it needs.")
-    url = os.environ["PROMETHEUS_URL"]
+    url = os.environ["HALDANE_PROMETHEUS_URL"]
     if not url:
         print("No prometheus.url is set: rollouts with checks hold until there is one.")
-    elif fault := prometheus_fault(url):
+    elif fault := prometheus_fault(url, os.environ):
         print(fault)
         failures += 1
     else:

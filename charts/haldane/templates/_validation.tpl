@@ -15,6 +15,25 @@
     {{- fail (printf "prometheus.url is %q: write the base URL of Prometheus, for example http://prometheus.monitoring.svc:9090" .) -}}
   {{- end -}}
 {{- end -}}
+{{- with include "haldane.prometheus" . | fromJson -}}
+  {{- if and (or .bearerToken.secretName .bearerToken.file) .basicAuth.secretName -}}
+    {{- fail "prometheus.bearerToken and prometheus.basicAuth are both set: leave one of them out" -}}
+  {{- end -}}
+  {{- if and .bearerToken.secretName .bearerToken.file -}}
+    {{- fail "prometheus.bearerToken has a secretName and a file: leave one of them out" -}}
+  {{- end -}}
+  {{- if and .bearerToken.file (not (hasPrefix "/" .bearerToken.file)) -}}
+    {{- fail (printf "prometheus.bearerToken.file is %q: write the absolute path of a file in the operator's pod" .bearerToken.file) -}}
+  {{- end -}}
+  {{- if and .ca.secretName .ca.configMapName -}}
+    {{- fail "prometheus.ca has a secretName and a configMapName: leave one of them out" -}}
+  {{- end -}}
+  {{- range $name, $value := .headers -}}
+    {{- if or (eq (lower $name) "authorization") (not (regexMatch "^[A-Za-z0-9][-A-Za-z0-9_]*$" $name)) (regexMatch "[[:cntrl:]]" $value) -}}
+      {{- fail (printf "prometheus.headers sets %q: write the name of a header other than Authorization, which bearerToken and basicAuth set, and one line of text" $name) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
 {{- with .Values.image.digest -}}
   {{- if not (regexMatch "^sha256:[0-9a-f]{64}$" .) -}}
     {{- fail (printf "image.digest is %q: write sha256: and 64 hexadecimal digits, or leave it empty and set image.tag" .) -}}
@@ -34,7 +53,7 @@
 {{- if not (regexMatch "^[1-9][0-9]*(ms|s|m|h)$" .Values.podMonitor.interval) -}}
   {{- fail (printf "podMonitor.interval is %q: write a number and its unit, for example 15s" .Values.podMonitor.interval) -}}
 {{- end -}}
-{{- $owned := dict "HALDANE_RUNTIME_IMAGE" "runtime.image" "HALDANE_RUNTIME_GPU_IMAGE" "runtime.gpuImage" "HALDANE_PROMETHEUS_URL" "prometheus.url" "HALDANE_LOG_LEVEL" "logLevel" "HALDANE_WORKERS" "workers" "HALDANE_WATCH_NAMESPACES" "watchNamespaces" -}}
+{{- $owned := dict "HALDANE_RUNTIME_IMAGE" "runtime.image" "HALDANE_RUNTIME_GPU_IMAGE" "runtime.gpuImage" "HALDANE_PROMETHEUS_URL" "prometheus.url" "HALDANE_PROMETHEUS_TOKEN_FILE" "prometheus.bearerToken" "HALDANE_PROMETHEUS_USERNAME_FILE" "prometheus.basicAuth" "HALDANE_PROMETHEUS_PASSWORD_FILE" "prometheus.basicAuth" "HALDANE_PROMETHEUS_CA_FILE" "prometheus.ca" "HALDANE_PROMETHEUS_HEADERS" "prometheus.headers" "HALDANE_LOG_LEVEL" "logLevel" "HALDANE_WORKERS" "workers" "HALDANE_WATCH_NAMESPACES" "watchNamespaces" -}}
 {{- range .Values.extraEnv -}}
   {{- if hasKey $owned .name -}}
     {{- fail (printf "extraEnv sets %s, which belongs to the value %s: set that instead" .name (get $owned .name)) -}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -13,15 +14,18 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 from prometheus_api_client.prometheus_connect import PrometheusConnect
 from requests import ConnectionError as Unreachable
 from requests import RequestException, Timeout
-from requests.exceptions import InvalidJSONError
+from requests.exceptions import InvalidJSONError, SSLError
 from urllib3 import Retry
 
 from haldane.control.ports import Answer, Series, Unavailable
+from haldane.effects.access import OPEN, Access, NoCredentials
 
 THREADS = 4
 """Queries at once, of the operator's own, and of users' own as well."""
 CONNECT_SECONDS = 2.0
 LONGEST_REASON = 300
+_DISTRUST = re.compile(r"certificate verify failed: ([^(]+)")
+_CLOSED = re.compile(r"HTTP Status Code (401|403|407)\b")
 
 
 class Prometheus:
@@ -32,8 +36,9 @@ class Prometheus:
     takes it up; Prometheus is told to give up a little earlier, so that it can say why.
     """
 
-    def __init__(self, url: str, timeout: float = 5.0) -> None:
+    def __init__(self, url: str, access: Access = OPEN, timeout: float = 5.0) -> None:
         self._url = url.rstrip("/")
+        self._access = access
         self._timeout = timeout
         self._own = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus")
         self._free = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus-free")
@@ -81,22 +86,37 @@ class Prometheus:
     def _connection(self) -> PrometheusConnect:
         if not hasattr(self._local, "connection"):
             # The next evaluation asks again anyway: a retry would only make a late answer later.
-            self._local.connection = PrometheusConnect(self._url, retry=Retry(0))
+            self._local.connection = PrometheusConnect(self._url, retry=Retry(0), session=self._access.session())
         connection: PrometheusConnect = self._local.connection
         return connection
 
     def _reason(self, problem: Exception) -> str:
         match problem:
+            case NoCredentials():
+                return f"Prometheus at {self._url} is not asked, because its credentials are missing: {problem}"
+            case SSLError():
+                # The whole text holds the query, and a text that changes is a new Event.
+                found = _DISTRUST.search(str(problem))
+                why = found[1].strip() if found else "no common version or cipher of TLS"
+                return (
+                    f"Prometheus at {self._url} cannot be trusted ({why}): check its certificate, or name its authority"
+                )
             case Timeout():
                 return f"Prometheus at {self._url} did not answer in time"
             case Unreachable():
                 return f"Prometheus at {self._url} cannot be reached"
+            case PrometheusApiClientException() if refused := _CLOSED.search(str(problem)):
+                return (
+                    f"Prometheus at {self._url} does not let the operator in (HTTP {refused[1]}): check its credentials"
+                )
             case PrometheusApiClientException():
                 return f"Prometheus at {self._url} refused the query: {_said(str(problem))}"
             case InvalidJSONError():
                 return f"Prometheus at {self._url} gave an answer that cannot be read"
             case RequestException():
                 return f"Prometheus at {self._url} cannot be asked: {str(problem)[:LONGEST_REASON]}"
+            case OSError():
+                return f"Prometheus at {self._url} is not asked: {str(problem)[:LONGEST_REASON]}"
             case _:
                 return f"Prometheus at {self._url} gave an answer that cannot be read: {str(problem)[:LONGEST_REASON]}"
 

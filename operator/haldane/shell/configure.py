@@ -17,6 +17,7 @@ from haldane.control.ports import KINDS, MODEL_DEPLOYMENTS
 from haldane.control.queue import Queue
 from haldane.control.reconcile import Reconciler
 from haldane.control.store import Key, Store
+from haldane.effects.access import Access
 from haldane.effects.clock import SystemClock
 from haldane.effects.events import EventRecorder
 from haldane.effects.kube import KubeCluster
@@ -60,7 +61,7 @@ async def run(settings: Settings) -> bool:
         await login.renew()
         cluster = KubeCluster(login)
         parts.push_async_callback(cluster.close)
-        prometheus = Prometheus(settings.prometheus_url)
+        prometheus = Prometheus(settings.prometheus_url, _access(settings))
         parts.callback(prometheus.close)
         clock, store = SystemClock(), Store()
         reconciler = Reconciler(
@@ -85,6 +86,16 @@ async def run(settings: Settings) -> bool:
             },
         )
         return await _serve(stop, queue, feed, login, settings.watch_namespaces)
+
+
+def _access(settings: Settings) -> Access:
+    return Access(
+        token_file=settings.prometheus_token_file,
+        username_file=settings.prometheus_username_file,
+        password_file=settings.prometheus_password_file,
+        ca_file=settings.prometheus_ca_file,
+        headers=settings.prometheus_headers,
+    )
 
 
 async def _serve(stop: asyncio.Event, queue: Queue[Key], feed: Feed, login: Login, namespaces: Sequence[str]) -> bool:

@@ -14,6 +14,7 @@ def test_defaults() -> None:
     read = settings.load(LEAST)
     assert read.runtime_gpu_image == read.runtime_image == "haldane/runtime:1"
     assert (read.prometheus_url, read.watch_namespaces, read.workers) == ("", (), 8)
+    assert (read.prometheus_token_file, read.prometheus_ca_file, read.prometheus_headers) == ("", "", {})
     assert (read.log_level, read.health_port) == ("INFO", 8090)
     assert read.instance
 
@@ -24,6 +25,10 @@ def test_everything_set() -> None:
         | {
             "HALDANE_RUNTIME_GPU_IMAGE": "haldane/runtime-gpu:1",
             "HALDANE_PROMETHEUS_URL": " https://prometheus.example.com/base/ ",
+            "HALDANE_PROMETHEUS_USERNAME_FILE": "/etc/prometheus/username",
+            "HALDANE_PROMETHEUS_PASSWORD_FILE": "/etc/prometheus/password",
+            "HALDANE_PROMETHEUS_CA_FILE": "/etc/prometheus/ca.crt",
+            "HALDANE_PROMETHEUS_HEADERS": '{"X-Scope-OrgID": "payments|search"}',
             "HALDANE_WATCH_NAMESPACES": "a, b,,a",
             "HALDANE_WORKERS": "2",
             "HALDANE_LOG_LEVEL": "debug",
@@ -33,6 +38,12 @@ def test_everything_set() -> None:
     )
     assert read.runtime_gpu_image == "haldane/runtime-gpu:1"
     assert read.prometheus_url == "https://prometheus.example.com/base"
+    assert (read.prometheus_username_file, read.prometheus_password_file, read.prometheus_ca_file) == (
+        "/etc/prometheus/username",
+        "/etc/prometheus/password",
+        "/etc/prometheus/ca.crt",
+    )
+    assert read.prometheus_headers == {"X-Scope-OrgID": "payments|search"}
     assert read.watch_namespaces == ("a", "b")
     assert (read.workers, read.log_level, read.health_port, read.instance) == (2, "DEBUG", 0, "haldane-0")
 
@@ -44,6 +55,14 @@ def test_everything_set() -> None:
         ("RUNTIME_IMAGE", "a b", "HALDANE_RUNTIME_IMAGE='a b': write the image of the model runtime"),
         ("PROMETHEUS_URL", "prometheus:9090", "HALDANE_PROMETHEUS_URL='prometheus:9090': write the base URL"),
         ("PROMETHEUS_URL", "http://p/?query=1", "write the base URL of Prometheus, for example http://"),
+        ("PROMETHEUS_TOKEN_FILE", "token", "HALDANE_PROMETHEUS_TOKEN_FILE='token': write the absolute path of a file"),
+        ("PROMETHEUS_USERNAME_FILE", "/a", "HALDANE_PROMETHEUS_PASSWORD_FILE belong together: set both, or neither"),
+        ("PROMETHEUS_PASSWORD_FILE", "/a", "HALDANE_PROMETHEUS_PASSWORD_FILE belong together: set both, or neither"),
+        ("PROMETHEUS_HEADERS", "X-Scope-OrgID: a", "write headers as a JSON object of texts, for example"),
+        ("PROMETHEUS_HEADERS", '["a"]', "write headers as a JSON object of texts, for example"),
+        ("PROMETHEUS_HEADERS", '{"A": 1}', "write headers as a JSON object of texts, for example"),
+        ("PROMETHEUS_HEADERS", '{"A B": "1"}', "write headers as a JSON object of texts, for example"),
+        ("PROMETHEUS_HEADERS", '{"A": "1\\r\\nB: 2"}', "write headers as a JSON object of texts, for example"),
         ("WATCH_NAMESPACES", "Team_A", "HALDANE_WATCH_NAMESPACES='Team_A': write the names of namespaces"),
         ("WORKERS", "many", "HALDANE_WORKERS='many': write a whole number from 1 to 256"),
         ("WORKERS", "0", "HALDANE_WORKERS='0': write a whole number from 1 to 256"),
@@ -55,3 +74,9 @@ def test_what_is_wrong_is_named(name: str, value: str, sentence: str) -> None:
     with pytest.raises(InvalidSettings) as caught:
         settings.load(LEAST | {f"HALDANE_{name}": value})
     assert sentence in str(caught.value)
+
+
+def test_one_way_in_is_enough() -> None:
+    both = {f"HALDANE_PROMETHEUS_{name}_FILE": "/a" for name in ("TOKEN", "USERNAME", "PASSWORD")}
+    with pytest.raises(InvalidSettings, match="USERNAME_FILE are both set: leave one of them out"):
+        settings.load(LEAST | both)
