@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from haldane_runtime.core.errors import HTTP_STATUS, Code, RequestError
+from haldane_runtime.protocol.fast.head import ignoring_upgrade
 from haldane_runtime.protocol.fast.request import HotRequest
 from haldane_runtime.protocol.fast.route import HotRoute
 from haldane_runtime.protocol.frame import CLIENT_CLOSED_REQUEST
@@ -109,7 +110,7 @@ class HotConnection(HttpToolsProtocol):
         start, head = route.heads.read(data)
         hot = route.find(head) if head is not None and head.length <= route.request_bytes else None
         if head is None or hot is None:
-            self._to_general(data)
+            self._to_general(ignoring_upgrade(data))
             return
         timeout = route.request_timeout
         if head.timeout is not None and head.timeout < timeout:

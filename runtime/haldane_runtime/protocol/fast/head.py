@@ -23,6 +23,7 @@ _PASSING = frozenset({"x-request-id", "traceparent", "x-amzn-trace-id", "x-cloud
 _MAX_BYTES = 2048
 _MAX_HEADS = 256
 _END = b"\r\n\r\n"
+_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 
 
 class Head(NamedTuple):
@@ -116,6 +117,18 @@ def _parse(raw: bytes, reader: "_Reader") -> Head | None:
         timeout,
         reader.headers.get("x-request-id"),
     )
+
+
+def ignoring_upgrade(data: bytes) -> bytes:
+    """The request at the start of `data` without its offer to go on in another protocol, which nobody here takes.
+
+    httptools takes the body for that other protocol and drops it, yet Java's client and curl offer HTTP/2
+    with an ordinary request.
+    """
+    end = data.find(_END)
+    if end < 0 or not _UPGRADE.search(data, 0, end):
+        return data
+    return _UPGRADE.sub(b"\r\nx-upgrade-ignored:", data[:end]) + data[end:]
 
 
 class _Reader:
