@@ -167,12 +167,12 @@ async def test_a_failing_engine_fails_its_request_only(plane: DataPlane, engine:
 async def test_a_look_at_the_outputs_that_fails_costs_its_request_only(
     plane: DataPlane, engine: Gated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def starved(_: Array) -> Array:
+    def starved(_: object) -> bool:
         raise MemoryError
 
     engine.gate.set()
     with monkeypatch.context() as patched:
-        patched.setattr(np, "isfinite", starved)
+        patched.setattr("haldane_runtime.scheduling.executor.all_finite", starved)
         with pytest.raises(RequestError, match="the engine failed: MemoryError") as caught:
             await infer(plane, 1)
     assert caught.value.code is Code.MODEL_FAILED

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haldane_runtime.core.types import Datatype, InferRequest, ModelSignature, TensorSpec
+from haldane_runtime.core.types import Array, Datatype, InferRequest, ModelSignature, TensorSpec
 from haldane_runtime.scheduling.merge import all_finite, merge, sizer, split
 
 FIXED = ModelSignature((TensorSpec("x", Datatype.FP32, ("N", 2)),), (TensorSpec("y", Datatype.FP32, ("N",)),))
@@ -62,7 +62,21 @@ def test_outputs_without_the_rows_are_told(output: np.ndarray) -> None:
     assert split({"y": output}, [1, 1]) is None
 
 
-def test_only_floats_can_be_other_than_finite() -> None:
-    fine = {"y": np.ones(2), "s": np.array(["nan"], object), "n": np.ones(1, np.int64)}
-    assert all_finite(fine)
-    assert not all_finite(fine | {"z": np.array([1, np.inf], np.float16)})
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("array", "finite"),
+    [
+        (np.ones((2, 3), np.float32), True),
+        (np.full(10, 60000, np.float16), True),
+        (np.full(3, 1e308), True),
+        (np.zeros((0, 3), np.float32), True),
+        (np.array(7.0), True),
+        (np.array(["nan"], object), True),
+        (np.ones(1, np.int64), True),
+        (np.array([1, np.inf], np.float16), False),
+        (np.array([np.inf, -np.inf], np.float32), False),
+        (np.array([[0, np.nan]]), False),
+    ],
+)
+def test_nan_and_infinity_are_found(array: Array, finite: bool) -> None:
+    assert all_finite({"fine": np.ones(1), "y": array}) is finite
