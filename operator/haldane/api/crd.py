@@ -134,7 +134,7 @@ class _Dumper(yaml.SafeDumper):
 @cache
 def render() -> str:
     """The file: a header and the definition as YAML."""
-    return HEADER + yaml.dump(definition(), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+    return HEADER + yaml.dump(definition(), Dumper=_Dumper, sort_keys=False, width=160, allow_unicode=True)
 
 
 def stale(root: Path) -> list[Path]:
