@@ -145,7 +145,7 @@ def test_every_cache_that_the_api_accepts_the_runtime_accepts(url: str, ttl: str
 
 
 def test_every_reason_of_a_failed_load_has_its_advice(tmp_path: Path) -> None:
-    assert {reason.value for reason in Reason} <= set(diagnosis.LOAD_ADVICE)
+    assert set(diagnosis.LOAD_ADVICE) == {reason.value for reason in Reason}
 
 
 def test_the_operator_reads_the_runtimes_last_words(tmp_path: Path) -> None:
