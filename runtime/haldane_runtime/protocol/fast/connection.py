@@ -234,6 +234,15 @@ class HotConnection(HttpToolsProtocol):
         super().data_received(data)
         self._settle()
 
+    def send_400_response(self, msg: str) -> None:
+        """What is not HTTP gets an error of the same form as every other."""
+        body = orjson.dumps({"error": "the request is not valid HTTP"})
+        self.transport.write(
+            b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (_STATUS_LINE[400], self._route.default_headers(self.server_state.default_headers), len(body), body)
+        )
+        self.transport.close()
+
     def on_message_begin(self) -> None:
         self._begun += 1
         super().on_message_begin()
