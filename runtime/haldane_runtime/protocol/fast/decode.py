@@ -91,8 +91,10 @@ class Decoder:
         return Plain(request_id, InferRequest(arrays, outputs), frozenset())
 
     def _wanted(self, items: Any) -> tuple[str, ...]:
-        if not items:
+        if items is None or items == []:
             return self._outputs
+        if type(items) is not list:
+            raise ValueError
         names = tuple(item["name"] for item in items)
         if (
             any(len(item) != 1 for item in items)
@@ -160,8 +162,10 @@ class Decoder:
             return None
         every = parameters.get("binary_data_output", False)
         items = document.get("outputs")
-        if not items:
+        if items is None or items == []:
             wanted = dict.fromkeys(self._outputs, every)
+        elif type(items) is not list:
+            return None
         else:
             wanted = {}
             for item in items:
