@@ -243,14 +243,14 @@ class _Transfer:
 
     def _again(self, entry: Entry, failure: Exception, attempt: int, attempts: int) -> None:
         """Wait before the next attempt, or give up."""
-        if self._stop.is_set():
-            raise Stopped
         self._failure = _line(failure)
         if attempt >= attempts or self._pace.stalled:
             raise LoadError(
                 Reason.STORAGE_UNREACHABLE, f"The download of {entry.path} keeps breaking off: {self._failure}."
             ) from failure
         self._sleep(min(LONGEST_BACKOFF_SECONDS, BACKOFF_SECONDS * 2**attempt))
+        if self._stop.is_set():
+            raise Stopped
 
 
 class Stopped(Exception):

@@ -80,6 +80,8 @@ class S3Source:
         found = []
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._location.host, Prefix=prefix)
         for page in pages:
+            if "Name" not in page:
+                raise self._errors.no_s3(str(self._location))
             for item in page.get("Contents", ()):
                 # Consoles mark folders by empty objects whose key ends in a slash.
                 if not item["Key"].endswith("/"):

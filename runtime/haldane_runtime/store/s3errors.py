@@ -18,7 +18,6 @@ from botocore.exceptions import (
     ProfileNotFound,
     SSLError,
 )
-from botocore.parsers import ResponseParserError
 
 from haldane_runtime.core.errors import LoadError, Reason
 from haldane_runtime.store.source import Replaced
@@ -65,19 +64,31 @@ class S3Errors:
             raise LoadError(
                 Reason.STORAGE_UNREACHABLE, f"{self._where} cannot be reached for {what}: {cause(error)}."
             ) from error
+        except RecursionError as error:
+            # botocore asks a storage that redirects it where the bucket lies, even when that is redirected, too.
+            raise self._elsewhere(what, "it redirects every question") from error
         except ProfileNotFound as error:
             raise LoadError(Reason.INVALID_CONFIGURATION, f"{line(error)}; correct AWS_PROFILE.") from error
         except (ParamValidationError, ValueError) as error:
             raise LoadError(Reason.INVALID_CONFIGURATION, f"{what} cannot be asked for: {line(error)}.") from error
-        except ResponseParserError as error:
-            raise LoadError(
-                Reason.INVALID_CONFIGURATION,
-                f"{self._where} does not answer as S3 does; correct HALDANE_S3_ENDPOINT (for {what}).",
-            ) from error
         except (CredentialRetrievalError, NoCredentialsError, PartialCredentialsError) as error:
             raise LoadError(Reason.ACCESS_DENIED, f"{what} cannot be read: {line(error)}.") from error
         except BotoCoreError as error:
             raise LoadError(Reason.LOAD_FAILED, f"{what} cannot be read: {line(error)}.") from error
+
+    def no_s3(self, what: str) -> LoadError:
+        """Something else than S3 answers there."""
+        return LoadError(
+            Reason.INVALID_CONFIGURATION,
+            f"{self._where} does not answer as S3 does; correct HALDANE_S3_ENDPOINT (for {what}).",
+        )
+
+    def _elsewhere(self, what: str, told: str) -> LoadError:
+        return LoadError(
+            Reason.INVALID_CONFIGURATION,
+            f"{what} lies in another region or at another endpoint; set HALDANE_S3_REGION or "
+            f"HALDANE_S3_ENDPOINT ({told}).",
+        )
 
     @property
     def _where(self) -> str:
@@ -92,17 +103,15 @@ class S3Errors:
             meaning = _MISSING.get(code, f"{self._where} answered {code}")
             return LoadError(Reason.MODEL_NOT_FOUND, f"{what} does not exist: {meaning}.")
         if code in _MISDIRECTED or status in (301, 307):
-            return LoadError(
-                Reason.INVALID_CONFIGURATION,
-                f"{what} lies in another region or at another endpoint; set HALDANE_S3_REGION or "
-                f"HALDANE_S3_ENDPOINT ({line(error)}).",
-            )
+            return self._elsewhere(what, line(error))
         if code in _DENIED or status in (401, 403):
             hint = " (no credentials were given: set AWS_ACCESS_KEY_ID)" if self.anonymous else ""
             meaning = _DENIED.get(code, "the credentials lack the permission")
             return LoadError(Reason.ACCESS_DENIED, f"{self._where} refused {what} with {code}: {meaning}{hint}.")
         if status >= 500 or code in _BUSY or status == 429:
-            return LoadError(Reason.STORAGE_UNREACHABLE, f"{self._where} answered {status} {code} for {what}.")
+            # An answer without a body has its status for a code.
+            named = f"{status} {code}" if code != str(status) else code
+            return LoadError(Reason.STORAGE_UNREACHABLE, f"{self._where} answered {named} for {what}.")
         return LoadError(Reason.LOAD_FAILED, f"{self._where} answered {status} for {what}: {line(error)}.")
 
 

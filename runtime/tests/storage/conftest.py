@@ -15,10 +15,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 STALL_SECONDS = 60.0
-SLOW_DOWN = (
-    b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nContent-Length: 78\r\nConnection: close\r\n\r\n"
-    b"<Error><Code>SlowDown</Code><Message>Please reduce your rate.</Message></Error>"
-)
+_BUSY = b"<Error><Code>SlowDown</Code><Message>Please reduce your rate.</Message></Error>"
+SLOW_DOWN = b"HTTP/1.1 503 Slow Down\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(_BUSY), _BUSY)
 
 
 @pytest.fixture
@@ -127,13 +125,15 @@ class FaultProxy:
         sent = 0
         limits = [limit for limit in (fault.reset_after, fault.cut_after, fault.stall_after) if limit is not None]
         limit = limits[0] if limits else None
-        while data := data or far.recv(fault.rate or 1 << 16):
+        while data := data or far.recv(1 << 16):
             part = data if limit is None else data[: limit - sent]
-            near.sendall(part)
+            step = fault.rate or 1 << 16
+            for at in range(0, len(part), step):
+                near.sendall(part[at : at + step])
+                if fault.rate:
+                    time.sleep(1)
             sent += len(part)
             data = b""
-            if fault.rate:
-                time.sleep(1)
             if limit is not None and sent >= limit:
                 break
         if sent == fault.stall_after:
