@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-TARGET_SECONDS = 2.0
+TARGET_SECONDS = 1.2
 DEADLINE_SECONDS = 60.0
 POLL_SECONDS = 0.005
 IMPORTS = "import onnxruntime, fastapi"
@@ -54,12 +54,15 @@ def start_to_ready(model: Path) -> float:
     Raises:
         RuntimeError: when the server ends, or is not ready within a minute.
     """
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as probe, socket.create_server(("127.0.0.1", 0)) as grpc_probe:
+        port, grpc_port = probe.getsockname()[1], grpc_probe.getsockname()[1]
     command = [str(Path(sys.executable).parent / "haldane-runtime"), "serve", "--model-uri", f"file://{model}"]
     started = time.perf_counter()
     process = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", str(port)], env=_environment(), stderr=subprocess.DEVNULL
+        # As by default, with gRPC, on a port that is free.
+        [*command, "--host", "127.0.0.1", "--port", str(port), "--grpc-port", str(grpc_port)],
+        env=_environment(),
+        stderr=subprocess.DEVNULL,
     )
     try:
         while not _ready(port):
@@ -116,7 +119,7 @@ def main() -> int:
         middle, low, high = statistics.median(seconds), min(seconds), max(seconds)
         print(f"{name:45} median {middle:.2f} s   min {low:.2f} s   max {high:.2f} s")
     middle = statistics.median(ready)
-    print(f"{middle / statistics.median(imports):.2f} times the limit; the target is under {TARGET_SECONDS:.0f} s")
+    print(f"{middle / statistics.median(imports):.2f} times the limit; the target is under {TARGET_SECONDS:g} s")
     return int(middle >= TARGET_SECONDS)
 
 

@@ -158,7 +158,7 @@ def _repository(get: _Reader) -> Path | None:
         if not get.text("HALDANE_MODEL_URI", ""):
             raise _wrong("HALDANE_MODEL_URI", "an s3://, https:// or file:// URI of a model", "nothing")
         return None
-    for name in ("HALDANE_MODEL_URI", "HALDANE_MODEL_SHA256", "HALDANE_MODEL_VERSION"):
+    for name in ("HALDANE_MODEL_URI", "HALDANE_MODEL_SHA256", "HALDANE_MODEL_VERSION", "HALDANE_GOLDEN"):
         if value := get.text(name, ""):
             raise _wrong(name, "unset when HALDANE_MODEL_REPOSITORY is set, as it describes one model", repr(value))
     return Path(folder)

@@ -45,7 +45,9 @@ def test_a_repository_stands_instead_of_a_uri() -> None:
     assert (settings.model_uri, settings.model_repository, settings.model_control) == ("", Path("/models"), "explicit")
 
 
-@pytest.mark.parametrize("name", ["HALDANE_MODEL_URI", "HALDANE_MODEL_SHA256", "HALDANE_MODEL_VERSION"])
+@pytest.mark.parametrize(
+    "name", ["HALDANE_MODEL_URI", "HALDANE_MODEL_SHA256", "HALDANE_MODEL_VERSION", "HALDANE_GOLDEN"]
+)
 def test_what_describes_one_model_is_refused_beside_a_repository(name: str) -> None:
     with pytest.raises(LoadError, match=f"{name} must be unset when HALDANE_MODEL_REPOSITORY is set"):
         from_environment({"HALDANE_MODEL_REPOSITORY": "/models", name: "a" * 64})
