@@ -1,0 +1,21 @@
+"""The short form of `bench.runtime_memory`: a leak of one answer in a hundred shows in seconds."""
+
+import asyncio
+from pathlib import Path
+
+from bench.runtime_memory import FEATURES, measure
+from bench.runtime_process import RuntimeProcess
+from bench.runtime_start import write_model
+
+REQUESTS = 20_000
+# Over so short a run the allocator's own habits are still to be seen.
+MOST_GROWTH = 0.1
+
+
+def test_memory_does_not_grow_with_the_requests(tmp_path: Path) -> None:
+    write_model(tmp_path / "model.onnx", FEATURES, 64, 10)
+    with RuntimeProcess(tmp_path / "model.onnx") as runtime:
+        warm, last, codes = asyncio.run(measure(runtime, REQUESTS))
+    assert set(codes) == {200, 400}
+    assert codes[200] > 0.98 * REQUESTS
+    assert last / warm - 1 < MOST_GROWTH
