@@ -20,7 +20,7 @@ RUN python3 -m venv /opt/tools \
 # botocore describes four hundred services in data files; of these the runtime speaks to S3, and to
 # STS and SSO for credentials.
 ENV TRIM="find /opt/venv/lib -depth -type d -regextype egrep \
-      ( -path */site-packages/*/tests -o -regex .*/boto(core|3)/data/[^/]+ ! -regex .*/data/(s3|sts|sso|sso-oidc) ) \
+      ( -path */site-packages/*/tests -o -path */site-packages/onnx/backend/test -o -regex .*/boto(core|3)/data/[^/]+ ! -regex .*/data/(s3|sts|sso|sso-oidc) ) \
       -exec rm -rf {} +"
 # Byte code is made here once, by content rather than by time, since the image is read-only at run time.
 ENV COMPILE="python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash"

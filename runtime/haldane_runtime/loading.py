@@ -9,15 +9,13 @@ from pathlib import Path
 
 from haldane_runtime.core.errors import LoadError, Reason
 from haldane_runtime.core.types import ServedModel
-from haldane_runtime.engine import batching, golden
+from haldane_runtime.engine import batching
 from haldane_runtime.engine.base import BatchProfile, Engine
 from haldane_runtime.engine.batching import Budget
 from haldane_runtime.engine.samples import Inputs
-from haldane_runtime.engine.threads import usable_threads
-from haldane_runtime.engine.trial import Trial, find_inputs, require_run, rows_of
-from haldane_runtime.engine.tuning import Tuned, open_tuned
+from haldane_runtime.engine.trial import require_run
 from haldane_runtime.settings import Settings
-from haldane_runtime.store.fetch import FetchedModel, S3Options, fetch
+from haldane_runtime.store.fetch import S3Options, fetch
 from haldane_runtime.store.location import parse
 
 log = logging.getLogger(__name__)
@@ -65,56 +63,34 @@ def _load(settings: Settings) -> LoadedModel:
         fetched = fetch(
             location, settings.model_sha256, settings.cache_dir, S3Options(settings.s3_endpoint, settings.s3_region)
         )
+    # Imported here so that the server answers its probes while ONNX Runtime is being read from disk.
+    from haldane_runtime.opening import Opening
+
+    opening = Opening(settings, fetched, location.folder)
+    if settings.precision != "fp32":
+        with _step(f"made it {settings.precision}"):
+            opening.convert()
     with _step(f"opened the session on {settings.device}"):
-        tuned = _open(settings, fetched, location.folder)
+        tuned = opening.open()
     engine = tuned.engine
-    log.info("one run takes %d of the %d threads allowed", tuned.threads, _available(settings))
+    log.info("one run takes %d of the %d threads allowed", tuned.threads, opening.available)
     require_run(engine, tuned.trial)
     model = ServedModel(
         name=settings.model_name,
         version=settings.model_version or fetched.digest[:12],
         digest=fetched.digest,
         device=engine.device,
+        precision=settings.precision,
         signature=engine.signature,
     )
     with _step("warmed up and measured"):
-        profile = batching.profile(engine, tuned.trial.inputs, settings.max_batch_size, _BUDGET[engine.device])
+        profile = batching.profile(
+            engine, tuned.trial.inputs, settings.max_batch_size, _BUDGET[engine.device], opening.independence
+        )
     log.info("%s", profile.reason)
-    return LoadedModel(model, engine, profile, fetched.path, tuned.threads, tuned.trial.inputs)
-
-
-def _open(settings: Settings, fetched: FetchedModel, folder: bool) -> Tuned:
-    # Imported here so that the server answers its probes while ONNX Runtime is being read from disk.
-    from haldane_runtime.engine import onnx
-
-    expected = golden.read(settings.golden, fetched.path)
-    built = settings.cache_dir / "tensorrt" / fetched.digest
-
-    def open_with(threads: int) -> Engine:
-        engine = onnx.load(fetched.path, settings.device, threads, settings.providers, built, settings.max_batch_size)
-        if requests := _golden(expected, engine):
-            golden.check(engine, requests, requests.tolerance)
-        return engine
-
-    def find(engine: Engine) -> Trial:
-        requests = _golden(expected, engine)
-        return rows_of(engine, [one.inputs for one in requests.requests]) if requests else find_inputs(engine)
-
-    if settings.intra_op_threads or settings.device == "gpu":
-        threads = _available(settings)
-        engine = open_with(threads)
-        return Tuned(engine, threads, find(engine))
-    path = fetched.path
-    size = sum(file.stat().st_size for file in path.parent.rglob("*")) if folder else path.stat().st_size
-    return open_tuned(open_with, find, size, _available(settings))
-
-
-def _golden(expected: tuple[str, str] | None, engine: Engine) -> golden.Golden | None:
-    return golden.parse(*expected, engine.signature) if expected else None
-
-
-def _available(settings: Settings) -> int:
-    return settings.intra_op_threads or usable_threads()
+    if settings.precision == "int8" and not profile.batchable:
+        log.info("with golden requests int8 is scaled once, by them, and not by the rows of each run")
+    return LoadedModel(model, engine, profile, opening.path, tuned.threads, tuned.trial.inputs)
 
 
 @contextmanager
