@@ -47,6 +47,8 @@ class DataPlane:
         self._limits = limits or Limits()
         self._clock = clock
         self._models: dict[str, dict[str, ModelInstance]] = {}
+        # Changes with the models, so that what was looked up can be kept until then.
+        self.generation = 0
         metrics.waiting = self._waiting
         if expected is not None:
             metrics.model(expected)
@@ -98,6 +100,7 @@ class DataPlane:
         batcher = Batcher(model, engine, profile, self._limits, metrics, self._clock)
         instance = ModelInstance(model, profile, batcher, metrics)
         self._models.setdefault(model.name, {})[model.version] = instance
+        self.generation += 1
         self._count_served(model.name)
         return instance
 
@@ -110,6 +113,7 @@ class DataPlane:
         """Take a model version away; new requests do not find it any more. Its `unload` is the caller's."""
         versions = self._models.get(name, {})
         instance = versions.pop(version, None)
+        self.generation += 1
         if not versions:
             self._models.pop(name, None)
         self._count_served(name)

@@ -8,7 +8,7 @@ from haldane_runtime.core.errors import RequestError
 from haldane_runtime.core.types import InferRequest, InferResponse, ServedModel
 from haldane_runtime.engine.base import BatchProfile
 from haldane_runtime.observe.metrics import ModelMetrics
-from haldane_runtime.scheduling.batcher import Batcher, Done, Outcome, Ticket
+from haldane_runtime.scheduling.batcher import Batcher, Outcome, Ticket
 
 _THREAD_END_SECONDS = 1.0
 
@@ -27,7 +27,7 @@ class ModelInstance:
         self.ready = True
         self.batcher = batcher
         self.admit: Callable[[int, float], None] = batcher.admit
-        self.submit: Callable[[InferRequest, float, Done], Ticket] = batcher.submit
+        self.submit = batcher.submit
         self.cancel: Callable[[Ticket], None] = batcher.cancel
 
     async def infer(self, request: InferRequest, deadline: float) -> InferResponse:

@@ -124,8 +124,10 @@ class Batcher:
             self._recorder.refused()
             raise error
 
-    def submit(self, request: InferRequest, deadline: float, done: Done) -> Ticket:
+    def submit(self, request: InferRequest, deadline: float, done: Done, admitted: bool = False) -> Ticket:
         """Queue a request; `done` is called once, later, in the event loop's thread.
+
+        `admitted` says that `admit` let it in during this same turn of the loop.
 
         Raises:
             RequestError: UNAVAILABLE, when there is no room.
@@ -133,7 +135,8 @@ class Batcher:
         nbytes = 0
         for array in request.inputs.values():
             nbytes += array.nbytes
-        self.admit(nbytes, deadline)
+        if not admitted:
+            self.admit(nbytes, deadline)
         rows, key = self._size(request)
         ticket = Ticket(request, deadline, done, self._clock(), rows, key, nbytes)
         lane = self._lanes.get(key)

@@ -18,6 +18,8 @@ class LearnedCost:
     """
 
     def __init__(self, seconds: Mapping[int, float] | None = None) -> None:
+        # The highest estimate there is: what costs less than this does not need a closer look.
+        self.worst = 0.0
         self._by_size: dict[int, float] = {}
         self._rows: dict[int, int] = {}
         for rows, measured in sorted((seconds or {}).items()):
@@ -29,6 +31,7 @@ class LearnedCost:
         known = self._by_size.get(size)
         self._by_size[size] = seconds if known is None else known + _SHARE * (seconds - known)
         self._rows[size] = rows
+        self.worst = max(self._by_size.values())
 
     def predict(self, rows: int) -> float:
         """The expected seconds of a run of `rows`; 0 as long as nothing is known."""

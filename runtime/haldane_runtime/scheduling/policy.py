@@ -49,12 +49,14 @@ def refusal(
     """
     if not backlog.requests and backlog.busy_until <= now:
         return None
+    if _has_room(limits, backlog, nbytes) and _is_soon(limits, backlog, cost, deadline, now):
+        return None
     wait = expected_wait(limits, backlog, cost, now)
     if backlog.requests >= limits.requests:
         return _full(f"the queue is full ({limits.requests} requests); try again later", wait)
     if backlog.rows >= limits.rows:
         return _full(f"the queue is full ({limits.rows} rows); try again later", wait)
-    if backlog.bytes + nbytes > limits.bytes and backlog.bytes:
+    if not _has_room(limits, backlog, nbytes):
         return _full(f"the queue is full ({limits.bytes} bytes of tensors); try again later", wait)
     if limits.queue_delay and wait > limits.queue_delay:
         return _full(
@@ -69,6 +71,20 @@ def refusal(
             retry_after=max(MIN_RETRY_SECONDS, wait),
         )
     return None
+
+
+def _has_room(limits: Limits, backlog: Backlog, nbytes: int) -> bool:
+    return (
+        backlog.requests < limits.requests
+        and backlog.rows < limits.rows
+        and (backlog.bytes + nbytes <= limits.bytes or not backlog.bytes)
+    )
+
+
+def _is_soon(limits: Limits, backlog: Backlog, cost: LearnedCost, deadline: float, now: float) -> bool:
+    """True when even the slowest batches would be done in time, which spares most requests the exact estimate."""
+    start = max(now, backlog.busy_until)
+    return not limits.queue_delay and start + (backlog.rows // limits.max_rows + 1) * cost.worst < deadline
 
 
 def expected_wait(limits: Limits, backlog: Backlog, cost: LearnedCost, now: float) -> float:

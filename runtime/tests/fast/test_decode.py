@@ -72,9 +72,15 @@ def test_anything_else_is_declined(document: Any) -> None:
     assert decode(document) is None
 
 
-def test_dimensions_that_inputs_share_are_the_codecs_to_compare() -> None:
-    shared = ModelSignature((SIGNATURE.inputs[0], TensorSpec("n", Datatype.INT64, ("rows",))), SIGNATURE.outputs)
-    assert decode({"inputs": [X, N | {"shape": [1], "data": [1]}]}, shared) is None
+SHARED = ModelSignature((SIGNATURE.inputs[0], TensorSpec("n", Datatype.INT64, ("rows",))), SIGNATURE.outputs)
+
+
+@pytest.mark.parametrize(("rows", "accepted"), [(1, True), (3, False)])
+def test_dimensions_that_inputs_share_by_name_must_agree(rows: int, accepted: bool) -> None:
+    n = N | {"shape": [rows], "data": [1] * rows}
+    assert (decode({"inputs": [X, n]}, SHARED) is not None) is accepted
+    body, length = binary([raw(X, 8), raw(n, 8 * rows)], TAIL[: 8 + 8 * rows])
+    assert (Decoder(SHARED).decode(body, length) is not None) is accepted
 
 
 def binary(inputs: list[Any], tail: bytes, **members: Any) -> tuple[bytes, int]:
@@ -150,7 +156,7 @@ bodies = st.fixed_dictionaries(
 )
 
 
-@given(bodies, st.sampled_from([SIGNATURE, ONE]))
+@given(bodies, st.sampled_from([SIGNATURE, ONE, SHARED]))
 def test_nothing_is_accepted_here_that_the_codec_refuses(document: Any, signature: ModelSignature) -> None:
     body = json.dumps(document).encode()
     plain = Decoder(signature).decode(body, None)

@@ -84,8 +84,12 @@ class HotConnection(HttpToolsProtocol):
         if self._state is State.BODY:
             self._more(data)
             return
-        self._ahead = self._ahead + data if self._ahead else data
-        self._pump()
+        if self._state is State.IDLE and not self._ahead:
+            self._begin(data)
+        else:
+            self._ahead += data
+        if self._ahead:
+            self._pump()
         if len(self._ahead) > _AHEAD_BYTES:
             self.flow.pause_reading()
 
@@ -130,7 +134,7 @@ class HotConnection(HttpToolsProtocol):
                 self._refuse(request, error)
             return
         if len(data) == end:
-            self._run(request, data)
+            self._run(request, data, admitted=True)
         else:
             self._state = State.BODY
             request.chunks.append(data)
@@ -150,16 +154,16 @@ class HotConnection(HttpToolsProtocol):
         assert request.timer is not None
         request.timer.cancel()
         self._state = State.IDLE
-        self._run(request, b"".join(request.chunks))
+        self._run(request, b"".join(request.chunks), admitted=False)
         self._pump()
 
-    def _run(self, request: HotRequest, message: bytes) -> None:
+    def _run(self, request: HotRequest, message: bytes, admitted: bool) -> None:
         try:
             plain = request.decode(message)
             if plain is None:
                 self._give_up(message)
                 return
-            request.submit(plain, self._done)
+            request.submit(plain, self._done, admitted)
         except RequestError as error:
             self._refuse(request, error)
             return
@@ -178,7 +182,8 @@ class HotConnection(HttpToolsProtocol):
                 self._refuse(request, RequestError(Code.MODEL_FAILED, f"internal error: {type(error).__name__}"))
             else:
                 self._write(request, 200, headers, body)
-        self._pump()
+        if self._ahead:
+            self._pump()
 
     def _refuse(self, request: HotRequest, error: RequestError) -> None:
         error = request.worded(error, self._route.request_timeout)

@@ -14,7 +14,19 @@ from haldane_runtime.scheduling.batcher import Done, Ticket
 class HotRequest:
     """Times are in seconds, instants of the route's clock; `start` is where the body begins in the message."""
 
-    __slots__ = ("chunks", "deadline", "head", "hot", "missing", "plain", "start", "started", "ticket", "timeout", "timer")
+    __slots__ = (
+        "chunks",
+        "deadline",
+        "head",
+        "hot",
+        "missing",
+        "plain",
+        "start",
+        "started",
+        "ticket",
+        "timeout",
+        "timer",
+    )
 
     def __init__(self, hot: HotModel, head: Head, started: float, timeout: float, start: int) -> None:
         self.hot = hot
@@ -43,10 +55,10 @@ class HotRequest:
             # Worded by the general path, as all errors of a body are.
             return None
 
-    def submit(self, plain: Plain, done: Done) -> None:
-        """Raises: RequestError: UNAVAILABLE, when the queue is full."""
+    def submit(self, plain: Plain, done: Done, admitted: bool) -> None:
+        """Raises: RequestError: UNAVAILABLE, when the queue is full and the request not `admitted` just now."""
         self.plain = plain
-        self.ticket = self.hot.instance.submit(plain.request, self.deadline, done)
+        self.ticket = self.hot.instance.submit(plain.request, self.deadline, done, admitted)
 
     def encode(self, response: InferResponse, route: HotRoute) -> tuple[bytes, bytes]:
         """Header lines and body of the answer."""

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from haldane_runtime.core.dataplane import DataPlane, Phase
 from haldane_runtime.core.errors import RequestError
-from haldane_runtime.core.instance import ModelInstance
 from haldane_runtime.protocol.fast.head import Head, Heads
 from haldane_runtime.protocol.fast.hot import HotModel
 
@@ -27,7 +26,8 @@ class HotRoute:
         self.request_timeout = request_timeout
         self.clock = clock
         self.heads = Heads()
-        self._models: dict[ModelInstance, HotModel] = {}
+        self._models: dict[tuple[str | None, str | None], HotModel] = {}
+        self._generation = plane.generation
         # Unique without asking the kernel for random bytes each time.
         self._ids = itertools.count()
         self._id_prefix = os.urandom(6).hex()
@@ -40,16 +40,17 @@ class HotRoute:
 
     def find(self, head: Head) -> HotModel | None:
         """The model that is asked for; None when the general path must say why there is none."""
-        try:
-            instance = self._plane.find(head.model, head.version)
-        except RequestError:
-            return None
-        hot = self._models.get(instance)
+        if self._generation != self._plane.generation:
+            self._generation = self._plane.generation
+            self._models = {}
+        key = (head.model, head.version)
+        hot = self._models.get(key)
         if hot is None:
-            # Models come and go: the ones that went are dropped when one comes.
-            served = self._plane.instances
-            self._models = {known: value for known, value in self._models.items() if known in served}
-            hot = self._models[instance] = HotModel(instance, self._plane.metrics.revision)
+            try:
+                instance = self._plane.find(head.model, head.version)
+            except RequestError:
+                return None
+            hot = self._models[key] = HotModel(instance, self._plane.metrics.revision)
         return hot
 
     def new_id(self) -> str:
