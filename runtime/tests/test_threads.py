@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +55,21 @@ def write(root: Path, files: dict[str, str]) -> Path:
             },
             None,
         ),
+        (
+            {
+                "proc/self/cgroup": "4:cpuacct,cpu:/x\n",
+                "sys/fs/cgroup/cpu/x/cpu.cfs_quota_us": "120000\n",
+                "sys/fs/cgroup/cpu/x/cpu.cfs_period_us": "100000\n",
+            },
+            1.2,
+        ),
+        (
+            {
+                "proc/self/cgroup": "4:memory:/x\n0::/pod\n",
+                "sys/fs/cgroup/unified/pod/cpu.max": "50000 100000\n",
+            },
+            0.5,
+        ),
     ],
     ids=[
         "nothing",
@@ -62,6 +80,8 @@ def write(root: Path, files: dict[str, str]) -> Path:
         "v1 joint",
         "v1 inside a container",
         "v1 without",
+        "v1 joint, mounted by one name",
+        "v2 beside v1",
     ],
 )
 def test_the_tightest_quota_counts(tmp_path: Path, files: dict[str, str], quota: float | None) -> None:
@@ -75,3 +95,14 @@ def test_threads_are_whole_cpus_within_the_quota(tmp_path: Path, limit: str, thr
 
 def test_never_more_threads_than_cores(tmp_path: Path) -> None:
     assert usable_threads(write(tmp_path, {"sys/fs/cgroup/cpu.max": "100000000 100000"})) == usable_threads(tmp_path)
+
+
+def test_the_affinity_mask_counts() -> None:
+    allowed = os.sched_getaffinity(0)
+    code = "import sys; from haldane_runtime.engine.threads import usable_threads; sys.exit(usable_threads())"
+    one = min(allowed)
+    child = subprocess.run(
+        [sys.executable, "-c", f"import os; os.sched_setaffinity(0, {{{one}}}); {code}"], check=False
+    )
+    assert child.returncode == 1
+    assert usable_threads(Path("/absent")) == len(allowed)

@@ -43,11 +43,13 @@ def _cgroup_folders(root: Path) -> Iterator[Path]:
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
-        mount = root / "sys/fs/cgroup" / controllers
-        # In a container of cgroup v1 the path is the host's, and only the mount itself exists.
-        inner = PurePosixPath(path)
-        for folder in (inner, *inner.parents):
-            yield mount / str(folder).lstrip("/")
+        # Joint controllers of v1 are mounted under both names or under one; beside v1, v2 is "unified".
+        for name in (controllers, "cpu") if controllers else ("", "unified"):
+            mount = root / "sys/fs/cgroup" / name
+            # In a container of cgroup v1 the path is the host's, and only the mount itself exists.
+            inner = PurePosixPath(path)
+            for folder in (inner, *inner.parents):
+                yield mount / str(folder).lstrip("/")
 
 
 def _quota(folder: Path) -> float | None:
