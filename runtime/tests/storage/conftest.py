@@ -41,7 +41,7 @@ def heavy(models: Any) -> Callable[[int], Path]:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to one answer: bytes count those of the body."""
+    """What happens to one answer: bytes count those of the body, times are in seconds, a rate in bytes a second."""
 
     delay: float = 0.0
     reset_after: int | None = None
@@ -127,11 +127,11 @@ class FaultProxy:
         limit = limits[0] if limits else None
         while data := data or far.recv(1 << 16):
             part = data if limit is None else data[: limit - sent]
-            step = fault.rate or 1 << 16
+            step = min(fault.rate or 1 << 16, 1 << 16)
             for at in range(0, len(part), step):
                 near.sendall(part[at : at + step])
                 if fault.rate:
-                    time.sleep(1)
+                    time.sleep(step / fault.rate)
             sent += len(part)
             data = b""
             if limit is not None and sent >= limit:
