@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,8 @@ class LoadedModel:
     """A warm engine, what it serves and what batching does to it.
 
     `path` is the .onnx file that was opened, `threads` how many a run takes, `inputs` some that the
-    model takes, None when none were found.
+    model takes, None when none were found, `golden_requests` how many it was held against. `reopen`
+    opens it once more, with another number of threads.
     """
 
     model: ServedModel
@@ -38,6 +39,8 @@ class LoadedModel:
     path: Path
     threads: int
     inputs: Inputs | None
+    golden_requests: int
+    reopen: Callable[[int], Engine]
 
 
 def load(settings: Settings) -> LoadedModel:
@@ -90,7 +93,16 @@ def _load(settings: Settings) -> LoadedModel:
     log.info("%s", profile.reason)
     if settings.precision == "int8" and not profile.batchable:
         log.info("with golden requests int8 is scaled once, by them, and not by the rows of each run")
-    return LoadedModel(model, engine, profile, opening.path, tuned.threads, tuned.trial.inputs)
+    return LoadedModel(
+        model,
+        engine,
+        profile,
+        opening.path,
+        tuned.threads,
+        tuned.trial.inputs,
+        opening.golden_requests,
+        opening.reopen,
+    )
 
 
 @contextmanager

@@ -15,12 +15,16 @@ from haldane_runtime.store.fetch import FetchedModel
 
 
 class Opening:
-    """`path` is the file that `open` opens, `available` how many threads it may use."""
+    """`path` is the file that `open` opens, `available` how many threads it may use.
+
+    `golden_requests` is how many the open model was held against.
+    """
 
     def __init__(self, settings: Settings, fetched: FetchedModel, folder: bool) -> None:
         """Raises: LoadError: InvalidConfiguration, when the golden requests cannot be read."""
         self.path = fetched.path
         self.available = settings.intra_op_threads or usable_threads()
+        self.golden_requests = 0
         self._settings = settings
         self._fetched = fetched
         self._size = _bytes(fetched.path, folder)
@@ -60,10 +64,15 @@ class Opening:
             return Tuned(engine, self.available, self._trial(engine))
         return open_tuned(self._open, self._trial, self._size, self.available)
 
+    def reopen(self, threads: int) -> Engine:
+        """The same model once more, with so many threads. Raises: LoadError: as `onnx.load` does."""
+        return self._load(self.path, threads)
+
     def _open(self, threads: int) -> Engine:
         engine = self._load(self.path, threads)
         if requests := self._requests(engine):
             golden.check(engine, requests, self._precision.widened(requests.tolerance))
+            self.golden_requests = len(requests.requests)
         return engine
 
     def _load(self, path: Path, threads: int) -> Engine:

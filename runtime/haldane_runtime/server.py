@@ -59,7 +59,8 @@ environment, the server:
 
 _EXIT_CODES = """
 A failed load ends the process: 10 InvalidConfiguration, 11 ModelNotFound, 12 AccessDenied,
-13 StorageUnreachable, 14 ChecksumMismatch, 15 InvalidModel, 16 DeviceUnavailable, 17 LoadFailed.
+13 StorageUnreachable, 14 ChecksumMismatch, 15 InvalidModel, 16 DeviceUnavailable, 17 LoadFailed,
+18 GoldenMismatch, 19 PrecisionLoss.
 Of several models, one that fails is left out.
 """
 

@@ -113,3 +113,20 @@ def test_bench_wants_one_model(models: Any, tmp_path: Path) -> None:
     assert told.returncode == 10
     assert "name one of a, b" in told.stderr
     assert command("bench", str(models.double()), "--seconds", "0").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("expected", "code", "words"), [(2, 0, "1 request answered as expected"), (3, 18, "GoldenMismatch")]
+)
+def test_check_holds_the_model_against_its_golden_requests(
+    models: Any, tmp_path: Path, expected: int, code: int, words: str
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(models.double().read_bytes())
+
+    def tensor(name: str, value: int) -> dict[str, object]:
+        return {"name": name, "shape": [1, 3], "datatype": "FP32", "data": [value] * 3}
+
+    golden = {"requests": [{"inputs": [tensor("x", 1)], "outputs": [tensor("y", expected)]}]}
+    (tmp_path / "golden.json").write_text(json.dumps(golden))
+    told = command("check", str(tmp_path))
+    assert (told.returncode, words in told.stdout) == (code, True)

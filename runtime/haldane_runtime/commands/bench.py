@@ -21,7 +21,6 @@ from haldane_runtime.commands.measurement import (
 from haldane_runtime.commands.subject import Loaded, offered, only, timed_load
 from haldane_runtime.commands.text import counted, milliseconds, table
 from haldane_runtime.core.errors import LoadError, Reason, RequestError
-from haldane_runtime.engine.base import Engine
 from haldane_runtime.engine.batching import sizes
 from haldane_runtime.engine.samples import take
 from haldane_runtime.engine.threads import usable_threads
@@ -56,14 +55,8 @@ def _cells(loaded: Loaded, counts: Sequence[int], seconds: float) -> list[Cell]:
     limit = max(1, loaded.offer.settings.max_batch_size) if model.profile.batchable else 1
     inputs = take(model.inputs, [0]) if limit == 1 and model.profile.batchable else model.inputs
     model.engine.close()
-
-    def open_with(threads: int) -> Engine:
-        from haldane_runtime.engine import onnx
-
-        return onnx.load(model.path, loaded.offer.settings.device, threads)
-
     try:
-        return measure(open_with, counts, inputs, sizes(limit), seconds)
+        return measure(model.reopen, counts, inputs, sizes(limit), seconds)
     except RequestError as error:
         raise LoadError(Reason.INVALID_MODEL, f"The model does not run: {error.message}.") from error
 

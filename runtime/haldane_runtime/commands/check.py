@@ -70,6 +70,7 @@ def describe(loaded: Loaded) -> dict[str, Any]:
             "max_rows": profile.max_rows,
             "seconds": {str(rows): seconds for rows, seconds in profile.seconds.items()},
         },
+        "golden_requests": loaded.model.golden_requests,
         "load_seconds": round(loaded.seconds, 3),
     }
 
@@ -133,6 +134,7 @@ def _facts(report: dict[str, Any], loaded: Loaded) -> list[tuple[str, str]]:
         ("", f"providers here: {', '.join(report['providers'])}"),
         ("threads", f"{report['threads']} for one run, of {report['threads_allowed']} allowed"),
         *_batching_facts(report["batching"]),
+        ("golden", _golden_fact(report["golden_requests"])),
         ("load", f"{report['load_seconds']:.2f} s"),
     ]
 
@@ -168,6 +170,12 @@ def _batching_facts(batching: dict[str, Any]) -> list[tuple[str, str]]:
         ("batching", f"{verdict}. {batching['reason']}"),
         *([("", f"milliseconds of a run by rows: {measured}")] if seconds else []),
     ]
+
+
+def _golden_fact(requests: int) -> str:
+    if not requests:
+        return "no golden requests; put golden.json beside the model to have its answers checked at every load"
+    return f"{counted(requests, 'request')} answered as expected"
 
 
 def _failure(offer: Offer, error: LoadError) -> dict[str, Any]:
