@@ -8,7 +8,7 @@ from functools import lru_cache
 from haldane_runtime.core.errors import HTTP_STATUS, Code, RequestError, invalid
 from haldane_runtime.protocol.grpc import messages
 from haldane_runtime.protocol.grpc.headers import IDENTITY, RequestHead, answer_block, parse_timeout, trailers_block
-from haldane_runtime.protocol.grpc.hpack import Field, Fields, encode
+from haldane_runtime.protocol.grpc.hpack import Field, Fields
 from haldane_runtime.protocol.grpc.limits import Limits
 from haldane_runtime.protocol.grpc.sending import Sender
 from haldane_runtime.protocol.grpc.status import HTTP_OF, STATUS, Status, Unserved
@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 CLIENT_LEFT = 499
 
 _OK = trailers_block(Status.OK)
-_TRAILERS_ONLY = encode((b":status", b"200"), (b"content-type", b"application/grpc"))
 _make_head = lru_cache(maxsize=256)(answer_block)
 
 
@@ -260,7 +259,7 @@ class GrpcCall:
         if self.told:
             self._sender.trailers(self._stream, trailers_block(status, message, metadata))
         else:
-            block = _TRAILERS_ONLY + trailers_block(status, message, (*metadata, *self.identity))
+            block = trailers_block(status, message, (*metadata, *self.identity), only=True)
             self._sender.trailers(self._stream, block)
 
     def refuse(self, error: RequestError) -> None:

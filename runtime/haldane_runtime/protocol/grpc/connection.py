@@ -2,40 +2,23 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable
 
 from haldane_runtime.protocol.grpc import frames
 from haldane_runtime.protocol.grpc.frames import ConnectionFault, ErrorCode, Setting, StreamFault
-from haldane_runtime.protocol.grpc.headers import RequestHead, split, trailers_fault
-from haldane_runtime.protocol.grpc.hpack import Fields, HeaderDecoder
-from haldane_runtime.protocol.grpc.limits import Allowance, Limits
+from haldane_runtime.protocol.grpc.headers import Received, received, trailers_fault
+from haldane_runtime.protocol.grpc.hpack import HeaderDecoder
+from haldane_runtime.protocol.grpc.limits import Limits, Patience
+from haldane_runtime.protocol.grpc.plain import HTTP1_ANSWER
 from haldane_runtime.protocol.grpc.reader import FrameReader, NotHttp2
 from haldane_runtime.protocol.grpc.sending import Sender
-from haldane_runtime.protocol.grpc.stream import Call, Stream
+from haldane_runtime.protocol.grpc.stream import Application, Stream
 
 log = logging.getLogger(__name__)
 
-_HTTP1_TEXT = b"This port speaks gRPC over HTTP/2; REST is served on the other port.\n"
-_HTTP1_ANSWER = (
-    b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\nconnection: close\r\n"
-    b"content-length: %d\r\n\r\n%s" % (len(_HTTP1_TEXT), _HTTP1_TEXT)
-)
 _OUR_PING = b"haldane?"
 # Frames of a stream that we reset may still be on their way.
 _REMEMBERED_RESETS = 1024
-
-# What costs us work and brings the client nothing may come in bursts, but not for ever.
-_CONTROL_BURST, _CONTROL_RATE, _CONTROL_PER_DATA_FRAME = 4000.0, 500.0, 4.0
-_RESET_BURST, _RESET_RATE = 2000.0, 1000.0
-
-
-class Application(Protocol):
-    def open(
-        self, sender: Sender, stream: Stream, head: RequestHead, varying: Mapping[bytes, bytes], now: float
-    ) -> Call:
-        """A new call; it may be answered at once."""
-        ...
 
 
 class Connection:
@@ -62,7 +45,7 @@ class Connection:
         self._limits = limits
         self._wake = wake
         self._reader = FrameReader(limits)
-        self._decoder = HeaderDecoder(limits.header_list)
+        self._decoder = HeaderDecoder(limits.header_list, received)
         self._sender = Sender(self.out, wake, self._finished)
         self._window = limits.connection_window
         self._last = 0
@@ -72,8 +55,7 @@ class Connection:
         self._reset: OrderedDict[int, None] = OrderedDict()
         self._began = self._heard = self._now = now
         self._asked: float | None = None
-        self._control = Allowance(_CONTROL_BURST, _CONTROL_RATE, now)
-        self._resets = Allowance(_RESET_BURST, _RESET_RATE, now)
+        self._patience = Patience(now)
         self._handlers = (
             self._on_data,
             self._on_headers,
@@ -102,11 +84,13 @@ class Connection:
                     else:
                         self._spend()
                 except StreamFault as fault:
+                    # A client that makes us reset streams takes calls back no less than one that resets them.
+                    self._patience.reset(now)
                     self._reset_stream(fault.stream_id, fault.code)
         except ConnectionFault as fault:
             self._end(fault.code, fault.message)
         except NotHttp2:
-            self.out[:] = [_HTTP1_ANSWER]
+            self.out[:] = [HTTP1_ANSWER]
             self._end(None, "")
         except Exception:
             log.exception("a gRPC connection failed by a fault of the server")
@@ -114,6 +98,8 @@ class Connection:
 
     def tick(self, now: float) -> None:
         """Called about twice a second: what never came, and who left without a word."""
+        if self.closing:
+            return
         self._now = now
         limits = self._limits
         if not self._reader.started:
@@ -188,28 +174,27 @@ class Connection:
     def _on_headers(self, flags: int, number: int, block: bytes) -> None:
         if not number & 1:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client's streams have odd numbers")
-        fields = self._decoder.decode(block)
+        got = self._decoder.decode(block)
         ended = bool(flags & frames.END_STREAM)
         if number <= self._last:
-            self._on_trailers(number, fields, ended)
+            self._on_trailers(number, got, ended)
             return
         self._last = number
         if number > self._highest:
             self._remember(number)
             return
         if len(self.streams) >= self._limits.streams:
-            self._spend()
             raise StreamFault(number, ErrorCode.REFUSED_STREAM, "too many streams")
-        head, varying = split(fields)
+        head = got.head
         if head.fault or (ended and head.content_length):
             raise StreamFault(number, ErrorCode.PROTOCOL_ERROR, head.fault or "no data, but a content-length")
         stream = Stream(number, self._sender.initial_window, self._limits.stream_window, head.content_length, ended)
         self.streams[number] = stream
-        stream.call = self._application.open(self._sender, stream, head, varying, self._now)
+        stream.call = self._application.open(self._sender, stream, head, got.varying, self._now)
         if ended and number in self.streams:
             stream.call.receive(b"", True)
 
-    def _on_trailers(self, number: int, fields: Fields, ended: bool) -> None:
+    def _on_trailers(self, number: int, got: Received, ended: bool) -> None:
         stream = self.streams.get(number)
         if stream is None:
             if number in self._reset:
@@ -217,7 +202,7 @@ class Connection:
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
         if stream.remote_closed:
             raise StreamFault(number, ErrorCode.STREAM_CLOSED, "HEADERS after the end of the stream")
-        if not ended or trailers_fault(fields):
+        if not ended or trailers_fault(got.fields):
             raise StreamFault(number, ErrorCode.PROTOCOL_ERROR, "malformed trailers")
         self._ended(stream, 0)
         stream.call.receive(b"", True)
@@ -236,8 +221,7 @@ class Connection:
 
     def _on_reset(self, _: int, number: int, payload: bytes) -> None:
         frames.parse_word(payload, "RST_STREAM")
-        if not self._resets.spend(self._now):
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many streams are reset")
+        self._patience.reset(self._now)
         stream = self.streams.pop(number, None)
         if stream is None:
             self._require_known(number, "RST_STREAM")
@@ -248,22 +232,14 @@ class Connection:
     def _on_settings(self, flags: int, number: int, payload: bytes) -> None:
         if number:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS belong to no stream")
+        self._spend()
         if flags & frames.ACK:
             if payload:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement of SETTINGS must be empty")
             return
-        self._spend()
         # Before what the new windows let out.
         self._write(frames.SETTINGS_ACK)
-        for setting, value in frames.parse_settings(payload):
-            if setting == Setting.INITIAL_WINDOW_SIZE:
-                self._sender.resize(list(self.streams.values()), value)
-            elif setting == Setting.MAX_FRAME_SIZE:
-                if not frames.SMALLEST_MAX_FRAME <= value <= frames.LARGEST_MAX_FRAME:
-                    raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS_MAX_FRAME_SIZE is out of its range")
-                self._sender.max_frame = value
-            elif setting == Setting.ENABLE_PUSH and value > 1:
-                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS_ENABLE_PUSH must be 0 or 1")
+        self._sender.obey(payload, list(self.streams.values()))
 
     def _on_push(self, _: int, __: int, ___: bytes) -> None:
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client must not push")
@@ -307,10 +283,7 @@ class Connection:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"{kind} on a stream that is not open")
 
     def _spend(self) -> None:
-        self._control.earn(_CONTROL_PER_DATA_FRAME * self._sender.data_frames)
-        self._sender.data_frames = 0
-        if not self._control.spend(self._now):
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that carry nothing")
+        self._patience.spend(self._now, self._sender.data_frames)
 
     def _finished(self, stream: Stream) -> None:
         """The answer's last frame is written."""

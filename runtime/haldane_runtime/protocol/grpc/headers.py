@@ -1,10 +1,11 @@
 """What a gRPC request's header fields say, and the header blocks of answers. Pure."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from haldane_runtime.protocol.grpc.hpack import Field, Fields, encode
+from haldane_runtime.protocol.grpc.hpack import Field, Fields, HeaderBlock
 
 # Fields that change from call to call; without them the fields of a client's calls are one and the same tuple.
 _VARYING = frozenset({b"grpc-timeout", b"traceparent", b"tracestate", b"x-request-id"})
@@ -34,13 +35,25 @@ class RequestHead:
     fault: str = ""
 
 
-def split(fields: Fields) -> tuple[RequestHead, dict[bytes, bytes]]:
-    """The head, and the fields that are the call's own."""
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A header block: its fields, and what they say if they begin a request. `varying` are the call's own fields."""
+
+    fields: Fields
+    head: RequestHead
+    varying: Mapping[bytes, bytes]
+
+
+_NONE: Mapping[bytes, bytes] = {}
+
+
+def received(fields: Fields) -> Received:
+    """The fields that change from call to call are taken out before the others are read."""
     for name, _ in fields:
         if name in _VARYING:
-            varying = {name: value for name, value in fields if name in _VARYING}
-            return read_head(tuple(field for field in fields if field[0] not in _VARYING)), varying
-    return read_head(fields), {}
+            own = {name: value for name, value in fields if name in _VARYING}
+            return Received(fields, read_head(tuple(field for field in fields if field[0] not in _VARYING)), own)
+    return Received(fields, read_head(fields), _NONE)
 
 
 @lru_cache(maxsize=512)
@@ -128,15 +141,16 @@ def percent_encoded(message: str) -> bytes:
     return b"".join(parts)
 
 
-def answer_block(encoding: str, accepted: bytes, metadata: Fields = ()) -> bytes:
+def answer_block(encoding: str, accepted: bytes, metadata: Fields = ()) -> HeaderBlock:
     """The header block of a gRPC answer that will carry messages in `encoding`."""
     fields: list[Field] = [(b":status", b"200"), (b"content-type", b"application/grpc")]
     if encoding != IDENTITY:
         fields.append((b"grpc-encoding", encoding.encode()))
-    return encode(*fields, (b"grpc-accept-encoding", accepted), *metadata)
+    return HeaderBlock(*fields, (b"grpc-accept-encoding", accepted), *metadata)
 
 
-def trailers_block(status: int, message: str = "", metadata: Fields = ()) -> bytes:
-    """The trailers of an answer; metadata values must be printable ASCII."""
+def trailers_block(status: int, message: str = "", metadata: Fields = (), *, only: bool = False) -> HeaderBlock:
+    """The trailers of an answer; with `only`, they are all of it. Metadata values must be printable ASCII."""
+    begin = [(b":status", b"200"), (b"content-type", b"application/grpc")] if only else []
     told = [(b"grpc-message", percent_encoded(message))] if message else []
-    return encode((b"grpc-status", b"%d" % status), *told, *metadata)
+    return HeaderBlock(*begin, (b"grpc-status", b"%d" % status), *told, *metadata)

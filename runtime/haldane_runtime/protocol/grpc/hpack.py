@@ -4,6 +4,9 @@ The dynamic table and the Huffman code are the `hpack` library's. The walk over 
 fully indexed block for call after call: such a block leaves the table as it is, so that the bytes alone name what it holds.
 """
 
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
 from hpack.exceptions import HPACKError
 from hpack.hpack import encode_integer
 from hpack.huffman_table import decode_huffman
@@ -13,6 +16,7 @@ from haldane_runtime.protocol.grpc.frames import ConnectionFault, ErrorCode
 
 Field = tuple[bytes, bytes]
 Fields = tuple[Field, ...]
+T = TypeVar("T")
 
 TABLE_BYTES = 4096
 ENTRY_OVERHEAD = 32
@@ -22,19 +26,23 @@ _REMEMBERED_BYTES = 1024
 _INTEGER_BYTES = 5
 
 
-class HeaderDecoder:
-    """The decoding state of one connection; `limit` bounds a block's fields, in bytes as RFC 9113 counts them."""
+class HeaderDecoder(Generic[T]):
+    """The decoding state of one connection; `limit` bounds a block's fields, in bytes as RFC 9113 counts them.
 
-    __slots__ = ("_blocks", "_dynamic", "_limit", "_table")
+    `read` makes of the fields what is wanted of them, once for all repetitions of a block.
+    """
 
-    def __init__(self, limit: int) -> None:
+    __slots__ = ("_blocks", "_dynamic", "_limit", "_read", "_table")
+
+    def __init__(self, limit: int, read: Callable[[Fields], T]) -> None:
         self._table = HeaderTable()
         self._table.maxsize = TABLE_BYTES
         self._dynamic = self._table.dynamic_entries
         self._limit = limit
-        self._blocks: dict[bytes, Fields] = {}
+        self._read = read
+        self._blocks: dict[bytes, T] = {}
 
-    def decode(self, block: bytes) -> Fields:
+    def decode(self, block: bytes) -> T:
         """Every block of a connection must pass here in order, even those of streams that nobody waits for.
 
         Raises:
@@ -49,13 +57,14 @@ class HeaderDecoder:
             raise ConnectionFault(
                 ErrorCode.COMPRESSION_ERROR, f"a header block cannot be decoded: {type(error).__name__}"
             ) from error
+        found = self._read(fields)
         if changed:
             self._blocks.clear()
         elif len(block) <= _REMEMBERED_BYTES:
             if len(self._blocks) >= _REMEMBERED_BLOCKS:
                 self._blocks.clear()
-            self._blocks[block] = fields
-        return fields
+            self._blocks[block] = found
+        return found
 
     def _walk(self, block: bytes) -> tuple[Fields, bool]:
         fields: list[Field] = []
@@ -146,19 +155,92 @@ _STATIC_NAME = {name: index for index, (name, _) in reversed(list(enumerate(Head
 _STATIC_FIELD = {field: index for index, field in enumerate(HeaderTable.STATIC_TABLE, 1)}
 
 
-def encode(*fields: Field) -> bytes:
-    """A block that neither reads nor changes a dynamic table, so that it can be made once for all connections."""
-    return b"".join(map(_encode, fields))
+class HeaderBlock:
+    """Fields that are sent again and again, made once for all connections; equal only to itself."""
+
+    __slots__ = ("fields", "literal")
+
+    def __init__(self, *fields: Field) -> None:
+        self.fields = fields
+        self.literal = b"".join(map(_encode, fields))
+        """The block that neither reads nor changes a dynamic table."""
+
+
+class HeaderEncoder:
+    """The encoding state of one connection: blocks are put into the dynamic table as long as there is room, and stay there.
+
+    What is encoded must be sent, in the same order.
+    """
+
+    __slots__ = ("_blocks", "_entries", "_room", "_update")
+
+    def __init__(self) -> None:
+        self._blocks: dict[HeaderBlock, bytes] = {}
+        self._entries: list[Field] = []
+        self._room = TABLE_BYTES
+        self._update = b""
+
+    def resize(self, size: int) -> None:
+        """The peer's SETTINGS_HEADER_TABLE_SIZE, in bytes. One that is smaller than usual ends the use of the table."""
+        if size < TABLE_BYTES:
+            self._blocks.clear()
+            self._entries.clear()
+            self._room = 0
+            # A table of no bytes, told at the start of the next block.
+            self._update = b"\x20"
+
+    def encode(self, block: HeaderBlock) -> bytes:
+        """The block in as few bytes as the connection's history allows."""
+        return self._blocks.get(block) or self._learn(block)
+
+    def literal(self, block: HeaderBlock) -> bytes:
+        """The block for one use only."""
+        update, self._update = self._update, b""
+        return update + block.literal
+
+    def _learn(self, block: HeaderBlock) -> bytes:
+        fresh = [field for field in block.fields if field not in _STATIC_FIELD and field not in self._entries]
+        size = sum(len(name) + len(value) + ENTRY_OVERHEAD for name, value in fresh)
+        if size > self._room or self._update:
+            return self.literal(block)
+        if not fresh:
+            encoded = self._blocks[block] = b"".join(map(self._indexed, block.fields))
+            return encoded
+        self._room -= size
+        self._blocks.clear()
+        parts = []
+        for field in block.fields:
+            if field in fresh and field not in self._entries:
+                self._entries.append(field)
+                parts.append(_added(field))
+            else:
+                parts.append(self._indexed(field))
+        return b"".join(parts)
+
+    def _indexed(self, field: Field) -> bytes:
+        index = _STATIC_FIELD.get(field) or _STATIC_ENTRIES + len(self._entries) - self._entries.index(field)
+        return _number(index, 7, 0x80)
+
+
+def _added(field: Field) -> bytes:
+    name, value = field
+    index = _STATIC_NAME.get(name, 0)
+    return _number(index, 6, 0x40) + (b"" if index else _plain(name)) + _plain(value)
 
 
 def _encode(field: Field) -> bytes:
     if index := _STATIC_FIELD.get(field):
-        return bytes([0x80 | index])
+        return _number(index, 7, 0x80)
     name, value = field
-    if index := _STATIC_NAME.get(name, 0):
-        return bytes(encode_integer(index, 4)) + _plain(value)
-    return b"\0" + _plain(name) + _plain(value)
+    index = _STATIC_NAME.get(name, 0)
+    return _number(index, 4, 0) + (b"" if index else _plain(name)) + _plain(value)
 
 
 def _plain(text: bytes) -> bytes:
-    return bytes(encode_integer(len(text), 7)) + text
+    return _number(len(text), 7, 0) + text
+
+
+def _number(value: int, prefix: int, pattern: int) -> bytes:
+    encoded = encode_integer(value, prefix)
+    encoded[0] |= pattern
+    return bytes(encoded)

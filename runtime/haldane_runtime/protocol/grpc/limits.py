@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from haldane_runtime.protocol.grpc.frames import ConnectionFault, ErrorCode
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -27,19 +29,45 @@ class Limits:
     connections: int = 4096
 
 
-class Allowance:
-    """Counts what a well-behaved client does rarely: a bucket of `burst` that refills with `rate` a second."""
+class Patience:
+    """With one client: what costs us work and brings it nothing may come in bursts, but not for ever.
 
+    Both counts are buckets that refill with time; answers refill the first, as each of them is acknowledged in several ways.
+    """
+
+    __slots__ = ("_answered", "_frames", "_resets")
+
+    def __init__(self, now: float) -> None:
+        self._frames = _Bucket(burst=4000, rate=500, now=now)
+        self._resets = _Bucket(burst=2000, rate=1000, now=now)
+        self._answered = 0
+
+    def spend(self, now: float, answered: int) -> None:
+        """A frame that carries nothing; `answered` counts the DATA frames that were sent so far.
+
+        Raises:
+            ConnectionFault: ENHANCE_YOUR_CALM.
+        """
+        self._frames.earn(4 * (answered - self._answered))
+        self._answered = answered
+        if not self._frames.spend(now):
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that carry nothing")
+
+    def reset(self, now: float) -> None:
+        """A call that its client takes back. Raises: ConnectionFault: ENHANCE_YOUR_CALM."""
+        if not self._resets.spend(now):
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many calls are taken back")
+
+
+class _Bucket:
     __slots__ = ("_burst", "_left", "_rate", "_seen")
 
     def __init__(self, burst: float, rate: float, now: float) -> None:
-        self._burst = burst
+        self._burst = self._left = burst
         self._rate = rate
-        self._left = burst
         self._seen = now
 
     def spend(self, now: float) -> bool:
-        """False when nothing is left."""
         self._left = min(self._burst, self._left + (now - self._seen) * self._rate) - 1
         self._seen = now
         return self._left >= 0

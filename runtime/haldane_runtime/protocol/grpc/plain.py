@@ -1,9 +1,15 @@
-"""Answers to requests that are HTTP/2 but not gRPC: somebody's curl or probe at the wrong port."""
+"""Answers to requests that are HTTP but not gRPC: somebody's curl or probe at the wrong port."""
 
 from haldane_runtime.protocol.grpc.headers import RequestHead
-from haldane_runtime.protocol.grpc.hpack import encode
+from haldane_runtime.protocol.grpc.hpack import HeaderBlock
 from haldane_runtime.protocol.grpc.sending import Sender
 from haldane_runtime.protocol.grpc.stream import Stream
+
+_HTTP1_TEXT = b"This port speaks gRPC over HTTP/2; REST is served on the other port.\n"
+HTTP1_ANSWER = (
+    b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%s" % (len(_HTTP1_TEXT), _HTTP1_TEXT)
+)
 
 
 def refusal(head: RequestHead) -> tuple[int, str] | None:
@@ -27,14 +33,14 @@ class PlainAnswer:
     def receive(self, _: bytes, ended: bool) -> None:
         """See `stream.Call`."""
         if ended:
-            head = encode(
+            head = HeaderBlock(
                 (b":status", b"%d" % self._status),
                 (b"content-type", b"text/plain"),
                 (b"content-length", b"%d" % len(self._text)),
             )
             self._sender.headers(self._stream, head)
             self._sender.data(self._stream, self._text)
-            self._sender.trailers(self._stream, b"")
+            self._sender.trailers(self._stream, None)
 
     def gone(self) -> None:
         """See `stream.Call`."""

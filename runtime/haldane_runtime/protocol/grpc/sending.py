@@ -4,7 +4,8 @@ from collections import deque
 from collections.abc import Callable
 
 from haldane_runtime.protocol.grpc import frames
-from haldane_runtime.protocol.grpc.frames import ConnectionFault, ErrorCode, StreamFault
+from haldane_runtime.protocol.grpc.frames import ConnectionFault, ErrorCode, Setting, StreamFault
+from haldane_runtime.protocol.grpc.hpack import HeaderBlock, HeaderEncoder
 from haldane_runtime.protocol.grpc.stream import Stream
 
 _END_HEADERS = frames.END_HEADERS
@@ -21,13 +22,14 @@ class Sender:
         self.window = frames.DEFAULT_WINDOW
         self.initial_window = frames.DEFAULT_WINDOW
         self.max_frame = frames.SMALLEST_MAX_FRAME
+        self.encoder = HeaderEncoder()
         self.blocked: dict[int, Stream] = {}
         self.data_frames = 0
         self._out = out
         self._wake = wake
         self._finished = finished
 
-    def respond(self, stream: Stream, head: bytes, data: bytes, trailers: bytes) -> None:
+    def respond(self, stream: Stream, head: HeaderBlock, data: bytes, trailers: HeaderBlock) -> None:
         """A whole answer. What fits the windows leaves as one piece."""
         size = len(data)
         if size > self.max_frame or size > self.window or size > stream.send_window or self.blocked:
@@ -40,20 +42,21 @@ class Sender:
         number = stream.id
         pack = frames.pack_header
         out = self._out
-        head_size, tail_size = len(head), len(trailers)
+        first, last = self.encoder.encode(head), self.encoder.encode(trailers)
         out += (
-            pack(head_size >> 8, head_size & 0xFF, frames.HEADERS, _END_HEADERS, number),
-            head,
+            pack(len(first) >> 8, len(first) & 0xFF, frames.HEADERS, _END_HEADERS, number),
+            first,
             pack(size >> 8, size & 0xFF, frames.DATA, 0, number),
             data,
-            pack(tail_size >> 8, tail_size & 0xFF, frames.HEADERS, _END_BOTH, number),
-            trailers,
+            pack(len(last) >> 8, len(last) & 0xFF, frames.HEADERS, _END_BOTH, number),
+            last,
         )
         self._finished(stream)
         self._wake()
 
-    def headers(self, stream: Stream, block: bytes) -> None:
-        self._out.append(frames.frame(frames.HEADERS, _END_HEADERS, stream.id, block))
+    def headers(self, stream: Stream, block: HeaderBlock) -> None:
+        """The beginning of an answer that comes in parts."""
+        self._out.append(frames.frame(frames.HEADERS, _END_HEADERS, stream.id, self.encoder.literal(block)))
         self._wake()
 
     def data(self, stream: Stream, data: bytes) -> None:
@@ -64,9 +67,9 @@ class Sender:
         self._send(stream)
         self._wake()
 
-    def trailers(self, stream: Stream, block: bytes) -> None:
-        """The end of the answer, after all data; the block may be empty."""
-        stream.trailers = block
+    def trailers(self, stream: Stream, block: HeaderBlock | None) -> None:
+        """The end of the answer, after all data; None when it has no trailers."""
+        stream.complete, stream.trailers = True, block
         self._send(stream)
         self._wake()
 
@@ -88,12 +91,22 @@ class Sender:
         if stream.id in self.blocked:
             self._send(stream)
 
-    def resize(self, streams: list[Stream], initial: int) -> None:
-        """A new initial window, which moves the windows of open streams by the difference.
+    def obey(self, settings: bytes, streams: list[Stream]) -> None:
+        """The payload of the peer's SETTINGS. Raises: ConnectionFault: when a value is not allowed."""
+        for setting, value in frames.parse_settings(settings):
+            if setting == Setting.INITIAL_WINDOW_SIZE:
+                self._resize(streams, value)
+            elif setting == Setting.HEADER_TABLE_SIZE:
+                self.encoder.resize(value)
+            elif setting == Setting.MAX_FRAME_SIZE:
+                if not frames.SMALLEST_MAX_FRAME <= value <= frames.LARGEST_MAX_FRAME:
+                    raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS_MAX_FRAME_SIZE is out of its range")
+                self.max_frame = value
+            elif setting == Setting.ENABLE_PUSH and value > 1:
+                raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS_ENABLE_PUSH must be 0 or 1")
 
-        Raises:
-            ConnectionFault: FLOW_CONTROL_ERROR, when one of them grows over its limit.
-        """
+    def _resize(self, streams: list[Stream], initial: int) -> None:
+        """A new initial window moves the windows of open streams by the difference."""
         if initial > frames.MAX_WINDOW:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "SETTINGS_INITIAL_WINDOW_SIZE is over 2^31-1")
         difference = initial - self.initial_window
@@ -132,7 +145,10 @@ class Sender:
             self._out.append(frames.pack_header(size >> 8, size & 0xFF, frames.DATA, 0, stream.id))
             self._out.append(piece)  # type: ignore[arg-type]
         self.blocked.pop(stream.id, None)
-        if stream.trailers is not None:
-            kind, flags = (frames.HEADERS, _END_BOTH) if stream.trailers else (frames.DATA, frames.END_STREAM)
-            self._out.append(frames.frame(kind, flags, stream.id, stream.trailers))
+        if stream.complete:
+            if stream.trailers is None:
+                self._out.append(frames.frame(frames.DATA, frames.END_STREAM, stream.id))
+            else:
+                block = self.encoder.literal(stream.trailers)
+                self._out.append(frames.frame(frames.HEADERS, _END_BOTH, stream.id, block))
             self._finished(stream)

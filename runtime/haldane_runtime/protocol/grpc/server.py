@@ -27,6 +27,8 @@ REVISION_METADATA = b"x-haldane-revision"
 TICK_SECONDS = 0.5
 # Above this a transport says that its client reads too slowly.
 _HIGH_WATER = 1 << 20
+# How many ticks a connection may take to send its last frames.
+_LAST_TICKS = 20
 
 
 class GrpcServer:
@@ -138,6 +140,7 @@ class _Peer(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._connection: Connection | None = None
         self._scheduled = False
+        self._last_ticks = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transport is one without being derived from it.
@@ -150,9 +153,11 @@ class _Peer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._connection is not None:
-            self._scheduled = True
+            fresh, self._scheduled = not self._scheduled, True
             self._connection.receive(data, self._server.now())
-            self._flush()
+            # Behind the batcher's own turn, whose answers then leave in the same write.
+            if fresh:
+                self._loop.call_soon(self._flush)
 
     def connection_lost(self, _: Exception | None) -> None:
         if self._connection is not None:
@@ -169,8 +174,14 @@ class _Peer(asyncio.Protocol):
             self._transport.resume_reading()
 
     def tick(self, now: float) -> None:
-        if self._connection is not None:
-            self._connection.tick(now)
+        if self._connection is None or self._transport is None:
+            return
+        self._connection.tick(now)
+        if self._connection.closing:
+            self._last_ticks += 1
+            if self._last_ticks > _LAST_TICKS:
+                # Its client does not even read that it is over.
+                self._transport.abort()
 
     def drain(self) -> None:
         if self._connection is not None:

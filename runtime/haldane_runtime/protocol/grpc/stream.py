@@ -1,7 +1,14 @@
-"""One HTTP/2 stream, which is one gRPC call."""
+"""One HTTP/2 stream, which is one gRPC call, and what it needs of whoever answers."""
 
 from collections import deque
-from typing import Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from haldane_runtime.protocol.grpc.hpack import HeaderBlock
+
+if TYPE_CHECKING:
+    from haldane_runtime.protocol.grpc.headers import RequestHead
+    from haldane_runtime.protocol.grpc.sending import Sender
 
 
 class Call(Protocol):
@@ -20,6 +27,22 @@ class Call(Protocol):
         ...
 
 
+class _Nobody:
+    """Stands for the call of a stream that is only being opened."""
+
+    def receive(self, data: bytes, ended: bool) -> None:
+        """Nothing."""
+
+    def gone(self) -> None:
+        """Nothing."""
+
+    def tick(self, now: float) -> None:
+        """Nothing."""
+
+
+_NOBODY = _Nobody()
+
+
 class Stream:
     """State that both directions share. Windows are in bytes and may be negative after a change of settings."""
 
@@ -27,6 +50,7 @@ class Stream:
         "blocked_since",
         "body_bytes",
         "call",
+        "complete",
         "declared",
         "id",
         "pending",
@@ -36,10 +60,9 @@ class Stream:
         "trailers",
     )
 
-    call: Call
-
     def __init__(self, number: int, send_window: int, receive_window: int, declared: int | None, ended: bool) -> None:
         self.id = number
+        self.call: Call = _NOBODY
         self.send_window = send_window
         self.receive_window = receive_window
         self.declared = declared
@@ -48,6 +71,17 @@ class Stream:
         self.remote_closed = ended
         self.pending: deque[memoryview] | None = None
         """What the windows do not let out yet."""
-        self.trailers: bytes | None = None
-        """The block that follows `pending`, once the answer is complete."""
+        self.complete = False
+        """Nothing follows `pending` but `trailers`, if there are any."""
+        self.trailers: HeaderBlock | None = None
         self.blocked_since: float | None = None
+
+
+class Application(Protocol):
+    """Whoever answers the calls of a connection."""
+
+    def open(
+        self, sender: "Sender", stream: Stream, head: "RequestHead", varying: Mapping[bytes, bytes], now: float
+    ) -> Call:
+        """A new call, which came at an instant of `time.monotonic`; it may be answered at once."""
+        ...
