@@ -63,11 +63,12 @@ crds: .venv/ready ## Generate the CRD from the API types
 models: .venv/ready ## Train the example models into build/models
 	@$(BIN)/python -m examples.train --out build/models
 
-bench: .venv/ready images ## Measure the operator, the runtime's start and the images; see bench/README.md
+bench: .venv/ready images ## Measure the operator, the runtime beside other servers, and the images; see bench/README.md
 	@$(BIN)/python -m e2e.cluster binaries kube-apiserver kubectl etcd
 	@$(BIN)/python -m bench.operator_latency
 	@$(BIN)/python -m bench.runtime_start
 	@$(BIN)/python -m bench.image_size
+	@$(BIN)/python -m bench.runtime
 
 lock: .venv/ready ## Resolve the dependencies anew into locks/
 	@$(UV) pip compile -q pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o locks/dev.txt --upgrade

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.runtime import machine, models, plan, processes, report, session, tools
+from bench.runtime import goals, machine, models, plan, processes, report, session, tools
 from bench.runtime.loads import Reading
 from bench.runtime.plan import Pace
 from bench.runtime.processes import BenchError
@@ -46,7 +47,7 @@ class Run:
             for model in ("mlp", "trees", "image"):
                 self._limit(model)
                 for server in plan.turn(self._servers, number):
-                    cells = plan.cells(server, model, self._names, self._pace.levels)
+                    cells = plan.cells(server, model, self._names, self._pace.quick)
                     if cells:
                         self._start(f"round {number + 1}/{self._pace.rounds}", server, model, cells)
 
@@ -75,7 +76,7 @@ class Run:
                         continue
                     self._say(f"{label}  {server.title}  {cell.key}")
                     try:
-                        reading = running.measure(cell, self._pace.seconds)
+                        reading = running.measure(cell, self._pace.of(cell))
                     except BenchError as error:
                         self._note(f"{server.title}, {cell.name}: {error}")
                         self.lost.add((server.name, cell.wire))
@@ -90,12 +91,11 @@ class Run:
         """JSON to the MLP at 80 % of every server's peak."""
         if "open" not in self._names:
             return
-        top = max(self._pace.levels)
         peaks = {}
         for server in self._servers:
-            if summary := self.results.get(server.name, f"json c={top}"):
+            if summary := self.results.get(server.name, plan.PEAK):
                 peaks[server.name] = summary.rate
-        rates = plan.open_rates(peaks)
+        rates = plan.open_rates(peaks, goals.OURS, self._pace.quick)
         for number in range(self._pace.open_rounds):
             for server in plan.turn([server for server in self._servers if server.name in rates], number):
                 try:
@@ -148,10 +148,13 @@ def main() -> int:
 
 
 def _write(results: Results, servers: Sequence[Server], pace: Pace, out: Path, publish: bool, console: Console) -> int:
-    results.write(out / "results.json", {"pace": asdict(pace) | {"levels": list(pace.levels)}})
-    (out / "table.md").write_text(report.markdown(results, servers))
+    titles = {server.name: server.title for server in servers}
+    results.write(out / "results.json", {"pace": asdict(pace), "titles": titles})
+    (out / "table.md").write_text(report.markdown(results, servers, "plot.svg"))
+    tools.draw(out / "results.json", out / "plot.svg")
     if publish:
-        report.publish(tools.HERE.parent / "README.md", report.markdown(results, servers))
+        readme = tools.HERE.parent / "README.md"
+        report.publish(readme, report.markdown(results, servers, os.path.relpath(out / "plot.svg", readme.parent)))
     missed = report.show(results, servers, console)
     console.print(f"written to {out}")
     return missed

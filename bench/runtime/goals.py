@@ -92,8 +92,9 @@ def _tail(results: Results, titles: dict[str, str]) -> Verdict | None:
     ratios = {}
     for peer, rates in results.open.items():
         ours, theirs = results.at(OURS, max(rates)), results.at(peer, max(rates))
-        if peer != OURS and ours and theirs and theirs.p99:
-            ratios[peer] = ours.p99 / theirs.p99
+        if peer != OURS and theirs and OURS in results.open:
+            # A rate that only the peer reaches cannot be met.
+            ratios[peer] = ours.p99 / theirs.p99 if ours else math.inf
     if not ratios:
         return None
     worst = max(ratios, key=ratios.__getitem__)

@@ -157,11 +157,16 @@ def check_http(
             connection.request("POST", request.path, request.body, dict(request.headers))
             answer = connection.getresponse()
             body = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise BenchError(f"{request.path} did not answer: {error!r}") from error
         finally:
             connection.close()
         if answer.status != 200:
             raise BenchError(f"{request.path} answered {answer.status}: {body[:300]!r}")
-        return http_answer(form, model, {name.lower(): value for name, value in answer.getheaders()}, body)
+        try:
+            return http_answer(form, model, {name.lower(): value for name, value in answer.getheaders()}, body)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BenchError(f"{request.path} answered what is no prediction ({error!r}): {body[:300]!r}") from error
 
     with ThreadPoolExecutor(len(requests)) as pool:
         _compare(expected, list(pool.map(ask, requests)), outputs=1 if form is Form.RAW else None)

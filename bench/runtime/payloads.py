@@ -64,12 +64,14 @@ def http_answer(form: Form, model: Model, headers: Mapping[str, str], body: byte
         name, datatype, shape = model.outputs[0]
         return {name: np.frombuffer(body, _TYPES[datatype]).reshape(1, *shape)}
     if form is Form.INSTANCES:
-        return {name: np.asarray(data) for name, data in json.loads(body).items()}
+        answer = json.loads(body)
+        # Some servers answer with one object, some with one a row.
+        return {name: np.asarray(data) for name, data in (answer[0] if isinstance(answer, list) else answer).items()}
     size = int(headers.get("inference-header-content-length", len(body)))
     outputs, rest = {}, body[size:]
     for tensor in json.loads(body[:size])["outputs"]:
         name, datatype = tensor["name"], _TYPES[tensor["datatype"]]
-        count = tensor.get("parameters", {}).get("binary_data_size")
+        count = (tensor.get("parameters") or {}).get("binary_data_size")
         if count is None:
             outputs[name] = np.asarray(tensor["data"], datatype).reshape(tensor["shape"])
         else:

@@ -11,6 +11,7 @@ from bench.runtime import goals
 from bench.runtime.plan import CELLS
 from bench.runtime.results import ECHO, LIMIT, Results
 from bench.runtime.servers import Server
+from bench.runtime.statistics import Summary
 
 BEGIN, END = "<!-- runtime: begin, written by python -m bench.runtime --publish -->", "<!-- runtime: end -->"
 NOISE_CORES = 0.25
@@ -106,7 +107,7 @@ def _throughput(results: Results, servers: Sequence[Server]) -> Sheet:
     for server in servers:
         found = [results.get(server.name, key) for key in keys]
         if any(found):
-            figures = [f"{_figure(one.rate)} ±{one.spread:.0%}" if one else "" for one in found]
+            figures = [_median(one) if one else "" for one in found]
             rows.append([server.title, *figures])
     if echo := results.get(ECHO, "json c=1"):
         rows.append(["raw ASGI echo", *(_figure(echo.rate) if key == "json c=1" else "" for key in keys)])
@@ -135,6 +136,11 @@ def _latency(results: Results, servers: Sequence[Server]) -> list[Sheet]:
             tails.append([server.title, *(_tail(one.p99, one.failed) if one else "" for one in at)])
     title = "p99 in ms in an open loop at fixed rates a second (JSON, MLP; the rates are 80 % of each server's peak)"
     return [closed, Sheet(title, ["server", *map(_figure, rates)], tails)]
+
+
+def _median(summary: Summary) -> str:
+    spread = f" ±{summary.spread:.0%}" if summary.high > summary.low else ""
+    return f"{_figure(summary.rate)}{spread}"
 
 
 def _tail(p99: float, failed: int) -> str:

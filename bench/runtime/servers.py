@@ -1,5 +1,6 @@
 """The servers that are compared: how each is started, and with which settings of its own documentation."""
 
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -52,7 +53,7 @@ class Server:
     """A server in Python, for the goals that speak of Python peers."""
 
     def interpreter(self) -> Path:
-        return tools.environment(self.name) if self.peer else Path(sys.executable)
+        return tools.environment(f"peers/{self.name}") if self.peer else Path(sys.executable)
 
 
 _OIP = "/v2/models/{model}/infer"
@@ -136,6 +137,50 @@ def _fastapi(launch: Launch) -> Start:
     return Start(command)
 
 
+def _mlserver(launch: Launch) -> Start:
+    server = {
+        "host": "127.0.0.1",
+        "http_port": launch.http,
+        "grpc_port": launch.grpc,
+        "metrics_port": launch.spare,
+        "metrics_endpoint": None,
+        "parallel_workers": 0,
+        "debug": False,
+        "use_structured_logging": False,
+    }
+    model = {
+        "name": launch.model.name,
+        "implementation": "onnx_runtime.OnnxModel",
+        "max_batch_size": MAX_BATCH,
+        "max_batch_time": 0.001,
+    }
+    (launch.folder / "settings.json").write_text(json.dumps(server))
+    (launch.folder / "model-settings.json").write_text(json.dumps(model))
+    command = [str(launch.bin / "mlserver"), "start", str(launch.folder)]
+    return Start(command, {"PYTHONPATH": str(tools.HERE / "peers/mlserver")})
+
+
+def _kserve(launch: Launch) -> Start:
+    command = [str(launch.python), str(tools.HERE / "peers/kserve/app.py")]
+    command += [f"--http_port={launch.http}", f"--grpc_port={launch.grpc}", "--workers=1"]
+    return Start([*command, "--enable_latency_logging=false"])
+
+
+def _litserve(launch: Launch) -> Start:
+    return Start([str(launch.python), str(tools.HERE / "peers/litserve/app.py")])
+
+
+def _bentoml(launch: Launch) -> Start:
+    command = [str(launch.bin / "bentoml"), "serve", "service:Onnx", "--working-dir", str(tools.HERE / "peers/bentoml")]
+    command += ["--host", "127.0.0.1", "--port", str(launch.http)]
+    return Start(command, {"BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": str(launch.folder / "home")})
+
+
+def _ray(launch: Launch) -> Start:
+    environ = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_TMPDIR": str(launch.folder)}
+    return Start([str(launch.python), str(tools.HERE / "peers/ray/app.py")], environ)
+
+
 def echo(answer_bytes: int) -> Server:
     """The raw ASGI application that the goal for one connection is held against."""
 
@@ -168,5 +213,47 @@ SERVERS = (
         {"json": (Form.INSTANCES, "/predict"), "binary": (Form.RAW, "/raw")},
         "/health",
         _fastapi,
+    ),
+    Server(
+        "mlserver",
+        "MLServer 1.7",
+        "adaptive batching (max_batch_size 64, max_batch_time 1 ms), no worker pool, metrics off. "
+        "Docs: MLServer user guide, Adaptive Batching and Parallel Inference",
+        {"json": (Form.OIP_JSON, _OIP), "grpc": (Form.OIP_GRPC, "")},
+        "/v2/health/ready",
+        _mlserver,
+    ),
+    Server(
+        "kserve",
+        "KServe 0.21",
+        "custom predictor with an async predict, latency logging off. Docs: KServe, Python Runtime SDK API",
+        _OIP_ALL,
+        "/v2/health/ready",
+        _kserve,
+    ),
+    Server(
+        "litserve",
+        "LitServe 0.2",
+        "batching (max_batch_size 64, batch_timeout 1 ms), one API server a core, fast_queue. Docs: LitServe, Batching",
+        {"json": (Form.INSTANCES, "/predict")},
+        "/health",
+        _litserve,
+    ),
+    Server(
+        "bentoml",
+        "BentoML 1.4",
+        "one worker a core, adaptive batching (max_batch_size 64), metrics and access log off. Docs: BentoML, Adaptive batching",
+        {"json": (Form.INSTANCES, "/predict")},
+        "/readyz",
+        _bentoml,
+    ),
+    Server(
+        "ray",
+        "Ray Serve 2.60",
+        "one replica a core, serve.batch (64, 1 ms), RAY_SERVE_THROUGHPUT_OPTIMIZED=1. "
+        "Docs: Ray Serve, Performance Tuning and Dynamic Request Batching",
+        {"json": (Form.INSTANCES, "/")},
+        "/",
+        _ray,
     ),
 )

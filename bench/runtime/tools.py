@@ -76,14 +76,15 @@ def load_generator() -> Path:
     return program
 
 
-def environment(peer: str) -> Path:
-    """The Python of a peer's own virtual environment, made from its pinned requirements.
+def environment(name: str) -> Path:
+    """The Python of a virtual environment of its own, made from the pinned `<name>/requirements.txt` (peers/triton, plot).
 
     Raises:
         BenchError: when the installation fails.
     """
-    requirements = HERE / "peers" / peer / "requirements.txt"
+    requirements = HERE / name / "requirements.txt"
     base = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+    peer = Path(name).name
     key = _digest(requirements.read_bytes() + str(base).encode())
     folder = cache() / "venvs" / f"{peer}-{key}"
     if not folder.exists():
@@ -100,6 +101,12 @@ def environment(peer: str) -> Path:
         _run([*install, "-r", str(requirements)], HERE, f"install {peer}")
         fresh.replace(folder)
     return folder / "bin" / "python"
+
+
+def draw(results: Path, picture: Path) -> None:
+    """Draw results.json as an SVG, with the matplotlib of an environment of its own."""
+    command = [str(environment("plot")), str(HERE / "plot" / "draw.py"), str(results), str(picture)]
+    _run(command, HERE, "draw the results")
 
 
 def _fresh(folder: Path) -> Path:

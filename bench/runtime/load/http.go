@@ -42,6 +42,7 @@ type httpLoop struct {
 	latencies    []int64
 	errors       map[string]int
 	freed        int64
+	answered     int64
 	late         int64
 	buffer       []byte
 }
@@ -146,7 +147,7 @@ func (l *httpLoop) run() (report, error) {
 			}
 		}
 	}
-	elapsed := monotonic() - l.start
+	elapsed := max(l.stop, l.answered) - l.start
 	if lost := len(l.byFd) - len(l.idle); lost > 0 {
 		l.errors["timeout"] += lost
 	}
@@ -235,7 +236,7 @@ func (l *httpLoop) progress(c *connection, events uint32) error {
 	} else {
 		l.errors[strconv.Itoa(status)]++
 	}
-	c.busy = false
+	c.busy, l.answered = false, now
 	l.free(c, now)
 	return nil
 }
