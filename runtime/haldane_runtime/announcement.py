@@ -12,7 +12,7 @@ EXAMPLE_VALUES = 32
 EVERY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104
 
 
-def to_try(plane: DataPlane, host: str, port: int) -> Iterator[str]:
+def to_try(plane: DataPlane, host: str, port: int, grpc_port: int | None) -> Iterator[str]:
     """Commands for what is served now, at most a few."""
     base = f"http://{url_host(host)}:{port}"
     served = {instance.model.name: instance.model for instance in plane.instances}
@@ -24,6 +24,8 @@ def to_try(plane: DataPlane, host: str, port: int) -> Iterator[str]:
             body = json.dumps({"instances": [example]})
             yield f"try: curl {base}/v1/models/{name}:predict -d '{body}'"
     yield f"     {base}/docs tells every route, {base}/metrics what was served"
+    if grpc_port:
+        yield f"     grpcurl -plaintext {url_host(host)}:{grpc_port} list"
 
 
 def url_host(host: str) -> str:

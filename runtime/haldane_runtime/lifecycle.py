@@ -108,7 +108,7 @@ async def _run(
         if await _before(stop, _load(settings, repository, plane)):
             plane.serve()
             log.info("ready %.2f s after the start", time.monotonic() - started)
-            for line in to_try(plane, settings.host, port):
+            for line in to_try(plane, settings.host, port, grpc_listener and grpc_listener.getsockname()[1]):
                 log.info("%s", line)
             await stop.wait()
         plane.drain()

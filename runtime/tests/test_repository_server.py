@@ -1,5 +1,6 @@
 """Several models and versions in one process, as unmodified clients see them."""
 
+import json
 import os
 import shutil
 import threading
@@ -14,6 +15,8 @@ import pytest
 import tritonclient.http as triton
 from onnx import helper
 from tritonclient.utils import InferenceServerException
+
+from bench.runtime_process import RuntimeProcess
 
 WAIT = 20.0
 
@@ -177,6 +180,17 @@ def test_one_model_has_an_index_and_is_reloaded_too(start: Callable[..., Any], m
     (after,) = client.get_model_repository_index()
     assert after["version"] != before["version"]
     assert ask(client, "model") == 3
+
+
+def test_a_folder_on_the_command_line_is_a_repository(repository: Path) -> None:
+    with RuntimeProcess(repository) as runtime:
+        assert runtime.get("/v2/models/more/versions/3")[0] == 200
+        status, text = runtime.get("/v2/health/ready")
+        assert status == 503
+        assert "model 'broken' could not be loaded: " in text
+    with RuntimeProcess(repository / "more") as runtime:
+        assert json.loads(runtime.get("/v2/models/more")[1])["versions"] == ["3", "10"]
+        assert runtime.get("/ready")[0] == 200
 
 
 @pytest.mark.parametrize(
