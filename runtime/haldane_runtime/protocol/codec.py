@@ -28,6 +28,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 # Above this a body with NaN is refused without a second, slower parse that finds the input's name.
 _NAN_SEARCH_BYTES = 1 << 20
 
+_NONE: frozenset[str] = frozenset()
 _EXAMPLE = '{"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}]}'
 
 
@@ -126,8 +127,9 @@ def _decode(document: dict[str, Any], tail: memoryview | None, signature: ModelS
     request_id = document.get("id")
     if request_id is not None and not isinstance(request_id, str):
         raise invalid("'id' must be a string")
-    parameters = given.parameters_of(document, "the request")
-    given.check_request(parameters)
+    parameters = given.parameters_of(document)
+    if parameters:
+        given.check_request(parameters)
     arrays = _decode_inputs(document.get("inputs"), tail, signature)
     outputs, binary = _wanted(document.get("outputs"), parameters, signature)
     return Decoded(request_id, InferRequest(arrays, outputs), binary, parameters)
@@ -169,18 +171,25 @@ def _shape(item: dict[str, Any], spec: TensorSpec, symbols: dict[str, tuple[str,
             raise invalid(f"input '{spec.name}' expects {spec}; its 'datatype' must be the string \"{spec.datatype}\"")
         raise invalid(f"input '{spec.name}' expects {spec}, got datatype {json.dumps(datatype)}")
     shape = item.get("shape")
-    if not isinstance(shape, list) or any(type(size) is not int or size < 0 for size in shape):
-        raise invalid(f"input '{spec.name}' expects {spec}; its 'shape' must be a list of whole numbers from 0 up")
+    if not isinstance(shape, list):
+        raise _no_shape(spec)
+    for size in shape:
+        if type(size) is not int or size < 0:
+            raise _no_shape(spec)
     check_shape(spec, shape, symbols)
     return shape
+
+
+def _no_shape(spec: TensorSpec) -> RequestError:
+    return invalid(f"input '{spec.name}' expects {spec}; its 'shape' must be a list of whole numbers from 0 up")
 
 
 def _binary_size(item: dict[str, Any], spec: TensorSpec) -> int | None:
     if "parameters" not in item:
         return None
-    parameters = given.parameters_of(item, f"input '{spec.name}'")
+    parameters = given.parameters_of(item, "input", spec.name)
     given.check_input(parameters, spec.name)
-    size = given.size(parameters, "binary_data_size", f"input '{spec.name}'")
+    size = given.size(parameters, "binary_data_size", "input", spec.name)
     if size is not None and "data" in item:
         raise invalid(f"input '{spec.name}' has both 'data' and 'binary_data_size'; send one of them")
     return size
@@ -219,10 +228,16 @@ def _wanted(
     items: Any, parameters: Mapping[str, Any], signature: ModelSignature
 ) -> tuple[tuple[str, ...], frozenset[str]]:
     """Which outputs, in order and each once, and which of them as binary data."""
-    by_default = bool(parameters) and given.flag(parameters, "binary_data_output", "the request") is True
-    known = {spec.name: spec for spec in signature.outputs}
-    everything = items is None or items == []
-    wanted = dict.fromkeys(known, by_default) if everything else _asked(items, by_default, known, signature)
+    by_default = bool(parameters) and given.flag(parameters, "binary_data_output") is True
+    specs = signature.outputs
+    if items is None or items == []:
+        if not by_default:
+            for spec in specs:
+                require_representable(spec, binary=False)
+        everything = tuple([spec.name for spec in specs])
+        return everything, frozenset(everything) if by_default else _NONE
+    known = {spec.name: spec for spec in specs}
+    wanted = _asked(items, by_default, known, signature)
     for name, binary in wanted.items():
         require_representable(known[name], binary)
     return tuple(wanted), frozenset(name for name, binary in wanted.items() if binary)
@@ -238,9 +253,9 @@ def _asked(items: Any, by_default: bool, known: Mapping[str, TensorSpec], signat
             raise invalid("every item of 'outputs' must be an object with a 'name'")
         if name not in known:
             raise invalid(f"unknown output '{name}'; the model has {names(signature.outputs)}")
-        parameters = given.parameters_of(item, f"output '{name}'")
+        parameters = given.parameters_of(item, "output", name)
         given.check_output(parameters, name)
-        binary = given.flag(parameters, "binary_data", f"output '{name}'")
+        binary = given.flag(parameters, "binary_data", "output", name)
         wanted[name] = by_default if binary is None else binary
     return wanted
 

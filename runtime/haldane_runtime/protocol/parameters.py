@@ -15,13 +15,17 @@ _SHARED_MEMORY = "shared_memory_region"
 NONE: Mapping[str, Any] = {}
 
 
-def parameters_of(holder: Mapping[str, Any], whose: str) -> Mapping[str, Any]:
-    """The `parameters` of a request, an input or an output. Raises: RequestError: INVALID, when no object."""
+def parameters_of(holder: Mapping[str, Any], *whose: str) -> Mapping[str, Any]:
+    """The `parameters` of `whose`: "input" or "output" and its name, nothing for the request itself.
+
+    Raises:
+        RequestError: INVALID, when they are no object.
+    """
     parameters = holder.get("parameters")
     if parameters is None:
         return NONE
     if not isinstance(parameters, dict):
-        raise invalid(f"the 'parameters' of {whose} must be an object")
+        raise invalid(f"the 'parameters' of {_owner(*whose)} must be an object")
     return parameters
 
 
@@ -61,17 +65,21 @@ def check_output(parameters: Mapping[str, Any], name: str) -> None:
         raise invalid(f"output '{name}' is asked for in shared memory, which is not served; read it from the answer")
 
 
-def flag(parameters: Mapping[str, Any], key: str, whose: str) -> bool | None:
+def flag(parameters: Mapping[str, Any], key: str, *whose: str) -> bool | None:
     """A true or false, None when not given. Raises: RequestError: INVALID, for anything else."""
     value = parameters.get(key)
     if value is not None and not isinstance(value, bool):
-        raise invalid(f"the parameter '{key}' of {whose} must be true or false")
+        raise invalid(f"the parameter '{key}' of {_owner(*whose)} must be true or false")
     return value
 
 
-def size(parameters: Mapping[str, Any], key: str, whose: str) -> int | None:
+def size(parameters: Mapping[str, Any], key: str, *whose: str) -> int | None:
     """A number of bytes, None when not given. Raises: RequestError: INVALID, for anything else."""
     value = parameters.get(key)
     if value is not None and (type(value) is not int or value < 0):
-        raise invalid(f"the parameter '{key}' of {whose} must be a whole number of bytes from 0 up")
+        raise invalid(f"the parameter '{key}' of {_owner(*whose)} must be a whole number of bytes from 0 up")
     return value
+
+
+def _owner(kind: str = "", name: str = "") -> str:
+    return f"{kind} '{name}'" if kind else "the request"
