@@ -83,6 +83,44 @@ def test_dimensions_that_inputs_share_by_name_must_agree(rows: int, accepted: bo
     assert (Decoder(SHARED).decode(body, length) is not None) is accepted
 
 
+VALUE = '{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":%s}]}'
+
+
+@pytest.mark.parametrize(
+    ("value", "values"),
+    [
+        ("[3, 4.5]", [[3.0, 4.5]]),
+        ("[1e0,-2]", [[1.0, -2.0]]),
+        ("[1]", None),
+        ("[1,2,3]", None),
+        ("[1,2],[3,4]", None),
+        ('[1,"2"]', None),
+        ("[1,true]", None),
+        ("[1,null]", None),
+        ("[1,NaN]", None),
+        ("{}", None),
+        ("", None),
+        ("[1,2", None),
+        ('[1,2]}],"id":"a","inputs":[{"data":[1,2]', None),
+    ],
+)
+def test_a_request_like_the_last_one_is_checked_as_well(value: str, values: list[list[float]] | None) -> None:
+    decoder = Decoder(ONE)
+    assert decoder.decode((VALUE % "[1,2]").encode(), None) is not None
+    plain = decoder.decode((VALUE % value).encode(), None)
+    assert (plain.request.inputs["x"].tolist() if plain else None) == values
+
+
+def test_a_mould_does_not_keep_other_forms_out() -> None:
+    decoder = Decoder(ONE)
+    for document in ({"inputs": [X]}, {"id": "7", "inputs": [X]}, {"inputs": [X | {"data": [[1.5, 2]]}]}):
+        for _ in range(2):
+            plain = decoder.decode(json.dumps(document).encode(), None)
+            assert plain is not None
+            assert plain.request.inputs["x"].tolist() == [[1.5, 2.0]]
+            assert plain.id == document.get("id")
+
+
 def binary(inputs: list[Any], tail: bytes, **members: Any) -> tuple[bytes, int]:
     head = json.dumps({"inputs": inputs, **members}).encode()
     return head + tail, len(head)
@@ -159,7 +197,10 @@ bodies = st.fixed_dictionaries(
 @given(bodies, st.sampled_from([SIGNATURE, ONE, SHARED]))
 def test_nothing_is_accepted_here_that_the_codec_refuses(document: Any, signature: ModelSignature) -> None:
     body = json.dumps(document).encode()
-    plain = Decoder(signature).decode(body, None)
+    decoder = Decoder(signature)
+    # What came before must not change what is accepted.
+    decoder.decode(json.dumps({"inputs": [X]}).encode(), None)
+    plain = decoder.decode(body, None)
     if plain is None:
         return
     try:

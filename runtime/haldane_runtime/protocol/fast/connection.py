@@ -14,7 +14,6 @@ the server's list of connections, by which it shuts down gracefully.
 import asyncio
 import logging
 from enum import Enum, auto
-from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -32,9 +31,7 @@ from haldane_runtime.scheduling.batcher import Outcome
 
 log = logging.getLogger(__name__)
 
-_STATUS_LINE: dict[int, bytes] = {
-    status: b"HTTP/1.1 %d %b\r\n" % (status, HTTPStatus(status).phrase.encode()) for status in HTTPStatus
-}
+_JSON = b"content-type: application/json\r\n"
 # A client may send its next requests ahead, up to this many bytes.
 _AHEAD_BYTES = 65536
 
@@ -187,26 +184,16 @@ class HotConnection(HttpToolsProtocol):
 
     def _refuse(self, request: HotRequest, error: RequestError) -> None:
         error = request.worded(error, self._route.request_timeout)
-        headers = b"content-type: application/json\r\n" + request.hot.signature_headers
+        headers = _JSON + request.hot.signature_headers
         if error.retry_after is not None:
             headers += b"retry-after: %b\r\n" % retry_after(error).encode()
         self._write(request, HTTP_STATUS[error.code], headers, orjson.dumps({"error": error.message}))
 
     def _write(self, request: HotRequest, status: int, headers: bytes, body: bytes) -> None:
         close = self._closing or self._route.draining
-        self.transport.write(
-            b"".join(
-                (
-                    _STATUS_LINE[status],
-                    self._route.default_headers(self.server_state.default_headers),
-                    headers,
-                    b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-                    if close
-                    else b"content-length: %d\r\n\r\n" % len(body),
-                    body,
-                )
-            )
-        )
+        opening = self._route.opening(status, headers, self.server_state.default_headers)
+        end = b"\r\nconnection: close\r\n\r\n" if close else b"\r\n\r\n"
+        self.transport.write(b"%b%d%b%b" % (opening, len(body), end, body))
         self._request = None
         self._state = State.IDLE
         self._last_used = now = self._route.clock()
@@ -215,7 +202,7 @@ class HotConnection(HttpToolsProtocol):
         if close:
             self._ahead = b""
             self.transport.close()
-        else:
+        elif self.flow.read_paused:
             self.flow.resume_reading()
 
     def _body_late(self) -> None:
@@ -243,8 +230,8 @@ class HotConnection(HttpToolsProtocol):
         """What is not HTTP gets an error of the same form as every other."""
         body = orjson.dumps({"error": "the request is not valid HTTP"})
         self.transport.write(
-            b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (_STATUS_LINE[400], self._route.default_headers(self.server_state.default_headers), len(body), body)
+            b"%b%d\r\nconnection: close\r\n\r\n%b"
+            % (self._route.opening(400, _JSON, self.server_state.default_headers), len(body), body)
         )
         self.transport.close()
 

@@ -28,6 +28,9 @@ _FORMAT: Mapping[Datatype, str] = {
 # Their bytes need a look of their own: a BOOL may only be 0 or 1, BYTES have lengths in between.
 _NOT_RAW = frozenset({Datatype.BOOL, Datatype.BYTES})
 _MAX_PLANS = 256
+# What a document of another form than expected makes plain code raise.
+_STRANGE = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, struct.error)
+_NOTHING: frozenset[str] = frozenset()
 _JSON_KEYS = frozenset({"id", "inputs", "outputs"})
 _TENSOR_KEYS = frozenset({"name", "shape", "datatype", "data"})
 
@@ -63,8 +66,22 @@ class _Input:
         self.raw = spec.datatype not in _NOT_RAW
 
 
+class _Mould(NamedTuple):
+    """A JSON request of one input with its numbers left out: what came before and after them, and what both said."""
+
+    before: bytes
+    after: bytes
+    tensor: _Input
+    shape: tuple[int, ...]
+    outputs: tuple[str, ...]
+
+
 class Decoder:
-    """Decodes for one model. The layouts of binary requests are remembered by the bytes of their JSON."""
+    """Decodes for one model.
+
+    Requests of one client differ in their numbers only. So the last JSON request is kept as a mould,
+    and the layouts of binary requests are kept by the bytes of their JSON: what fits needs no other check.
+    """
 
     def __init__(self, signature: ModelSignature) -> None:
         self._inputs = {spec.name: _Input(spec) for spec in signature.inputs}
@@ -73,6 +90,7 @@ class Decoder:
         symbols = [dim for spec in signature.inputs for dim in spec.shape if isinstance(dim, str) and dim]
         self._shared = len(symbols) != len(set(symbols))
         self._layouts: dict[bytes, _Layout] = {}
+        self._mould: _Mould | None = None
 
     def decode(self, body: bytes, json_length: int | None) -> Plain | None:
         """The request in `body`, or None when the general path must see it."""
@@ -81,6 +99,11 @@ class Decoder:
     def _json(self, body: bytes) -> Plain | None:
         if not self._json_outputs or _may_hold_booleans(body):
             return None
+        mould = self._mould
+        if mould is not None and body.startswith(mould.before) and body.endswith(mould.after):
+            plain = _cast(mould, body)
+            if plain is not None:
+                return plain
         try:
             document = orjson.loads(body)
             if not document.keys() <= _JSON_KEYS:
@@ -94,11 +117,13 @@ class Decoder:
                 arrays[tensor.name] = _numbers(tensor, item["shape"], item["data"], bound)
             outputs = self._wanted(document.get("outputs"))
             request_id = document.get("id")
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, struct.error):
+        except _STRANGE:
             return None
         if len(arrays) != len(self._inputs) or not (request_id is None or type(request_id) is str):
             return None
-        return Plain(request_id, InferRequest(arrays, outputs), frozenset())
+        if len(arrays) == 1 and request_id is None:
+            self._mould = _mould_of(body, tensor, tuple(item["shape"]), outputs)
+        return Plain(request_id, InferRequest(arrays, outputs), _NOTHING)
 
     def _wanted(self, items: Any) -> tuple[str, ...]:
         if items is None or items == []:
@@ -123,7 +148,7 @@ class Decoder:
                 document = orjson.loads(head)
                 layout = self._layout(document)
                 request_id = document.get("id")
-            except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+            except _STRANGE:
                 return None
             if layout is None:
                 return None
@@ -197,16 +222,41 @@ def _may_hold_booleans(body: bytes) -> bool:
     return (b"r" in body and b"true" in body) or (b"l" in body and b"false" in body)
 
 
+def _mould_of(body: bytes, tensor: _Input, shape: tuple[int, ...], outputs: tuple[str, ...]) -> _Mould | None:
+    """The mould of a request that was accepted; None when its numbers are not the only list of its kind."""
+    start = body.find(b"[", body.find(b'"data"'))
+    end = body.find(b"]", start) + 1
+    before, after = body[:start], body[end:]
+    if body.count(b'"data"') != 1 or not after or body[start + 1 :].lstrip()[:1] == b"[":
+        return None
+    return _Mould(before, after, tensor, shape, outputs)
+
+
+def _cast(mould: _Mould, body: bytes) -> Plain | None:
+    """The request of this mould; None when what it holds are not its numbers."""
+    tensor = mould.tensor
+    try:
+        data = orjson.loads(body[len(mould.before) : -len(mould.after)])
+        array = _packed(tensor, mould.shape, data) if type(data) is list else None
+    except _STRANGE:
+        return None
+    return None if array is None else Plain(None, InferRequest({tensor.name: array}, mould.outputs), _NOTHING)
+
+
 def _numbers(tensor: _Input, shape: list[int], data: list[Any], bound: dict[str, int] | None) -> Array:
     """The array of the flat list `data`, or of a list of one flat row. Raises: TypeError, ValueError, struct.error, …"""
     count = _fitting(tensor, shape, bound)
     if len(data) != count and len(data) == 1 and type(data[0]) is list and len(shape) == 2 and shape[0] == 1:
         data = data[0]
-    if len(data) != count or not count or tensor.format is None:
+    return _packed(tensor, tuple(shape), data)
+
+
+def _packed(tensor: _Input, shape: tuple[int, ...], data: list[Any]) -> Array:
+    # Unlike numpy, struct takes numbers only and, in its "standard" mode, only those in the type's range.
+    if not data or tensor.format is None:
         raise ValueError
-    # Unlike numpy it takes numbers only and, in its "standard" mode, only those in the type's range.
-    packed = struct.pack(f"<{count}{tensor.format}", *data)
-    return np.frombuffer(packed, tensor.dtype).reshape(shape)
+    # Refuses a buffer whose size is not the shape's.
+    return np.frombuffer(struct.pack(f"<{len(data)}{tensor.format}", *data), tensor.dtype).reshape(shape)
 
 
 def _fitting(tensor: _Input, shape: list[int], bound: dict[str, int] | None) -> int:

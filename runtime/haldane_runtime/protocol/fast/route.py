@@ -4,11 +4,16 @@ import itertools
 import os
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 
 from haldane_runtime.core.dataplane import DataPlane, Phase
 from haldane_runtime.core.errors import RequestError
 from haldane_runtime.protocol.fast.head import Head, Heads
 from haldane_runtime.protocol.fast.hot import HotModel
+
+_STATUS_LINE: dict[int, bytes] = {
+    status: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus
+}
 
 
 class HotRoute:
@@ -31,8 +36,8 @@ class HotRoute:
         # Unique without asking the kernel for random bytes each time.
         self._ids = itertools.count()
         self._id_prefix = os.urandom(6).hex()
-        self._defaults_of: list[tuple[bytes, bytes]] | None = None
-        self._defaults = b""
+        self._defaults: list[tuple[bytes, bytes]] | None = None
+        self._openings: dict[tuple[int, bytes], bytes] = {}
 
     @property
     def draining(self) -> bool:
@@ -56,9 +61,18 @@ class HotRoute:
     def new_id(self) -> str:
         return f"{self._id_prefix}{next(self._ids):x}"
 
-    def default_headers(self, headers: list[tuple[bytes, bytes]]) -> bytes:
-        """uvicorn's own header lines, the date above all; it makes a new list every second."""
-        if headers is not self._defaults_of:
-            self._defaults_of = headers
-            self._defaults = b"".join(b"%b: %b\r\n" % header for header in headers)
-        return self._defaults
+    def opening(self, status: int, headers: bytes, defaults: list[tuple[bytes, bytes]]) -> bytes:
+        """An answer's first lines up to the length's value; `defaults` are uvicorn's own, the date above all."""
+        if defaults is not self._defaults:
+            # A new list every second.
+            self._defaults = defaults
+            self._openings = {}
+        opening = self._openings.get((status, headers))
+        if opening is None:
+            lines = b"".join(b"%b: %b\r\n" % line for line in defaults)
+            opening = self._openings[status, headers] = b"%b%b%bcontent-length: " % (
+                _STATUS_LINE[status],
+                lines,
+                headers,
+            )
+        return opening
