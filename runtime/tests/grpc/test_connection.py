@@ -1,6 +1,5 @@
 """The HTTP/2 state machine: flow control both ways, every bound on what a client may do, and any frames at all."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import hpack
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 from haldane_runtime.protocol.grpc import frames
 from haldane_runtime.protocol.grpc.connection import Connection
 from haldane_runtime.protocol.grpc.frames import ErrorCode, Setting
-from haldane_runtime.protocol.grpc.headers import RequestHead
+from haldane_runtime.protocol.grpc.headers import Received
 from haldane_runtime.protocol.grpc.hpack import HeaderBlock
 from haldane_runtime.protocol.grpc.limits import Limits
 from haldane_runtime.protocol.grpc.reader import FrameReader
@@ -63,9 +62,7 @@ class Echo:
         self.answering = True
         self.calls: list[EchoCall] = []
 
-    def open(
-        self, sender: Sender, stream: Stream, head: RequestHead, varying: Mapping[bytes, bytes], now: float
-    ) -> EchoCall:
+    def open(self, sender: Sender, stream: Stream, received: Received, now: float) -> EchoCall:
         self.calls.append(EchoCall(self, sender, stream))
         return self.calls[-1]
 

@@ -1,13 +1,14 @@
 """One gRPC call: messages out of a stream's bytes, and an answer of messages and a status."""
 
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 from haldane_runtime.core.errors import HTTP_STATUS, Code, RequestError, invalid
 from haldane_runtime.protocol.grpc import messages
-from haldane_runtime.protocol.grpc.headers import IDENTITY, RequestHead, answer_block, parse_timeout, trailers_block
+from haldane_runtime.protocol.grpc.headers import IDENTITY, Received, answer_block, trailers_block
 from haldane_runtime.protocol.grpc.hpack import Field, Fields
 from haldane_runtime.protocol.grpc.limits import Limits
 from haldane_runtime.protocol.grpc.sending import Sender
@@ -77,10 +78,10 @@ class GrpcCall:
         "on_gone",
         "on_tick",
         "over",
+        "received",
         "started",
         "state",
         "told",
-        "varying",
     )
 
     def __init__(
@@ -89,18 +90,18 @@ class GrpcCall:
         method: Method,
         sender: Sender,
         stream: Stream,
-        head: RequestHead,
-        varying: Mapping[bytes, bytes],
+        received: Received,
         now: float,
     ) -> None:
         self._shared = shared
         self._method = method
         self._sender = sender
         self._stream = stream
-        self._head = head
+        self._head = received.head
         self._buffer: bytearray | None = None
         self._dispatched = False
-        self.varying = varying
+        self.received = received
+        """The call's header fields."""
         self.started = now
         """When the call's headers had come, on `time.monotonic`."""
         self.deadline = now + shared.timeout
@@ -119,20 +120,15 @@ class GrpcCall:
     def _begin(self) -> None:
         if self._head.encoding != IDENTITY:
             messages.require_known(self._head.encoding)
-        if self.varying:
-            self._obey(self.varying)
+        if (timeout := self.received.timeout) is not None:
+            self._obey(timeout)
         self._method.open(self)
 
-    def _obey(self, varying: Mapping[bytes, bytes]) -> None:
-        timeout = varying.get(b"grpc-timeout")
-        if timeout is None:
-            return
-        try:
-            seconds = parse_timeout(timeout)
-        except ValueError as error:
-            raise invalid(str(error)) from None
-        if seconds < self._shared.timeout:
-            self.deadline = self.started + seconds
+    def _obey(self, timeout: float) -> None:
+        if math.isnan(timeout):
+            raise invalid("grpc-timeout must be up to 8 digits and one of H, M, S, m, u, n")
+        if timeout < self._shared.timeout:
+            self.deadline = self.started + timeout
             self.impatient = True
 
     def receive(self, data: bytes, ended: bool) -> None:

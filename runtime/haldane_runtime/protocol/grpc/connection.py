@@ -190,7 +190,7 @@ class Connection:
             raise StreamFault(number, ErrorCode.PROTOCOL_ERROR, head.fault or "no data, but a content-length")
         stream = Stream(number, self._sender.initial_window, self._limits.stream_window, head.content_length, ended)
         self.streams[number] = stream
-        stream.call = self._application.open(self._sender, stream, head, got.varying, self._now)
+        stream.call = self._application.open(self._sender, stream, got, self._now)
         if ended and number in self.streams:
             stream.call.receive(b"", True)
 

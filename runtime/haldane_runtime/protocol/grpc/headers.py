@@ -1,5 +1,6 @@
 """What a gRPC request's header fields say, and the header blocks of answers. Pure."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,11 +38,15 @@ class RequestHead:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A header block: its fields, and what they say if they begin a request. `varying` are the call's own fields."""
+    """A header block: its fields, and what they say if they begin a request.
+
+    `varying` are the call's own fields; `timeout` is what the client allows, in seconds, NaN when that is malformed.
+    """
 
     fields: Fields
     head: RequestHead
     varying: Mapping[bytes, bytes]
+    timeout: float | None
 
 
 _NONE: Mapping[bytes, bytes] = {}
@@ -52,8 +57,9 @@ def received(fields: Fields) -> Received:
     for name, _ in fields:
         if name in _VARYING:
             own = {name: value for name, value in fields if name in _VARYING}
-            return Received(fields, read_head(tuple(field for field in fields if field[0] not in _VARYING)), own)
-    return Received(fields, read_head(fields), _NONE)
+            head = read_head(tuple(field for field in fields if field[0] not in _VARYING))
+            return Received(fields, head, own, parse_timeout(own.get(b"grpc-timeout")))
+    return Received(fields, read_head(fields), _NONE, None)
 
 
 @lru_cache(maxsize=512)
@@ -110,16 +116,12 @@ def trailers_fault(fields: Fields) -> str:
     return ""
 
 
-def parse_timeout(value: bytes) -> float:
-    """`grpc-timeout` in seconds: up to eight digits and a unit.
-
-    Raises:
-        ValueError: when it is malformed.
-    """
+def parse_timeout(value: bytes | None) -> float | None:
+    """`grpc-timeout` in seconds: up to eight digits and a unit. NaN when it is malformed, None when there is none."""
+    if value is None:
+        return None
     found = _TIMEOUT(value)
-    if found is None:
-        raise ValueError(f"grpc-timeout must be up to 8 digits and one of H, M, S, m, u, n, got {value!r}")
-    return int(found[1]) * _SECONDS[found[2]]
+    return int(found[1]) * _SECONDS[found[2]] if found else math.nan
 
 
 def percent_encoded(message: str) -> bytes:

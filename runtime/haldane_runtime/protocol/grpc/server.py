@@ -4,13 +4,13 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import cast
 
 from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.protocol.grpc.call import GrpcCall, Method, Shared
 from haldane_runtime.protocol.grpc.connection import Connection
-from haldane_runtime.protocol.grpc.headers import RequestHead
+from haldane_runtime.protocol.grpc.headers import Received
 from haldane_runtime.protocol.grpc.health import health_methods
 from haldane_runtime.protocol.grpc.limits import Limits
 from haldane_runtime.protocol.grpc.plain import PlainAnswer, refusal
@@ -84,16 +84,15 @@ class GrpcServer:
         for peer in list(self._peers):
             peer.abort()
 
-    def open(
-        self, sender: Sender, stream: Stream, head: RequestHead, varying: Mapping[bytes, bytes], now: float
-    ) -> Call:
-        """A new call; see `connection.Application`."""
+    def open(self, sender: Sender, stream: Stream, received: Received, now: float) -> Call:
+        """A new call; see `stream.Application`."""
+        head = received.head
         method = self._methods.get(head.path)
         if method is None or head.method != b"POST" or not head.content_type.startswith(b"application/grpc"):
             if plain := refusal(head):
                 return PlainAnswer(sender, stream, *plain)
             method = _Unknown(head.path)
-        return GrpcCall(self._shared, method, sender, stream, head, varying, now)
+        return GrpcCall(self._shared, method, sender, stream, received, now)
 
     def _tick(self) -> None:
         now = self._clock()

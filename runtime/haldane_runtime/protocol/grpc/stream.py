@@ -1,13 +1,12 @@
 """One HTTP/2 stream, which is one gRPC call, and what it needs of whoever answers."""
 
 from collections import deque
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from haldane_runtime.protocol.grpc.hpack import HeaderBlock
 
 if TYPE_CHECKING:
-    from haldane_runtime.protocol.grpc.headers import RequestHead
+    from haldane_runtime.protocol.grpc.headers import Received
     from haldane_runtime.protocol.grpc.sending import Sender
 
 
@@ -80,8 +79,6 @@ class Stream:
 class Application(Protocol):
     """Whoever answers the calls of a connection."""
 
-    def open(
-        self, sender: "Sender", stream: Stream, head: "RequestHead", varying: Mapping[bytes, bytes], now: float
-    ) -> Call:
+    def open(self, sender: "Sender", stream: Stream, received: "Received", now: float) -> Call:
         """A new call, which came at an instant of `time.monotonic`; it may be answered at once."""
         ...
