@@ -115,6 +115,8 @@ class Run:
         failed = f"  [red]{dict(reading.errors)}[/red]" if reading.failed else ""
         figures = f"{reading.rate:9.0f}/s  p50 {reading.p50 * 1e3:.2f} ms  p99 {reading.p99 * 1e3:.2f} ms"
         cores = f"cores: server {reading.server_cores:.2f}, load {reading.load_cores:.2f}, others {reading.foreign_cores:.2f}"
+        if reading.rate:
+            cores += f"; server {reading.server_cores / reading.rate * 1e6:.0f} us an answer"
         self._console.print(f"         {figures}  [dim]{cores}[/dim]{failed}", highlight=False)
 
     def _note(self, text: str) -> None:

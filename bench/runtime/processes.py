@@ -48,10 +48,6 @@ class Running:
         """Of the whole tree, processes that have ended left out."""
         return sum(_processor_seconds(pid) for pid in (self.pid, *descendants(self.pid)))
 
-    def resident_bytes(self) -> int:
-        """Of the whole tree, shared pages counted in every process."""
-        return sum(_resident(pid) for pid in (self.pid, *descendants(self.pid)))
-
 
 @contextmanager
 def serve(
@@ -157,10 +153,3 @@ def _stat(pid: int) -> list[str]:
 def _processor_seconds(pid: int) -> float:
     stat = _stat(pid)
     return (int(stat[11]) + int(stat[12])) / _TICKS if stat else 0.0
-
-
-def _resident(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0

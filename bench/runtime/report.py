@@ -135,7 +135,16 @@ def _latency(results: Results, servers: Sequence[Server]) -> list[Sheet]:
         if any(at):
             tails.append([server.title, *(_tail(one.p99, one.failed) if one else "" for one in at)])
     title = "p99 in ms in an open loop at fixed rates a second (JSON, MLP; the rates are 80 % of each server's peak)"
-    return [closed, Sheet(title, ["server", *map(_figure, rates)], tails)]
+    return [closed, _cost(results, servers, keys), Sheet(title, ["server", *map(_figure, rates)], tails)]
+
+
+def _cost(results: Results, servers: Sequence[Server], keys: Sequence[str]) -> Sheet:
+    rows = []
+    for server in servers:
+        found = [results.get(server.name, key) for key in keys]
+        if any(found):
+            rows.append([server.title, *(f"{one.cost * 1e6:,.0f}" if one and one.rate else "" for one in found)])
+    return Sheet("Processor time of the server for one answer, us", ["server", *keys], rows)
 
 
 def _median(summary: Summary) -> str:

@@ -29,6 +29,11 @@ class Summary:
         """Half the range of the rates as a share of the median."""
         return (self.high - self.low) / 2 / self.rate if self.rate else math.inf
 
+    @property
+    def cost(self) -> float:
+        """Seconds of processor time that the server spends on one answer; steadier than the rate on a busy machine."""
+        return self.server_cores / self.rate if self.rate else math.inf
+
 
 def summarise(readings: Sequence[Reading]) -> Summary:
     """At least one reading."""

@@ -26,7 +26,6 @@ def test_a_server_is_ended_with_what_it_left_in_other_sessions(tmp_path: Path) -
     command = [sys.executable, "-c", SERVER, str(port)]
     with serve(command, dict(os.environ), tmp_path, tmp_path / "log", (port, "/")) as running:
         assert len(set(descendants(os.getpid())) - before) == 2
-        assert running.resident_bytes() > 0
         assert running.processor_seconds() >= 0
     assert set(descendants(os.getpid())) <= before
 

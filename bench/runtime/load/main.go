@@ -15,6 +15,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"slices"
 	"time"
 )
@@ -40,6 +41,8 @@ type report struct {
 }
 
 func main() {
+	// It shares the cores with the server: memory is cheap, collecting it is not.
+	debug.SetGCPercent(800)
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
