@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 # What nobody has gone on with for so long, nobody will.
 STALE_SECONDS = 24 * 3600.0
+_UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 
 class Cache:
@@ -158,15 +159,15 @@ def disk_errors(root: Path) -> Iterator[None]:
     """Turn what the file system refuses into a load error that names the cache."""
     try:
         yield
-    except PermissionError as error:
-        raise LoadError(
-            Reason.INVALID_CONFIGURATION, f"HALDANE_CACHE_DIR {root} is not writable: {error.strerror}."
-        ) from error
     except OSError as error:
+        told = error.strerror or str(error)
+        if error.errno in _UNUSABLE:
+            raise LoadError(
+                Reason.INVALID_CONFIGURATION,
+                f"HALDANE_CACHE_DIR {root} cannot be written to: {told}; name a folder on a writable volume.",
+            ) from error
         advice = "; give that volume more space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        raise LoadError(
-            Reason.LOAD_FAILED, f"The cache {root} cannot hold the model: {error.strerror or error}{advice}."
-        ) from error
+        raise LoadError(Reason.LOAD_FAILED, f"The cache {root} cannot hold the model: {told}{advice}.") from error
 
 
 def _lock_of(folder: Path) -> Path:

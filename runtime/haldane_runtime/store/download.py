@@ -188,7 +188,7 @@ class _Transfer:
         block = bytearray()
         while position < job.end:
             reached = position
-            failure: Exception = Interrupted("it ended early")
+            failure: Exception = Interrupted("the answer ended early")
             try:
                 with self._source.read(entry, position, job.end) as chunks:
                     for chunk in chunks:

@@ -4,11 +4,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from http.client import HTTPException, HTTPResponse
+from ssl import SSLCertVerificationError
 from typing import Any, NoReturn
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
 from haldane_runtime.core.errors import LoadError, Reason
+from haldane_runtime.store.cause import cause
 from haldane_runtime.store.location import MODEL_FILE, Location
 from haldane_runtime.store.source import CHUNK_BYTES, Entry, Interrupted, Replaced
 
@@ -72,10 +74,13 @@ class HttpsSource:
                 failure = error
             except (URLError, OSError, HTTPException) as error:
                 failure = error
+                if isinstance(getattr(error, "reason", None), SSLCertVerificationError):
+                    # Trust does not come with time.
+                    break
             else:
                 return response
-        reason = getattr(failure, "reason", None) or failure
-        told = f"answered {failure.code}" if isinstance(failure, HTTPError) else f"cannot be reached: {reason}"
+        assert failure is not None
+        told = f"answered {failure.code}" if isinstance(failure, HTTPError) else f"cannot be reached: {cause(failure)}"
         raise LoadError(Reason.STORAGE_UNREACHABLE, f"{self._location.host} {told} (for {self._location}).")
 
     def _refuse(self, error: HTTPError) -> NoReturn:
@@ -115,4 +120,4 @@ def _chunks(response: HTTPResponse, skip: int, most: int | None) -> Iterator[byt
             most = None if most is None else most - len(kept)
             yield kept
     except (OSError, HTTPException) as error:
-        raise Interrupted(str(error)) from error
+        raise Interrupted(cause(error)) from error

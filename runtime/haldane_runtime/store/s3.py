@@ -11,9 +11,10 @@ from botocore.exceptions import ClientError
 from urllib3.exceptions import HTTPError
 
 from haldane_runtime.core.errors import LoadError, Reason
+from haldane_runtime.store.cause import cause
 from haldane_runtime.store.digest import check_relative
 from haldane_runtime.store.location import MODEL_FILE, Location
-from haldane_runtime.store.s3errors import S3Errors, cause
+from haldane_runtime.store.s3errors import S3Errors
 from haldane_runtime.store.source import CHUNK_BYTES, Entry, Interrupted, Replaced
 
 if TYPE_CHECKING:

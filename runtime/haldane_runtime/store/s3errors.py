@@ -1,6 +1,5 @@
 """What an S3 storage or the way to it says, as a load error with its cause and what to do."""
 
-import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from botocore.exceptions import (
 )
 
 from haldane_runtime.core.errors import LoadError, Reason
+from haldane_runtime.store.cause import cause, chain, line
 from haldane_runtime.store.source import Replaced
 
 _DENIED = {
@@ -115,31 +115,8 @@ class S3Errors:
         return LoadError(Reason.LOAD_FAILED, f"{self._where} answered {status} for {what}: {line(error)}.")
 
 
-def cause(error: BaseException) -> str:
-    """The innermost reason why a connection failed, which botocore and urllib3 wrap several times."""
-    for inner in _chain(error):
-        match inner:
-            case socket.gaierror():
-                return "its name cannot be resolved"
-            case ConnectionRefusedError():
-                return "connection refused"
-            case ConnectionResetError() | BrokenPipeError():
-                return "it closed the connection"
-            case TimeoutError():
-                return "no answer in time"
-            case OSError(strerror=str(text)):
-                return text
-            case _:
-                continue
-    return line(error)
-
-
-def line(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".")
-
-
 def _untrusted(error: SSLError) -> str:
-    for inner in _chain(error):
+    for inner in chain(error):
         if isinstance(inner, ssl.SSLCertVerificationError):
             return (
                 f"has a certificate that is not trusted: {inner.verify_message}; "
@@ -148,16 +125,3 @@ def _untrusted(error: SSLError) -> str:
     if "WRONG_VERSION_NUMBER" in str(error) or "record layer failure" in str(error):
         return "does not speak TLS: write it with http://"
     return f"cannot be spoken to by TLS: {line(error)}"
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """`error` and what led to it."""
-    seen: set[int] = set()
-    waiting: list[object] = [error]
-    while waiting:
-        inner = waiting.pop(0)
-        if isinstance(inner, BaseException) and id(inner) not in seen:
-            seen.add(id(inner))
-            yield inner
-            told = getattr(inner, "kwargs", {}).get("error") if isinstance(inner, BotoCoreError) else None
-            waiting += [told, getattr(inner, "reason", None), inner.__cause__, inner.__context__]

@@ -80,7 +80,7 @@ def test_a_storage_that_is_too_busy_for_a_while_is_asked_again(
 
 ENDLESS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "resets": (lambda fault: fault(reset_after=0), "it closed the connection"),
-    "truncated": (lambda fault: fault(cut_after=0), "it ended early"),
+    "truncated": (lambda fault: fault(cut_after=0), "the answer ended early"),
     "no answer": (lambda fault: fault(instead=b""), "it closed the connection"),
     "stalls": (lambda fault: fault(stall_after=0), "no answer in time"),
     "crawls": (lambda fault: fault(rate=100), "stands still: next to nothing arrived in 10 s"),
