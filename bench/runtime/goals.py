@@ -22,7 +22,7 @@ class Verdict:
 def judge(results: Results, servers: Sequence[Server]) -> list[Verdict]:
     """Every goal for which this run has both sides."""
     titles = {server.name: server.title for server in servers}
-    python = [server.name for server in servers if server.python and server.name not in (OURS, "fastapi")]
+    python = [server.name for server in servers if server.python and not server.name.startswith((OURS, "fastapi"))]
     verdicts = [
         _rate(results, titles, "JSON, c = 64", "json c=64", ["triton"], 1.3, "times Triton"),
         _rate(results, titles, "JSON, c = 64", "json c=64", python, 10, "times every Python peer"),
@@ -36,7 +36,7 @@ def judge(results: Results, servers: Sequence[Server]) -> list[Verdict]:
             titles,
             "boosted trees, JSON, c = 64",
             "trees c=64",
-            [*python, "fastapi"],
+            [*python, "fastapi", "fastapi-workers"],
             2,
             "times every Python peer",
         ),

@@ -48,12 +48,13 @@ class Server:
     wires: Mapping[str, tuple[Form, str]]
     ready: str
     start: Callable[[Launch], Start]
-    peer: bool = True
+    environment: str = ""
+    """The folder below `peers` whose requirements it needs; none for what runs in this project's own environment."""
     python: bool = True
     """A server in Python, for the goals that speak of Python peers."""
 
     def interpreter(self) -> Path:
-        return tools.environment(f"peers/{self.name}") if self.peer else Path(sys.executable)
+        return tools.environment(f"peers/{self.environment}") if self.environment else Path(sys.executable)
 
 
 _OIP = "/v2/models/{model}/infer"
@@ -131,10 +132,13 @@ instance_group [ {{ kind: KIND_CPU, count: {count} }} ]
 """
 
 
-def _fastapi(launch: Launch) -> Start:
-    command = [str(launch.bin / "uvicorn"), "app:app", "--app-dir", str(tools.HERE / "peers/fastapi")]
-    command += ["--host", "127.0.0.1", "--port", str(launch.http), "--workers", str(CORES), "--no-access-log"]
-    return Start(command)
+def _fastapi(workers: int) -> Callable[[Launch], Start]:
+    def start(launch: Launch) -> Start:
+        command = [str(launch.bin / "uvicorn"), "app:app", "--app-dir", str(tools.HERE / "peers/fastapi")]
+        command += ["--host", "127.0.0.1", "--port", str(launch.http), "--workers", str(workers), "--no-access-log"]
+        return Start(command)
+
+    return start
 
 
 def _mlserver(launch: Launch) -> Start:
@@ -190,11 +194,11 @@ def echo(answer_bytes: int) -> Server:
         return Start(command, {"BENCH_ANSWER_BYTES": str(answer_bytes)})
 
     wires = {"json": (Form.OIP_JSON, "/")}
-    return Server("echo", "raw ASGI echo", "one process of uvicorn", wires, "/", start, peer=False)
+    return Server("echo", "raw ASGI echo", "one process of uvicorn", wires, "/", start)
 
 
 SERVERS = (
-    Server("haldane", "Haldane", "defaults of `haldane-runtime serve`", _OIP_ALL, "/ready", _haldane, peer=False),
+    Server("haldane", "Haldane", "defaults of `haldane-runtime serve`", _OIP_ALL, "/ready", _haldane),
     Server(
         "triton",
         "Triton 2.51",
@@ -203,16 +207,26 @@ SERVERS = (
         _OIP_ALL,
         "/v2/health/ready",
         _triton,
+        "triton",
         python=False,
     ),
     Server(
         "fastapi",
         "FastAPI route",
-        "async route around session.run, one uvicorn worker a core with uvloop and httptools, access log off. "
-        "Docs: FastAPI, Server Workers; Uvicorn, Settings",
+        "async route around session.run in one process of uvicorn with uvloop and httptools, access log off",
         {"json": (Form.INSTANCES, "/predict"), "binary": (Form.RAW, "/raw")},
         "/health",
-        _fastapi,
+        _fastapi(1),
+        "fastapi",
+    ),
+    Server(
+        "fastapi-workers",
+        f"FastAPI, {CORES} workers",
+        "the same with one worker a core. Docs: FastAPI, Server Workers; Uvicorn, Settings",
+        {"json": (Form.INSTANCES, "/predict"), "binary": (Form.RAW, "/raw")},
+        "/health",
+        _fastapi(CORES),
+        "fastapi",
     ),
     Server(
         "mlserver",
@@ -222,6 +236,7 @@ SERVERS = (
         {"json": (Form.OIP_JSON, _OIP), "grpc": (Form.OIP_GRPC, "")},
         "/v2/health/ready",
         _mlserver,
+        "mlserver",
     ),
     Server(
         "kserve",
@@ -230,6 +245,7 @@ SERVERS = (
         _OIP_ALL,
         "/v2/health/ready",
         _kserve,
+        "kserve",
     ),
     Server(
         "litserve",
@@ -238,6 +254,7 @@ SERVERS = (
         {"json": (Form.INSTANCES, "/predict")},
         "/health",
         _litserve,
+        "litserve",
     ),
     Server(
         "bentoml",
@@ -246,6 +263,7 @@ SERVERS = (
         {"json": (Form.INSTANCES, "/predict")},
         "/readyz",
         _bentoml,
+        "bentoml",
     ),
     Server(
         "ray",
@@ -255,5 +273,6 @@ SERVERS = (
         {"json": (Form.INSTANCES, "/")},
         "/",
         _ray,
+        "ray",
     ),
 )
