@@ -67,6 +67,8 @@ bench: .venv/ready images ## Measure the operator, the runtime beside other serv
 	@$(BIN)/python -m e2e.cluster binaries kube-apiserver kubectl etcd
 	@$(BIN)/python -m bench.operator_latency
 	@$(BIN)/python -m bench.runtime_start
+	@$(BIN)/python -m bench.runtime_overload
+	@$(BIN)/python -m bench.runtime_memory --requests 1000000
 	@$(BIN)/python -m bench.image_size
 	@$(BIN)/python -m bench.runtime
 
