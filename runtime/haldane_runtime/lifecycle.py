@@ -26,6 +26,7 @@ import uvicorn
 import uvloop
 
 from haldane_runtime.announcement import to_try
+from haldane_runtime.cache.responses import ResponseCache, connect
 from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.errors import LoadError, Reason
 from haldane_runtime.loading import load
@@ -92,7 +93,8 @@ async def _run(
 ) -> None:
     metrics = Metrics(settings.model_namespace, settings.revision)
     only = settings.model_name if settings.model_repository is None else None
-    plane = DataPlane(metrics, limits_of(settings), only)
+    cache = _response_cache(settings, metrics)
+    plane = DataPlane(metrics, limits_of(settings), only, cache)
     explicit = settings.model_control == "explicit"
     repository = ModelRepository(plane, offers_of(settings), load, explicit, settings.request_timeout)
     server = _server(settings, plane, repository)
@@ -122,6 +124,8 @@ async def _run(
             await grpc.stop(stop_seconds(settings))
         await serving
         plane.close(ENGINE_STOP_SECONDS)
+        if cache is not None:
+            await cache.close()
     log.info("stopped")
 
 
@@ -164,6 +168,12 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _response_cache(settings: Settings, metrics: Metrics) -> ResponseCache | None:
+    if settings.response_cache is None:
+        return None
+    return connect(settings.response_cache, settings.response_cache_ttl, metrics.response_cache)
 
 
 def limits_of(settings: Settings) -> Limits:

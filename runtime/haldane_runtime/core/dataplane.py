@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
 
+from haldane_runtime.cache.responses import ResponseCache
 from haldane_runtime.core.errors import Code, RequestError
 from haldane_runtime.core.instance import ModelInstance
 from haldane_runtime.core.types import ServedModel
@@ -38,6 +39,7 @@ class DataPlane:
         metrics: Metrics,
         limits: Limits | None = None,
         expected: str | None = None,
+        cache: ResponseCache | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.phase = Phase.LOADING
@@ -45,6 +47,7 @@ class DataPlane:
         self.expected = expected
         self.unavailable: dict[str, str] = {}
         self._limits = limits or Limits()
+        self._cache = cache
         self._clock = clock
         self._models: dict[str, dict[str, ModelInstance]] = {}
         # Changes with the models, so that what was looked up can be kept until then.
@@ -98,7 +101,7 @@ class DataPlane:
         """Serve a loaded and warmed model from now on; one of the same name and version is replaced, not closed."""
         metrics = self.metrics.model(model.name)
         batcher = Batcher(model, engine, profile, self._limits, metrics, self._clock)
-        instance = ModelInstance(model, profile, batcher, metrics)
+        instance = ModelInstance(model, profile, batcher, metrics, self._cache)
         self._models.setdefault(model.name, {})[model.version] = instance
         self.generation += 1
         self._count_served(model.name)

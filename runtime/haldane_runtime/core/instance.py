@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 
+from haldane_runtime.cache.responses import ResponseCache
+from haldane_runtime.core.cached import CachedQueue
 from haldane_runtime.core.errors import RequestError
 from haldane_runtime.core.types import InferRequest, InferResponse, ServedModel
 from haldane_runtime.engine.base import BatchProfile
 from haldane_runtime.observe.metrics import ModelMetrics
-from haldane_runtime.scheduling.batcher import Batcher, Outcome, Ticket
+from haldane_runtime.scheduling.batcher import Batcher, Outcome
 
 _THREAD_END_SECONDS = 1.0
 
@@ -20,15 +21,23 @@ class ModelInstance:
     answered without a task, and to be awaited for the others.
     """
 
-    def __init__(self, model: ServedModel, profile: BatchProfile, batcher: Batcher, metrics: ModelMetrics) -> None:
+    def __init__(
+        self,
+        model: ServedModel,
+        profile: BatchProfile,
+        batcher: Batcher,
+        metrics: ModelMetrics,
+        cache: ResponseCache | None = None,
+    ) -> None:
         self.model = model
         self.profile = profile
         self.metrics = metrics
         self.ready = True
         self.batcher = batcher
-        self.admit: Callable[[int, float], None] = batcher.admit
-        self.submit = batcher.submit
-        self.cancel: Callable[[Ticket], None] = batcher.cancel
+        queue = batcher if cache is None else CachedQueue(model, batcher, cache)
+        self.admit = batcher.admit
+        self.submit = queue.submit
+        self.cancel = queue.cancel
 
     async def infer(self, request: InferRequest, deadline: float) -> InferResponse:
         """Queue the request and wait for its outcome; `deadline` is an instant of the clock.

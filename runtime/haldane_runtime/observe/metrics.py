@@ -41,6 +41,9 @@ class ModelMetrics:
         self.success_seconds = 0.0
         self.inference = Buckets(INFERENCE_BUCKETS)
         self.batch_rows = Buckets(BATCH_BUCKETS)
+        self.ran_requests = 0
+        self.waited_seconds = 0.0
+        self.ran_seconds = 0.0
         self.nonfinite_runs = 0
         self.refusals = 0
         self.served: list[ServedModel] = []
@@ -53,10 +56,13 @@ class ModelMetrics:
             self.success_seconds += seconds
         self.duration.observe(seconds)
 
-    def run(self, seconds: float, rows: int, requests: int) -> None:
-        """The engine ran for so many seconds."""
+    def run(self, seconds: float, rows: int, requests: int, waited: float) -> None:
+        """The engine ran for so many seconds for that many requests, which had waited `waited` seconds in all."""
         self.inference.observe(seconds)
         self.batch_rows.observe(rows)
+        self.ran_requests += requests
+        self.waited_seconds += waited
+        self.ran_seconds += seconds * requests
 
     def nonfinite(self) -> None:
         self.nonfinite_runs += 1
@@ -73,6 +79,7 @@ class Metrics:
         self._namespace = namespace
         self._models: dict[str, ModelMetrics] = {}
         self._registry = CollectorRegistry()
+        self._lookups: dict[str, int] = {}
         self.waiting: Callable[[], Mapping[str, tuple[int, int]]] = dict
         ProcessCollector(registry=self._registry)
         self._registry.register(self)
@@ -83,6 +90,10 @@ class Metrics:
         if found is None:
             found = self._models[name] = ModelMetrics()
         return found
+
+    def response_cache(self, outcome: str) -> None:
+        """One lookup in the response cache, or an answer that it could not keep; see `cache.responses.Outcome`."""
+        self._lookups[outcome] = self._lookups.get(outcome, 0) + 1
 
     def exposition(self) -> bytes:
         """The text format of Prometheus."""
@@ -119,6 +130,15 @@ class Metrics:
             for model in metrics.served:
                 info.add_metric((*labels, model.version, model.digest, model.precision, model.device), 1)
         yield from (requests, nonfinite, refusals, info)
+        if self._lookups:
+            lookups = CounterMetricFamily(
+                "haldane_response_cache",
+                "Lookups in the response cache by what became of them, and answers that could not be kept (unstored).",
+                labels=("model_namespace", "revision", "outcome"),
+            )
+            for outcome, count in self._lookups.items():
+                lookups.add_metric((self._namespace, self.revision, outcome), count)
+            yield lookups
         yield from self._gauges(labelled)
         yield from _histograms(labelled)
 

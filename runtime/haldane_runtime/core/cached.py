@@ -1,0 +1,79 @@
+"""A response cache in front of a model's queue: what was answered before is not run again."""
+
+import asyncio
+
+from haldane_runtime.cache.key import key_of
+from haldane_runtime.cache.responses import ResponseCache
+from haldane_runtime.core.errors import RequestError
+from haldane_runtime.core.types import InferRequest, InferResponse, ServedModel
+from haldane_runtime.scheduling.batcher import Batcher, Done, Outcome, Ticket
+
+
+class LookupTicket(Ticket):
+    """A request that is being looked up; `joined` is its place in the queue once it needs one."""
+
+    __slots__ = ("joined", "task")
+
+    def __init__(self, request: InferRequest, deadline: float, done: Done, queued: float) -> None:
+        super().__init__(request, deadline, done, queued, 0, None, 0)
+        self.joined: Ticket | None = None
+        self.task: asyncio.Task[None] | None = None
+
+
+class CachedQueue:
+    """Looks an answer up before it asks the batcher, and keeps what the batcher says.
+
+    For models that answer the same question the same way. Has a batcher's methods, and holds lookups
+    to its bounds: a cache that fails sends them all to the engine at once.
+    """
+
+    def __init__(self, model: ServedModel, batcher: Batcher, cache: ResponseCache) -> None:
+        self._model = model
+        self._batcher = batcher
+        self._cache = cache
+        self._loop = asyncio.get_running_loop()
+
+    def submit(self, request: InferRequest, deadline: float, done: Done, admitted: bool = False) -> Ticket:
+        """See `Batcher.submit`."""
+        if not self._cache.usable:
+            return self._batcher.submit(request, deadline, done, admitted)
+        if not admitted:
+            self._batcher.admit(sum(array.nbytes for array in request.inputs.values()), deadline)
+        ticket = LookupTicket(request, deadline, done, self._loop.time())
+        ticket.task = self._loop.create_task(self._look_up(ticket))
+        return ticket
+
+    def cancel(self, ticket: Ticket) -> None:
+        """See `Batcher.cancel`."""
+        if not isinstance(ticket, LookupTicket):
+            self._batcher.cancel(ticket)
+            return
+        ticket.over = True
+        if ticket.joined is not None:
+            self._batcher.cancel(ticket.joined)
+        elif ticket.task is not None:
+            ticket.task.cancel()
+
+    async def _look_up(self, ticket: LookupTicket) -> None:
+        key = key_of(self._model.digest, ticket.request, self._model.precision)
+        outputs = await self._cache.get(key)
+        if ticket.over:
+            return
+        if outputs is not None:
+            self._deliver(ticket, InferResponse(self._model, outputs, self._loop.time() - ticket.queued, 0.0))
+            return
+
+        def keep(outcome: Outcome) -> None:
+            if isinstance(outcome, InferResponse):
+                self._cache.put(key, outcome.outputs)
+            self._deliver(ticket, outcome)
+
+        try:
+            ticket.joined = self._batcher.submit(ticket.request, ticket.deadline, keep)
+        except RequestError as error:
+            self._deliver(ticket, error)
+
+    def _deliver(self, ticket: LookupTicket, outcome: Outcome) -> None:
+        if not ticket.over:
+            ticket.over = True
+            ticket.done(outcome)
