@@ -373,7 +373,8 @@ def cutting() -> Iterator[Callable[[int, list[int]], CuttingProxy]]:
 
 
 class WebServer:
-    """https on localhost with ETag and Range; paths are answered as `files` and `statuses` say.
+    """https on localhost with ETag and, unless `knows_ranges` is False, Range; paths are answered as `files` and
+    `statuses` say.
 
     `pause_after` makes the first answer stop after that many bytes, until `resume` is set.
     """
@@ -387,6 +388,7 @@ class WebServer:
         self.files: dict[str, bytes] = {}
         self.statuses: dict[str, tuple[int, dict[str, str]]] = {}
         self.ranges: list[str | None] = []
+        self.knows_ranges = True
         self.pause_after: int | None = None
         self.paused = threading.Event()
         self.resume = threading.Event()
@@ -425,11 +427,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(404, 0, {})
             return
         tag = f'"{hash(body)}"'
-        partial = self.headers["Range"] and self.headers.get("If-Range", tag) == tag
-        offset = int(self.headers["Range"].removeprefix("bytes=").rstrip("-")) if partial else 0
-        self._head(206 if partial else 200, len(body) - offset, {"ETag": tag})
+        partial = self.web.knows_ranges and self.headers["Range"] and self.headers.get("If-Range", tag) == tag
+        if partial:
+            start, end = self.headers["Range"].removeprefix("bytes=").split("-")
+            body = body[int(start) : int(end) + 1 if end else None]
+        self._head(206 if partial else 200, len(body), {"ETag": tag})
         with suppress(OSError):
-            self._send(body[offset:])
+            self._send(body)
 
     def _head(self, status: int, length: int, headers: dict[str, str]) -> None:
         self.send_response(status)

@@ -63,6 +63,8 @@ def parse(uri: str) -> Location:
         if parts.netloc not in ("", "localhost") or not path.startswith("/") or path == "/":
             raise _wrong(uri, "a file:// URI needs an absolute path: file:///models/model.onnx")
         return Location("file", "", path.rstrip("/"), "", folder)
+    if parts.scheme == "pvc":
+        raise _wrong(uri, "a volume claim must be mounted: name the path where it is as file:///path")
     raise _wrong(uri, "a model URI starts with s3://, https:// or file://")
 
 

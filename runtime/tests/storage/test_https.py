@@ -95,6 +95,18 @@ def test_a_kill_during_a_download_leaves_what_the_next_start_uses(
     assert web.ranges[-1] == f"bytes={2 * BLOCK_BYTES}-"
 
 
+@pytest.mark.parametrize("knows_ranges", [True, False])
+def test_a_part_is_the_same_whether_or_not_the_server_knows_ranges(web: Any, knows_ranges: bool) -> None:
+    body = bytes(range(256)) * 1000
+    web.files["/m.onnx"] = body
+    web.knows_ranges = knows_ranges
+    source = HttpsSource(parse(f"https://{web.host}/m.onnx"))
+    (entry,) = source.entries()
+    for start, end in ((0, None), (0, len(body)), (0, 10), (100_000, 200_001), (255_999, 256_000)):
+        with source.read(entry, start, end) as chunks:
+            assert b"".join(chunks) == body[start:end]
+
+
 def test_a_file_replaced_in_the_middle_is_never_spliced(
     web: Any, get: Callable[..., FetchedModel], tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ def test_a_uri_is_taken_apart(uri: str, location: Location) -> None:
         ("https://host/folder/", "must name one .onnx file"),
         ("https://me:secret@host/a.onnx", "must not carry a password"),
         ("http://host/a.onnx", "starts with s3://, https:// or file://"),
+        ("pvc://claim/a.onnx", "must be mounted: name the path where it is as file:///path"),
         ("file://models/a.onnx", "needs an absolute path"),
         ("file:///", "needs an absolute path"),
         ("/models/a.onnx", "starts with s3://"),
