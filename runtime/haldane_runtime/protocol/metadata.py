@@ -57,27 +57,27 @@ def _configured(spec: TensorSpec, batched: bool) -> dict[str, Any]:
 def model_statistics(model: ServedModel, metrics: ModelMetrics) -> dict[str, Any]:
     """One entry of the answer to `GET /v2/models/{model}/stats`, since the start of the process.
 
-    The counts are of all versions of the model together. What is not measured apart (queue, input and
-    output) has the count 0.
+    The counts are of all versions of the model together, and of requests, each with the whole time of
+    the run that it was part of. Input and output are not measured apart from the run: they have its
+    count, which perf_analyzer wants to be the same, and no time.
     """
     succeeded = metrics.requests[200]
     failed = sum(metrics.requests.values()) - succeeded
-    runs = sum(metrics.inference.counts)
-    unmeasured = _duration(0, 0.0)
     return {
         "name": model.name,
         "version": model.version,
         "inference_count": int(metrics.batch_rows.sum),
-        "execution_count": runs,
+        "execution_count": sum(metrics.inference.counts),
         "inference_stats": {
             "success": _duration(succeeded, metrics.success_seconds),
             "fail": _duration(failed, metrics.duration.sum - metrics.success_seconds),
-            "queue": unmeasured,
-            "compute_input": unmeasured,
-            "compute_infer": _duration(runs, metrics.inference.sum),
-            "compute_output": unmeasured,
-            "cache_hit": unmeasured,
-            "cache_miss": unmeasured,
+            # perf_analyzer tells by this count which version has answered.
+            "queue": _duration(metrics.ran_requests, metrics.waited_seconds),
+            "compute_input": _duration(metrics.ran_requests, 0.0),
+            "compute_infer": _duration(metrics.ran_requests, metrics.ran_seconds),
+            "compute_output": _duration(metrics.ran_requests, 0.0),
+            "cache_hit": _duration(0, 0.0),
+            "cache_miss": _duration(0, 0.0),
         },
         "batch_stats": [],
     }

@@ -34,7 +34,7 @@ Done = Callable[[Outcome], None]
 class Recorder(Protocol):
     """What a batcher tells about its runs."""
 
-    def run(self, seconds: float, rows: int, requests: int) -> None: ...
+    def run(self, seconds: float, rows: int, requests: int, waited: float) -> None: ...
 
     def nonfinite(self) -> None: ...
 
@@ -275,7 +275,8 @@ class Batcher:
         self._backlog.busy_until = 0.0
         rows = sum([ticket.rows for ticket in batch])
         seconds = run.finished - run.started
-        self._recorder.run(seconds, rows, len(batch))
+        waited = run.started * len(batch) - sum([ticket.queued for ticket in batch])
+        self._recorder.run(seconds, rows, len(batch), waited)
         if run.outputs is None:
             self._failed(batch, run.error)
         else:
