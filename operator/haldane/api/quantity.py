@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
@@ -35,6 +36,7 @@ NUMBER_SENTENCE = 'write a number as a string, for example "0.3"'
 QUANTITY_SENTENCE = "write a Kubernetes quantity, for example 500m, 2 or 1Gi"
 
 
+@lru_cache(1024)
 def parse_duration(text: str) -> timedelta:
     """Read `1h30m`, `10s` or `250ms`. Raises ValueError with what to write instead for anything else."""
     if not re.fullmatch(DURATION_PATTERN, text):
@@ -46,6 +48,7 @@ def parse_duration(text: str) -> timedelta:
     return duration
 
 
+@lru_cache(1024)
 def parse_percent(text: str) -> float:
     """Read `1%` as the fraction 0.01. Raises ValueError with what to write instead when the sign is missing."""
     if not re.fullmatch(_INCREASE, text):

@@ -12,9 +12,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from haldane.plan.evidence import Evidence
+from haldane.plan.proportions import Counts
 
-PRIOR_LOOKS = 4.0
-"""How many intervals of independent requests the estimate begins with: two or three intervals alone say little."""
+PRIOR_LOOKS = 10.0
+"""How many intervals of independent requests the estimate begins with: a few intervals alone say little."""
 
 
 def seen(before: Evidence | None, requests: int, hits: int, baseline_hits: int | None, bound: float = 0.0) -> Evidence:
@@ -31,6 +32,8 @@ def seen(before: Evidence | None, requests: int, hits: int, baseline_hits: int |
     if came <= 0 or hit < 0:
         return after
     after = replace(after, looks=before.looks + 1, squares=before.squares + hit * hit / came)
+    if before.looks == 0 or hit * before.worst_requests > before.worst_hits * came:
+        after = replace(after, worst_hits=hit, worst_requests=came)
     if hit_together <= 0 or baseline_hits is None:
         return after
     return replace(
@@ -38,6 +41,16 @@ def seen(before: Evidence | None, requests: int, hits: int, baseline_hits: int |
         looks_together=before.looks_together + 1,
         squares_together=before.squares_together + hit * hit / hit_together,
     )
+
+
+def without_the_worst(counts: Counts, evidence: Evidence) -> Counts:
+    """The candidate's counts without the interval that speaks most against it; nothing after one interval.
+
+    `evidence` may have counted hits beyond another bound than `counts` has: the worst interval is as much worse.
+    """
+    part = counts.hits / evidence.hits if evidence.hits else 1.0
+    hits = max(evidence.worst_hits * part, evidence.worst_requests * counts.share)
+    return Counts(max(0.0, counts.hits - hits), max(0.0, counts.requests - evidence.worst_requests))
 
 
 def alone(evidence: Evidence) -> float:

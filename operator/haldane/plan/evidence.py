@@ -29,6 +29,9 @@ class Evidence:
     """Intervals in which either had hits."""
     squares_together: float = 0.0
     """Sum over those of the candidate's hits squared, per hit of both."""
+    worst_hits: int = 0
+    """Hits of the interval that had the most of them for its requests."""
+    worst_requests: int = 0
     bound: float = 0.0
     """Duration in seconds beyond which a request is a hit; 0 where it is not a duration that decides."""
 
@@ -44,6 +47,7 @@ class Evidence:
             return None
         try:
             looks, planned, requests, hits, together = (int(word) for word in words[:5])
-            return cls(looks, planned, requests, hits, together, float(words[5]), int(words[6]), *map(float, words[7:]))
+            sums = float(words[5]), int(words[6]), float(words[7])
+            return cls(looks, planned, requests, hits, together, *sums, int(words[8]), int(words[9]), float(words[10]))
         except ValueError:
             return None

@@ -3,7 +3,8 @@
 A candidate exactly at a limit may be called beyond it with a chance that is fixed for a whole step, however often it is
 looked at. Three tests share that chance (their sum bounds it: Bonferroni):
 
-- at every look, a test that may be repeated without end (`sequential`), for most of what goes wrong;
+- at every look, a test that may be repeated without end (`sequential`), for most of what goes wrong; it leaves out the worst
+  interval between two looks, so that it takes two bad ones to prove anything;
 - at the end of the hold, one planned look, which needs fewer requests to see a small rise; when the step must go on, again
   after as long, at half the chance, and so on (alpha spending: Lan and DeMets, Biometrika 70, 1983);
 - at every look, only what came in the last window, for a fault that begins late and that a long good time would hide; the
@@ -19,11 +20,11 @@ from datetime import datetime, timedelta
 from haldane.api.quantity import parse_duration
 from haldane.api.v1alpha1 import ModelDeployment
 
-EVERY_LOOK = 0.01
-PLANNED_LOOK = 0.0125
+EVERY_LOOK = 0.0075
+PLANNED_LOOK = 0.04
 SUDDEN_FAULT = 0.0025
 
-SUSPICION = 0.1
+SUSPICION = 0.15
 """A step whose hold is over goes on when so many hits, were the share at its limit, had less than this chance."""
 
 

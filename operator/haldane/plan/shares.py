@@ -8,6 +8,7 @@ from haldane.plan.looks import EVERY_LOOK, PLANNED_LOOK, Look
 from haldane.plan.proportions import Counts, OneSample, against_baseline, detectable
 from haldane.plan.sequential import is_shown_beyond, upper_limit
 
+COARSE = 3.0
 BASELINE_PART = 0.25
 """Part of the chance of a false alarm that goes into stable's own uncertainty, where it is bounded by itself."""
 
@@ -29,6 +30,8 @@ class Question:
     recent_candidate: Counts | None = None
     recent_baseline: Counts | None = None
     dispersion: float = 1.0
+    without_the_worst: Counts | None = None
+    """The candidate's counts without its worst interval, None to leave none out: one burst alone proves no rate."""
 
     @property
     def is_above(self) -> bool:
@@ -44,7 +47,7 @@ class Question:
         if self.is_above:
             if self._shown_at_any_look():
                 return True
-            if planned_level and self.as_one_sample().p_value < planned_level:
+            if planned_level and self.is_worth_a_plan() and self.as_one_sample().p_value < planned_level:
                 return True
         if self.recent_candidate is None or self.recent_candidate.share <= self.limit:
             return False
@@ -56,8 +59,12 @@ class Question:
         one = self.as_one_sample()
         return detectable(one.counts.requests, one.limit, PLANNED_LOOK)
 
+    def is_worth_a_plan(self) -> bool:
+        """Whether the planned look could see less than `COARSE` times the limit; every look sees more than that anyway."""
+        return self.detectable() < COARSE * self.as_one_sample().limit
+
     def _shown_at_any_look(self) -> bool:
-        candidate = self.candidate.thinned(self.dispersion)
+        candidate = (self.without_the_worst or self.candidate).thinned(self.dispersion)
         if self.baseline is None:
             return is_shown_beyond(candidate, self.limit, EVERY_LOOK)
         # Two bounds that hold at every look, one for each side, and the chances of their errors add up.

@@ -158,7 +158,8 @@ def answer(
     evidence = replace(evidence, planned=max(evidence.planned, trial.look.planned))
     seen = f"{told.what} {told.value} of {told.requests} requests"
     for question in questions:
-        if question.is_shown(trial.look, planned_level):
+        persistent = dispersion.without_the_worst(question.candidate, evidence)
+        if replace(question, without_the_worst=persistent).is_shown(trial.look, planned_level):
             return told.judged("Fail", f"{seen} is beyond {question.text}", question.short, evidence=evidence)
     if not questions:
         message = f"{seen} is not shown to be beyond {otherwise or 'its limit'}"

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from haldane.api.rollout import ErrorRate, Latency, Proportion, Query
+from haldane.plan.evidence import Evidence
 from haldane.plan.histogram import Histogram
 from haldane.plan.latency import judge_latency
 from haldane.plan.looks import Look
@@ -18,6 +19,26 @@ MAX = ErrorRate(max="1%")
 RISE = ErrorRate(max_increase="1%")
 ABORT = ErrorRate(abort="20%")
 EARLY = Trial(Look(1), None, 100)
+
+
+def steadily(look: Look, counted: Requests, baseline: Requests | None = None, bound: float = 0.0) -> Trial:
+    """A look at counts that came evenly in the ten intervals before."""
+    hits, together = counted.errors, counted.errors + (baseline.errors if baseline else 0)
+    before = Evidence(
+        looks=10,
+        requests=counted.total,
+        hits=hits,
+        hits_together=together,
+        squares=hits**2 / max(1, counted.total),
+        looks_together=10,
+        squares_together=hits**2 / max(1, together),
+        worst_hits=hits // 10,
+        worst_requests=counted.total // 10,
+        bound=bound,
+    )
+    return Trial(look, before, 100)
+
+
 AT_THE_END = Trial(Look(20, planned=1), None, 100)
 
 
@@ -37,7 +58,7 @@ AT_THE_END = Trial(Look(20, planned=1), None, 100)
     ],
 )
 def test_error_rate(check: ErrorRate, counted: Requests, baseline: Requests | None, verdict: str, words: str) -> None:
-    judged = judge_error_rate(check, EARLY, counted, baseline)
+    judged = judge_error_rate(check, steadily(Look(11), counted, baseline), counted, baseline)
     assert judged.verdict == verdict
     assert words in judged.message
 
@@ -98,8 +119,8 @@ def test_one_burst_of_errors_proves_no_rate() -> None:
         )
         assert judged.verdict != "Fail", judged.message
         evidence = judged.evidence
-    steadily = judge_error_rate(MAX, Trial(Look(20, planned=1), None, 100), Requests(2000, 40), None)
-    assert steadily.verdict == "Fail"
+    evenly = judge_error_rate(MAX, Trial(Look(20, planned=1), None, 100), Requests(2000, 40), None)
+    assert evenly.verdict == "Fail"
 
 
 @pytest.mark.parametrize(
@@ -113,7 +134,7 @@ def test_one_burst_of_errors_proves_no_rate() -> None:
 )
 def test_a_share_of_the_users_own(counted: Requests, baseline: Requests | None, verdict: str) -> None:
     check = Proportion(hits="x", max_increase="5%")
-    judged = judge_proportion(check, EARLY, counted, baseline)
+    judged = judge_proportion(check, steadily(Look(11), counted, baseline), counted, baseline)
     assert judged.verdict == verdict
     assert judged.message.startswith("share" if counted.total > 10 else "10 requests")
 
@@ -168,9 +189,15 @@ def histogram(fast: float, slow: float) -> Histogram:
 def test_latency(
     check: Latency, subject: Histogram | None, baseline: Histogram | None, verdict: str, words: str
 ) -> None:
-    judged = judge_latency(check, EARLY, subject, baseline, baseline is not None)
+    first = judge_latency(check, EARLY, _half(subject), _half(baseline), baseline is not None)
+    assert first.verdict != "Fail", "one interval alone proves nothing"
+    judged = judge_latency(check, Trial(Look(2), first.evidence, 100), subject, baseline, baseline is not None)
     assert judged.verdict == verdict
     assert words in judged.message
+
+
+def _half(of: Histogram | None) -> Histogram | None:
+    return Histogram(of.bounds, tuple(count / 2 for count in of.counts)) if of else None
 
 
 def one(value: float) -> tuple[Series]:
