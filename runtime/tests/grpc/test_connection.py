@@ -36,7 +36,7 @@ class EchoCall:
         self.left = False
         self.ended = False
 
-    def receive(self, data: bytes, ended: bool) -> None:
+    def receive(self, data: bytes | memoryview, ended: bool) -> None:
         assert not self.left
         assert not self.ended
         self.body += data
@@ -97,7 +97,7 @@ class Client:
         self.connection.out.clear()
         for kind, flags, number, payload in self.reader.feed(data):
             if kind == frames.HEADERS:
-                found.append((kind, flags, number, dict(self.decoder.decode(payload, raw=True))))
+                found.append((kind, flags, number, dict(self.decoder.decode(bytes(payload), raw=True))))
             else:
                 found.append((kind, flags, number, payload))
         return found

@@ -16,7 +16,7 @@ from haldane_runtime.protocol.grpc.status import Status, Unserved
 
 @given(st.binary(max_size=5000), st.sampled_from(["identity", "gzip", "deflate"]))
 def test_packed_and_unpacked(message: bytes, encoding: str) -> None:
-    data = messages.packed(message, encoding)
+    data = messages.packed((message[:7], memoryview(message)[7:]), encoding)
     assert messages.declared_size(data) == len(data) - messages.PREFIX_BYTES
     assert messages.unpacked(data[0], data[messages.PREFIX_BYTES :], encoding, 5000) == message
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,8 +17,9 @@ from haldane_runtime.core.types import (
     ServedModel,
     TensorSpec,
 )
-from haldane_runtime.protocol.grpc.schema import ModelInferRequest, message_class, parse
-from haldane_runtime.protocol.grpc.tensors import TensorCodec
+from haldane_runtime.protocol.grpc.schema import ModelInferRequest, message_class
+from haldane_runtime.protocol.grpc.tensors import TensorCodec, parse_infer
+from haldane_runtime.protocol.grpc.wire import without_field
 
 SIGNATURE = ModelSignature(
     (
@@ -84,7 +86,7 @@ def requests(draw: st.DrawFn) -> Any:
 
 def decoded(data: bytes) -> bool:
     try:
-        found = CODEC.decode(parse(ModelInferRequest, data))
+        found = CODEC.decode(*parse_infer(data))
     except RequestError as error:
         assert error.code is Code.INVALID  # noqa: PT017
         assert error.message  # noqa: PT017
@@ -122,7 +124,7 @@ def test_what_fits() -> None:
         message.inputs.add(name=name, datatype=datatype, shape=shape)
     message.raw_input_contents.extend([b"\x80\0\x7f", np.arange(4, dtype="<f4").tobytes(), b"\2\0\0\0\xc3\xa9\0\0\0\0"])
     message.parameters["timeout"].int64_param = 1_500_000
-    found = CODEC.decode(message)
+    found = CODEC.decode(*parse_infer(message.SerializeToString()))
     assert found.timeout == 1.5
     assert found.request.inputs["a"].tolist() == [[0, 1], [2, 3]]
     assert found.request.inputs["s"].tolist() == ["\u00e9", ""]
@@ -138,7 +140,7 @@ def test_answers_are_what_protobuf_reads(datatype: Datatype, shape: tuple[int, .
     # Not contiguous, as an engine's outputs may be.
     response = InferResponse(MODEL, {datatype.lower(): array.T}, 0.0, 0.0)
     for request_id in ("", "request \N{SNOWMAN}" * 20):
-        data = CODEC.encode(response, request_id, 1.5)
+        data = b"".join(CODEC.encode(response, request_id, 1.5))
         message = message_class("inference.ModelInferResponse").FromString(data)
         assert (message.model_name, message.model_version, message.id) == ("mod\u00e9l", "7", request_id)
         assert message.parameters["time_ms"].double_param == 1.5
@@ -149,3 +151,25 @@ def test_answers_are_what_protobuf_reads(datatype: Datatype, shape: tuple[int, .
             assert raw.count(b"\0\0\0") == count
         else:
             assert (np.frombuffer(raw, array.dtype).reshape(shape[::-1]) == array.T).all()
+
+
+@given(requests(), st.integers(0, 3), st.data())
+def test_raw_contents_taken_out_by_hand(message: Any, spoilt: int, data: st.DataObject) -> None:
+    changed = bytearray(message.SerializeToString())
+    for _ in range(spoilt if changed else 0):
+        changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
+    taken = without_field(memoryview(changed), 7)
+    try:
+        whole = ModelInferRequest.FromString(bytes(changed))
+    except DecodeError:
+        if taken is not None:
+            # What is wrong is in the part that protobuf still reads.
+            with pytest.raises(DecodeError):
+                ModelInferRequest.FromString(taken[0])
+        return
+    if taken is None:
+        assert spoilt
+        return
+    kept = ModelInferRequest.FromString(taken[0])
+    kept.raw_input_contents.extend(map(bytes, taken[1]))
+    assert kept == whole

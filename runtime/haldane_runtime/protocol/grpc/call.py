@@ -36,8 +36,8 @@ class Method:
     def foresee(self, call: "GrpcCall", size: int, start: bytes) -> None:
         """A long message begins: its size in bytes and its first bytes. The time to refuse it before it is read."""
 
-    def message(self, call: "GrpcCall", data: bytes) -> None:
-        """A message of the client's."""
+    def message(self, call: "GrpcCall", data: bytes | memoryview) -> None:
+        """A message of the client's, which keeps its bytes as long as it is referred to."""
         raise NotImplementedError
 
     def ended(self, call: "GrpcCall") -> None:
@@ -131,13 +131,13 @@ class GrpcCall:
             self.deadline = self.started + timeout
             self.impatient = True
 
-    def receive(self, data: bytes, ended: bool) -> None:
+    def receive(self, data: bytes | memoryview, ended: bool) -> None:
         """Bytes of the request; see `stream.Call`."""
         if not self.over:
             self.ended = ended
             self._guarded(self._receive, data)
 
-    def _guarded(self, step: Callable[..., None], *arguments: bytes) -> None:
+    def _guarded(self, step: Callable[..., None], *arguments: bytes | memoryview) -> None:
         try:
             step(*arguments)
         except RequestError as error:
@@ -147,7 +147,7 @@ class GrpcCall:
         except Exception as error:
             self.fail(error)
 
-    def _receive(self, data: bytes) -> None:
+    def _receive(self, data: bytes | memoryview) -> None:
         if self.ended and self._buffer is None and not self._method.streaming:
             size = len(data) - messages.PREFIX_BYTES
             if size >= 0 and messages.declared_size(data) == size:
@@ -156,13 +156,13 @@ class GrpcCall:
                 return
         self._assemble(data)
 
-    def _dispatch(self, compressed: int, payload: bytes) -> None:
+    def _dispatch(self, compressed: int, payload: bytes | memoryview) -> None:
         self._dispatched = True
         if compressed:
             payload = messages.unpacked(compressed, payload, self._head.encoding, self._shared.limits.message)
         self._method.message(self, payload)
 
-    def _assemble(self, data: bytes) -> None:
+    def _assemble(self, data: bytes | memoryview) -> None:
         """Messages that come in several pieces, or several at once, and what they may not do."""
         shared = self._shared
         buffer = self._buffer
@@ -189,11 +189,12 @@ class GrpcCall:
                     raise invalid("this method takes one message, but more were sent")
                 if not self.ended:
                     return
-            compressed, payload = buffer[0], bytes(memoryview(buffer)[messages.PREFIX_BYTES : end])
-            del buffer[:end]
+            # The message keeps this buffer, so that a large one is not copied.
+            rest = buffer[end:]
             shared.assembled -= end
-            self._dispatch(compressed, payload)
-            fresh = True
+            self._buffer = rest
+            self._dispatch(buffer[0], memoryview(buffer)[messages.PREFIX_BYTES : end])
+            buffer, fresh = rest, True
             if self.over:
                 return
         if self.ended:
@@ -223,18 +224,15 @@ class GrpcCall:
             if self.on_gone is not None:
                 self.on_gone()
 
-    def reply(self, message: bytes) -> None:
-        """The one message of a unary answer, and status OK."""
+    def reply(self, *parts: bytes | memoryview) -> None:
+        """The one message of a unary answer, in parts that follow each other, and status OK."""
         if self.over:
             return
         self._close(200)
         head = self._head
-        if head.encoding == IDENTITY or head.encoding not in head.accepts:
-            block = _make_head(IDENTITY, messages.ACCEPTED, self.identity)
-            self._sender.respond(self._stream, block, messages.prefixed(message), _OK)
-        else:
-            block = _make_head(head.encoding, messages.ACCEPTED, self.identity)
-            self._sender.respond(self._stream, block, messages.packed(message, head.encoding), _OK)
+        encoding = head.encoding if head.encoding in head.accepts else IDENTITY
+        block = _make_head(encoding, messages.ACCEPTED, self.identity)
+        self._sender.respond(self._stream, block, messages.packed(parts, encoding), _OK)
 
     def send(self, message: bytes) -> None:
         """One of several messages of an answer."""
@@ -243,7 +241,7 @@ class GrpcCall:
         if not self.told:
             self.told = True
             self._sender.headers(self._stream, _make_head(IDENTITY, messages.ACCEPTED, self.identity))
-        self._sender.data(self._stream, messages.prefixed(message))
+        self._sender.data(self._stream, messages.packed((message,), IDENTITY))
 
     def finish(
         self, status: Status = Status.OK, message: str = "", metadata: tuple[Field, ...] = (), code: int | None = None

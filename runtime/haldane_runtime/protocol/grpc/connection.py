@@ -3,6 +3,7 @@
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 from haldane_runtime.protocol.grpc import frames
 from haldane_runtime.protocol.grpc.frames import ConnectionFault, ErrorCode, Setting, StreamFault
@@ -30,7 +31,7 @@ class Connection:
     def __init__(self, application: Application, limits: Limits, now: float, wake: Callable[[], None]) -> None:
         self.closing = False
         self.streams: dict[int, Stream] = {}
-        self.out: list[bytes] = [
+        self.out: list[bytes | memoryview] = [
             frames.settings(
                 {
                     Setting.MAX_CONCURRENT_STREAMS: limits.streams,
@@ -56,7 +57,7 @@ class Connection:
         self._began = self._heard = self._now = now
         self._asked: float | None = None
         self._patience = Patience(now)
-        self._handlers = (
+        self._handlers: tuple[Callable[[int, int, Any], None], ...] = (
             self._on_data,
             self._on_headers,
             self._on_priority,
@@ -68,6 +69,13 @@ class Connection:
             self._on_window,
         )
         wake()
+
+    def take(self) -> tuple[list[bytes | memoryview], bool]:
+        """What is to be sent, and whether some of it is large."""
+        out, bulky = self.out[:], self._sender.bulky
+        self.out.clear()
+        self._sender.bulky = False
+        return out, bulky
 
     def receive(self, data: bytes, now: float) -> None:
         """Bytes from the client, at an instant of `time.monotonic`."""
@@ -138,7 +146,7 @@ class Connection:
             self._sender.forget(stream)
             stream.call.gone()
 
-    def _on_data(self, flags: int, number: int, payload: bytes) -> None:
+    def _on_data(self, flags: int, number: int, payload: bytes | memoryview) -> None:
         size = len(payload)
         self._window -= size
         if self._window < self._limits.connection_window // 2:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from enum import IntEnum
 from struct import Struct
+from typing import TypeVar
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_BYTES = 9
@@ -28,6 +29,8 @@ _GOAWAY = Struct(">II")
 
 unpack_header = _HEADER.unpack_from
 pack_header = _HEADER.pack
+
+Buffer = TypeVar("Buffer", bytes, memoryview, bytes | memoryview)
 
 
 class ErrorCode(IntEnum):
@@ -116,7 +119,7 @@ def parse_word(payload: bytes, name: str) -> int:
     return word
 
 
-def without_padding(flags: int, payload: bytes) -> bytes:
+def without_padding(flags: int, payload: Buffer) -> Buffer:
     """The payload of a DATA or HEADERS frame without its padding and, in HEADERS, without the priority.
 
     Raises:

@@ -43,7 +43,7 @@ class _Watch(Method):
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
 
-    def message(self, call: GrpcCall, data: bytes) -> None:
+    def message(self, call: GrpcCall, data: bytes | memoryview) -> None:
         """See `Method.message`."""
         known = parse(_Request, data).service in _NAMES
         told: int | None = None

@@ -8,8 +8,7 @@ from haldane_runtime.core.instance import ModelInstance
 from haldane_runtime.observe.metrics import ModelMetrics
 from haldane_runtime.protocol.grpc.call import GrpcCall, Method, Shared
 from haldane_runtime.protocol.grpc.hpack import Fields
-from haldane_runtime.protocol.grpc.schema import ModelInferRequest, parse
-from haldane_runtime.protocol.grpc.tensors import TensorCodec
+from haldane_runtime.protocol.grpc.tensors import TensorCodec, parse_infer
 from haldane_runtime.scheduling.batcher import Outcome, Ticket
 
 VERSION_METADATA = b"x-haldane-version"
@@ -45,7 +44,7 @@ class _Inference:
                 call.refuse(_impatient(outcome, call))
                 return
             milliseconds = (self.shared.clock() - call.started) * 1000
-            call.reply(self.prepared.codec.encode(outcome, self.id, milliseconds))
+            call.reply(*self.prepared.codec.encode(outcome, self.id, milliseconds))
         except Exception as error:
             call.fail(error)
 
@@ -61,11 +60,11 @@ class Infer(Method):
         self._shared = shared
         self._prepared: dict[int, _Prepared] = {}
 
-    def message(self, call: GrpcCall, data: bytes) -> None:
+    def message(self, call: GrpcCall, data: bytes | memoryview) -> None:
         """See `Method.message`."""
-        message = parse(ModelInferRequest, data)
+        message, raw = parse_infer(data)
         prepared = self._of(message.model_name, message.model_version, call)
-        decoded = prepared.codec.decode(message)
+        decoded = prepared.codec.decode(message, raw)
         if decoded.timeout is not None and call.started + decoded.timeout < call.deadline:
             call.deadline = call.started + decoded.timeout
             call.impatient = True

@@ -1,6 +1,7 @@
 """gRPC's length-prefixed messages and their compression. Pure."""
 
 import zlib
+from collections.abc import Sequence
 
 from haldane_runtime.core.errors import Code, RequestError, invalid
 from haldane_runtime.protocol.grpc.headers import IDENTITY
@@ -18,11 +19,7 @@ _LEVEL = 1
 _SMALLEST_COMPRESSED = 1024
 
 
-def prefixed(message: bytes) -> bytes:
-    return b"\0" + len(message).to_bytes(4, "big") + message
-
-
-def declared_size(buffer: bytes | bytearray) -> int:
+def declared_size(buffer: bytes | bytearray | memoryview) -> int:
     """The length in bytes that a message's prefix tells."""
     return int.from_bytes(buffer[1:PREFIX_BYTES], "big")
 
@@ -33,7 +30,7 @@ def require_size(size: int, limit: int) -> None:
         raise RequestError(Code.TOO_LARGE, f"the message has {size} bytes, but at most {limit} are taken here")
 
 
-def unpacked(compressed: int, payload: bytes, encoding: str, limit: int) -> bytes:
+def unpacked(compressed: int, payload: bytes | memoryview, encoding: str, limit: int) -> bytes | memoryview:
     """The message whose prefix had this flag; at most `limit` bytes.
 
     Raises:
@@ -67,10 +64,11 @@ def require_known(encoding: str) -> None:
         )
 
 
-def packed(message: bytes, encoding: str) -> bytes:
-    """A prefixed message, compressed in that encoding if it is worth it."""
-    if encoding == IDENTITY or len(message) < _SMALLEST_COMPRESSED:
-        return prefixed(message)
+def packed(parts: Sequence[bytes | memoryview], encoding: str) -> bytes:
+    """One prefixed message of these parts, compressed in that encoding if it is worth it."""
+    size = sum(map(len, parts))
+    if encoding == IDENTITY or size < _SMALLEST_COMPRESSED:
+        return b"".join((b"\0", size.to_bytes(4, "big"), *parts))
     deflater = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW_BITS[encoding])
-    payload = deflater.compress(message) + deflater.flush()
+    payload = b"".join((*map(deflater.compress, parts), deflater.flush()))
     return b"\1" + len(payload).to_bytes(4, "big") + payload

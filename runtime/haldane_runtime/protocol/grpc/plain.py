@@ -30,7 +30,7 @@ class PlainAnswer:
         self._status = status
         self._text = text.encode()
 
-    def receive(self, _: bytes, ended: bool) -> None:
+    def receive(self, _: bytes | memoryview, ended: bool) -> None:
         """See `stream.Call`."""
         if ended:
             head = HeaderBlock(

@@ -6,10 +6,12 @@ from haldane_runtime.protocol.grpc import frames
 from haldane_runtime.protocol.grpc.frames import ConnectionFault, ErrorCode
 from haldane_runtime.protocol.grpc.limits import Limits
 
-Frame = tuple[int, int, int, bytes]
+Frame = tuple[int, int, int, bytes | memoryview]
 """Type, flags, stream and payload. HEADERS bring a whole block, without padding and priority; CONTINUATION never comes."""
 
 _HTTP1_METHODS = (b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"DELE", b"PATC", b"CONN", b"TRAC")
+
+_LONG_BYTES = 4096
 
 
 class NotHttp2(Exception):
@@ -32,21 +34,41 @@ class FrameReader:
         self._parts: list[bytes] = []
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """The frames that `data` completes; the iterator must be exhausted.
+        """The frames that `data` completes; the iterator must be exhausted. Long DATA payloads share its memory.
 
         Raises:
             ConnectionFault: when what came cannot be frames of a client.
             NotHttp2: when it is a request of HTTP/1.
         """
+        at = 0
         if self._rest:
-            data = self._rest + data
-        at, end = 0, len(data)
+            if not self.started:
+                data = self._rest + data
+            else:
+                # Only what completes the frame is copied.
+                at = self._missing(data)
+                first, self._rest = self._rest + data[:at], b""
+                yield from self._frames(first, 0)
+                if self._rest:
+                    return
         if not self.started:
             if not _begins(data):
                 self._rest = data
                 return
             self.started = True
             at = len(frames.PREFACE)
+        yield from self._frames(data, at)
+
+    def _missing(self, data: bytes) -> int:
+        """How many bytes of `data` belong to the frame that has begun, as far as its head tells."""
+        rest = self._rest
+        head = rest + data[: max(0, frames.HEADER_BYTES - len(rest))]
+        if len(head) < frames.HEADER_BYTES:
+            return len(data)
+        return min(len(data), frames.HEADER_BYTES + int.from_bytes(head[:3], "big") - len(rest))
+
+    def _frames(self, data: bytes, at: int) -> Iterator[Frame]:
+        end = len(data)
         largest = self._limits.max_frame
         while end - at >= frames.HEADER_BYTES:
             high, low, kind, flags, number = frames.unpack_header(data, at)
@@ -58,7 +80,8 @@ class FrameReader:
                 break
             at = start + size
             if kind == frames.DATA and self._stream is None:
-                yield kind, flags, number & frames.MAX_STREAM_ID, data[start:at]
+                payload = data[start:at] if size < _LONG_BYTES else memoryview(data)[start:at]
+                yield kind, flags, number & frames.MAX_STREAM_ID, payload
             else:
                 yield from self._other(kind, flags, number & frames.MAX_STREAM_ID, data[start:at])
         self._rest = data[at:]

@@ -20,7 +20,7 @@ class _Reflection(Method):
         self._request = message_class(f"{package}.ServerReflectionRequest")
         self._response = message_class(f"{package}.ServerReflectionResponse")
 
-    def message(self, call: GrpcCall, data: bytes) -> None:
+    def message(self, call: GrpcCall, data: bytes | memoryview) -> None:
         """See `Method.message`."""
         request = parse(self._request, data)
         response = self._response(valid_host=request.host, original_request=request)

@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from haldane_runtime.core.errors import invalid
@@ -41,14 +41,12 @@ def methods(service: str) -> Sequence[Any]:
     return found
 
 
-def parse(kind: Any, data: bytes) -> Any:
+def parse(kind: Any, data: bytes | memoryview) -> Any:
     """Raises: RequestError: INVALID, when the bytes are no such message."""
     try:
-        return kind.FromString(data)
+        return kind.FromString(bytes(data))
     except DecodeError:
         raise invalid(f"the message is not a valid {kind.DESCRIPTOR.full_name}") from None
 
 
 ModelInferRequest = message_class("inference.ModelInferRequest")
-
-__all__ = ["HEALTH", "INFERENCE", "POOL", "REFLECTION", "SERVICES", "Message", "ModelInferRequest", "parse"]

@@ -18,13 +18,17 @@ class Sender:
     Every stream's answer is complete once `trailers` was given; header blocks must fit one frame of the smallest legal size.
     """
 
-    def __init__(self, out: list[bytes], wake: Callable[[], None], finished: Callable[[Stream], None]) -> None:
+    def __init__(
+        self, out: list[bytes | memoryview], wake: Callable[[], None], finished: Callable[[Stream], None]
+    ) -> None:
         self.window = frames.DEFAULT_WINDOW
         self.initial_window = frames.DEFAULT_WINDOW
         self.max_frame = frames.SMALLEST_MAX_FRAME
         self.encoder = HeaderEncoder()
         self.blocked: dict[int, Stream] = {}
         self.data_frames = 0
+        self.bulky = False
+        """Whether there are large pieces in `out`, which are better not copied once more."""
         self._out = out
         self._wake = wake
         self._finished = finished
@@ -143,7 +147,8 @@ class Sender:
             stream.blocked_since = None
             self.data_frames += 1
             self._out.append(frames.pack_header(size >> 8, size & 0xFF, frames.DATA, 0, stream.id))
-            self._out.append(piece)  # type: ignore[arg-type]
+            self._out.append(piece)
+            self.bulky = True
         self.blocked.pop(stream.id, None)
         if stream.complete:
             if stream.trailers is None:

@@ -200,8 +200,10 @@ class _Peer(asyncio.Protocol):
         connection, transport = self._connection, self._transport
         if connection is None or transport is None or transport.is_closing():
             return
-        if connection.out:
-            transport.write(b"".join(connection.out))
-            connection.out.clear()
+        out, bulky = connection.take()
+        if bulky:
+            transport.writelines(out)
+        elif out:
+            transport.write(b"".join(out))
         if connection.closing:
             transport.close()

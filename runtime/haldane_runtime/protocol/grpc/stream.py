@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Call(Protocol):
     """What a stream tells the call that it carries."""
 
-    def receive(self, data: bytes, ended: bool) -> None:
+    def receive(self, data: bytes | memoryview, ended: bool) -> None:
         """Bytes of the request's body, without padding; `ended` with the last of them, which may be none."""
         ...
 
@@ -29,7 +29,7 @@ class Call(Protocol):
 class _Nobody:
     """Stands for the call of a stream that is only being opened."""
 
-    def receive(self, data: bytes, ended: bool) -> None:
+    def receive(self, data: bytes | memoryview, ended: bool) -> None:
         """Nothing."""
 
     def gone(self) -> None:

@@ -6,7 +6,7 @@ the numbers is the same from answer to answer.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import Any
@@ -27,6 +27,8 @@ from haldane_runtime.core.types import (
 from haldane_runtime.protocol import parameters as given
 from haldane_runtime.protocol.binary import raw_bytes, raw_tensor, text
 from haldane_runtime.protocol.codec import names, require_inputs
+from haldane_runtime.protocol.grpc.schema import ModelInferRequest, parse
+from haldane_runtime.protocol.grpc.wire import without_field
 from haldane_runtime.protocol.tensors import check_shape, impossible_shape
 
 _CONTENTS: Mapping[Datatype, str] = {
@@ -43,6 +45,9 @@ _CONTENTS: Mapping[Datatype, str] = {
     Datatype.FP64: "fp64_contents",
     Datatype.BYTES: "bytes_contents",
 }
+_RAW_INPUT_CONTENTS = 7
+# Below, protobuf's copies cost less than doing without them.
+_LARGE_BYTES = 32 << 10
 _REMEMBERED_SHAPES = 256
 _DOUBLE = Struct("<d")
 
@@ -53,6 +58,20 @@ class Decoded:
 
     request: InferRequest
     timeout: float | None
+
+
+def parse_infer(data: bytes | memoryview) -> tuple[Any, Sequence[bytes | memoryview]]:
+    """A ModelInferRequest and its raw contents, which share the memory of `data` if they are large.
+
+    Raises:
+        RequestError: INVALID, when the bytes are no such message.
+    """
+    if len(data) >= _LARGE_BYTES:
+        taken = without_field(memoryview(data), _RAW_INPUT_CONTENTS)
+        if taken is not None:
+            return parse(ModelInferRequest, taken[0]), taken[1]
+    message = parse(ModelInferRequest, data)
+    return message, message.raw_input_contents
 
 
 class TensorCodec:
@@ -67,8 +86,8 @@ class TensorCodec:
         self._prefix = _text(1, model.name) + _text(2, model.version)
         self._shapes: dict[tuple[str, tuple[int, ...]], bytes] = {}
 
-    def decode(self, message: Any) -> Decoded:
-        """A ModelInferRequest as validated tensors, which share the memory of its raw contents.
+    def decode(self, message: Any, raw: Sequence[bytes | memoryview]) -> Decoded:
+        """A ModelInferRequest as validated tensors, which share the memory of `raw`, its raw contents.
 
         Raises:
             RequestError: INVALID, naming the input or output and what is expected.
@@ -78,12 +97,11 @@ class TensorCodec:
             parameters = parameter_values(message.parameters)
             given.check_request(parameters)
             timeout = given.timeout_seconds(parameters)
-        arrays = self._decode_inputs(message)
+        arrays = self._decode_inputs(message.inputs, raw)
         outputs = self._wanted(message.outputs) if message.outputs else self._all
         return Decoded(InferRequest(arrays, outputs), timeout)
 
-    def _decode_inputs(self, message: Any) -> dict[str, Array]:
-        items, raw = message.inputs, message.raw_input_contents
+    def _decode_inputs(self, items: Any, raw: Sequence[bytes | memoryview]) -> dict[str, Array]:
         if not items:
             raise invalid(f"'inputs' is empty; the model takes {names(self._signature.inputs)}")
         if raw and len(raw) != len(items):
@@ -119,8 +137,8 @@ class TensorCodec:
                 given.check_output(parameter_values(item.parameters), item.name)
         return tuple(dict.fromkeys(item.name for item in items))
 
-    def encode(self, response: InferResponse, request_id: str, milliseconds: float) -> bytes:
-        """A ModelInferResponse; `milliseconds` goes to the parameter `time_ms`."""
+    def encode(self, response: InferResponse, request_id: str, milliseconds: float) -> list[bytes | memoryview]:
+        """A ModelInferResponse in parts that follow each other; `milliseconds` goes to the parameter `time_ms`."""
         parts: list[bytes | memoryview] = [self._prefix]
         if request_id:
             parts.append(_text(3, request_id))
@@ -131,8 +149,10 @@ class TensorCodec:
             parts.append(self._shapes.get(key) or self._describe(key))
         for array in outputs.values():
             data = raw_bytes(array)
-            parts += (b"\x32", _varint(data.nbytes), data)
-        return b"".join(parts)
+            # An empty array's memory has no flat view.
+            flat = data.cast("B") if data.nbytes else b""
+            parts += (b"\x32", _varint(len(flat)), flat)
+        return parts
 
     def _describe(self, key: tuple[str, tuple[int, ...]]) -> bytes:
         name, shape = key

@@ -19,7 +19,7 @@ class Unary(Method):
         # The loop itself holds tasks weakly.
         self._running: set[asyncio.Task[None]] = set()
 
-    def message(self, call: GrpcCall, data: bytes) -> None:
+    def message(self, call: GrpcCall, data: bytes | memoryview) -> None:
         """See `Method.message`."""
         result = self._answer(parse(self._request, data))
         if inspect.isawaitable(result):
