@@ -29,8 +29,11 @@ from haldane_runtime.announcement import to_try
 from haldane_runtime.cache.responses import ResponseCache, connect
 from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.errors import LoadError, Reason
+from haldane_runtime.core.watch import Watch
 from haldane_runtime.loading import load
 from haldane_runtime.observe.metrics import Metrics
+from haldane_runtime.observe.requestlog import RequestLog
+from haldane_runtime.observe.tracing import from_environment as tracing_from_environment
 from haldane_runtime.protocol.fast.connection import HotConnection
 from haldane_runtime.protocol.fast.route import HotRoute
 from haldane_runtime.protocol.http import create_app
@@ -94,7 +97,8 @@ async def _run(
     metrics = Metrics(settings.model_namespace, settings.revision)
     only = settings.model_name if settings.model_repository is None else None
     cache = _response_cache(settings, metrics)
-    plane = DataPlane(metrics, limits_of(settings), only, cache)
+    watch = _watch(settings)
+    plane = DataPlane(metrics, limits_of(settings), only, cache, watch)
     explicit = settings.model_control == "explicit"
     repository = ModelRepository(plane, offers_of(settings), load, explicit, settings.request_timeout)
     server = _server(settings, plane, repository)
@@ -126,6 +130,8 @@ async def _run(
         plane.close(ENGINE_STOP_SECONDS)
         if cache is not None:
             await cache.close()
+        if watch is not None:
+            await asyncio.to_thread(watch.close)
     log.info("stopped")
 
 
@@ -174,6 +180,14 @@ def _response_cache(settings: Settings, metrics: Metrics) -> ResponseCache | Non
     if settings.response_cache is None:
         return None
     return connect(settings.response_cache, settings.response_cache_ttl, metrics.response_cache)
+
+
+def _watch(settings: Settings) -> Watch | None:
+    tracing = tracing_from_environment(os.environ, settings.model_namespace, settings.revision)
+    requests = None
+    if settings.request_log:
+        requests = RequestLog(settings.request_log, settings.model_namespace, settings.revision)
+    return Watch(requests, tracing) if requests or tracing else None
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -8,6 +8,7 @@ from haldane_runtime.cache.responses import ResponseCache
 from haldane_runtime.core.errors import Code, RequestError
 from haldane_runtime.core.instance import ModelInstance
 from haldane_runtime.core.types import ServedModel
+from haldane_runtime.core.watch import Watch
 from haldane_runtime.engine.base import BatchProfile, Engine
 from haldane_runtime.observe.metrics import Metrics, ModelMetrics
 from haldane_runtime.scheduling.batcher import Batcher
@@ -40,11 +41,13 @@ class DataPlane:
         limits: Limits | None = None,
         expected: str | None = None,
         cache: ResponseCache | None = None,
+        watch: Watch | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.phase = Phase.LOADING
         self.metrics = metrics
         self.expected = expected
+        self.watch = watch
         self.unavailable: dict[str, str] = {}
         self._limits = limits or Limits()
         self._cache = cache

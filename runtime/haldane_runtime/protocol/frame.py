@@ -8,6 +8,7 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from haldane_runtime.core.dataplane import DataPlane, Phase
+from haldane_runtime.core.watch import Prediction, Watch
 from haldane_runtime.observe.metrics import ModelMetrics
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,9 @@ VERSION_HEADER = b"x-haldane-version"
 _STARTED = "haldane.started"
 _INFERENCE = "haldane.inference"
 _VERSION = "haldane.version"
+_PREDICTION = "haldane.prediction"
+# In the scope's state, by who was in front of the application: whether the request is one to be told of.
+WATCHED = "haldane.watched"
 
 
 def started_at(scope: Scope) -> float:
@@ -34,9 +38,28 @@ def mark_inference(scope: Scope, metrics: ModelMetrics) -> None:
     scope[_INFERENCE] = metrics
 
 
+def watch_prediction(scope: Scope, watch: Watch | None, name: str) -> Prediction | None:
+    """Begin to note what becomes of this request, when it is one to be told of."""
+    if watch is None:
+        return None
+    watched = scope.get("state", {}).get(WATCHED)
+    if not (watch.wants() if watched is None else watched):
+        return None
+    headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+    prediction = Prediction(name, traceparent=headers.get("traceparent"), tracestate=headers.get("tracestate"))
+    scope[_PREDICTION] = prediction
+    return prediction
+
+
 def sign_version(scope: Scope, version: str) -> None:
     """The version that answers, for the answer's headers."""
     scope[_VERSION] = version
+
+
+def prediction_of(scope: Scope) -> Prediction | None:
+    """What is to be told of this request; None when it is not one of those."""
+    prediction: Prediction | None = scope.get(_PREDICTION)
+    return prediction
 
 
 class RequestFrame:
@@ -76,7 +99,17 @@ class RequestFrame:
         finally:
             metrics: ModelMetrics | None = scope.get(_INFERENCE)
             if metrics is not None:
-                metrics.request(status, self._clock() - started)
+                seconds = self._clock() - started
+                metrics.request(status, seconds)
+                self._tell(prediction_of(scope), status, seconds)
+
+    def _tell(self, prediction: Prediction | None, status: int, seconds: float) -> None:
+        if prediction is None or self._plane.watch is None:
+            return
+        prediction.code, prediction.seconds = status, seconds
+        if prediction.outcome == "ok" and status != 200:
+            prediction.outcome = "the client left" if status == CLIENT_CLOSED_REQUEST else "internal error"
+        self._plane.watch.tell(prediction)
 
     def _sign(self, message: Message, version: str | None) -> None:
         """Errors, too, say whose they are: in a rollout a client tells the candidate's from the route's by it."""

@@ -12,10 +12,11 @@ from fastapi import APIRouter, Request, Response
 from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.errors import Code, RequestError, invalid
 from haldane_runtime.core.types import InferResponse, ModelSignature
+from haldane_runtime.core.watch import Prediction
 from haldane_runtime.protocol.body import read_body
 from haldane_runtime.protocol.codec import HEADER_LENGTH, Decoded, decode_infer, encode_infer, header_length
 from haldane_runtime.protocol.compression import compressed
-from haldane_runtime.protocol.frame import mark_inference, sign_version, started_at
+from haldane_runtime.protocol.frame import mark_inference, sign_version, started_at, watch_prediction
 from haldane_runtime.protocol.instances import decode_instances, encode_predictions
 from haldane_runtime.protocol.parameters import NONE, timeout_seconds
 from haldane_runtime.protocol.schema import INFER_SCHEMA, PREDICT_SCHEMA
@@ -41,17 +42,31 @@ class Inference:
     async def answer(self, request: Request, decode: Decode, encode: Encode) -> Response:
         path = request.path_params
         mark_inference(request.scope, self._plane.metrics_of(path.get("model")))
+        prediction = watch_prediction(request.scope, self._plane.watch, f"POST {request.scope['route'].path}")
+        try:
+            return await self._answer(request, decode, encode, prediction or Prediction(""))
+        except RequestError as error:
+            if prediction is not None:
+                prediction.outcome = error.message
+            raise
+
+    async def _answer(self, request: Request, decode: Decode, encode: Encode, told: Prediction) -> Response:
+        path = request.path_params
         started = started_at(request.scope)
         timeout, whose = self._timeout(request), TIMEOUT_HEADER
         deadline = started + timeout
+        told.id = request.headers.get(REQUEST_ID_HEADER, "")
         instance = self._plane.find(path.get("model"), path.get("version"))
+        told.model, told.version = instance.model.name, instance.model.version
         sign_version(request.scope, instance.model.version)
         json_bytes = header_length(request.headers.get(HEADER_LENGTH))
         try:
             # Before the body, which would otherwise fill the memory of a server that cannot take it anyway.
             instance.admit(int(request.headers.get("content-length", "0") or 0), deadline)
             body = await read_body(request, self._request_bytes, max(0.0, deadline - self._clock()))
+            begun = self._clock()
             decoded = decode(body, json_bytes, instance.model.signature)
+            told.decode, told.request = self._clock() - begun, decoded.request
             own = timeout_seconds(decoded.parameters)
             if own is not None and own < timeout:
                 timeout, whose, deadline = own, "the parameter 'timeout'", started + own
@@ -63,10 +78,13 @@ class Inference:
                     f"the model did not answer within the {timeout:g} s that {whose} allows; allow more",
                 ) from error
             raise
-        request_id = decoded.id or request.headers.get(REQUEST_ID_HEADER) or new_request_id()
-        milliseconds = (self._clock() - started) * 1000
-        encoded, json_bytes = encode(response, request_id, milliseconds, decoded.binary)
-        return await _answer(encoded, json_bytes, request.headers.get("accept-encoding"))
+        told.queue, told.infer = response.queue_seconds, response.infer_seconds
+        told.id = request_id = decoded.id or told.id or new_request_id()
+        begun = self._clock()
+        encoded, json_bytes = encode(response, request_id, (begun - started) * 1000, decoded.binary)
+        answer = await _answer(encoded, json_bytes, request.headers.get("accept-encoding"))
+        told.encode = self._clock() - begun
+        return answer
 
     def _timeout(self, request: Request) -> float:
         """Seconds; a client may ask for less than the server's own limit, not for more."""

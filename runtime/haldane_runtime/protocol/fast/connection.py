@@ -25,7 +25,7 @@ from haldane_runtime.core.errors import HTTP_STATUS, Code, RequestError
 from haldane_runtime.protocol.fast.head import ignoring_upgrade
 from haldane_runtime.protocol.fast.request import HotRequest
 from haldane_runtime.protocol.fast.route import HotRoute
-from haldane_runtime.protocol.frame import CLIENT_CLOSED_REQUEST
+from haldane_runtime.protocol.frame import CLIENT_CLOSED_REQUEST, WATCHED
 from haldane_runtime.protocol.http import retry_after
 from haldane_runtime.scheduling.batcher import Outcome
 
@@ -58,6 +58,7 @@ class HotConnection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._route = route
+        self._state_of_app = app_state
         self._state = State.IDLE
         # Bytes that nobody has looked at yet.
         self._ahead = b""
@@ -111,8 +112,16 @@ class HotConnection(HttpToolsProtocol):
         start, head = route.heads.read(data)
         hot = route.find(head) if head is not None and head.length <= route.request_bytes else None
         if head is None or hot is None:
+            self.app_state = self._state_of_app
             self._to_general(ignoring_upgrade(data))
             return
+        if route.watch is not None:
+            # The general path notes what is to be told; only the choice is made here, once for the request.
+            watched = route.watch.wants()
+            self.app_state = self._state_of_app | {WATCHED: watched}
+            if watched:
+                self._to_general(data)
+                return
         timeout = route.request_timeout
         if head.timeout is not None and head.timeout < timeout:
             timeout = head.timeout

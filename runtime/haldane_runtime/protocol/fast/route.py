@@ -27,6 +27,7 @@ class HotRoute:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plane = plane
+        self.watch = plane.watch
         self.request_bytes = request_bytes
         self.request_timeout = request_timeout
         self.clock = clock
