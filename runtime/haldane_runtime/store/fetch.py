@@ -1,7 +1,6 @@
 """A model URI to files on this machine, verified."""
 
 import logging
-import mmap
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from haldane_runtime.store.source import Source
 
 log = logging.getLogger(__name__)
 
+SCAN_BYTES = 1 << 20
 # How protobuf writes the key of the entry that names an external file.
 _EXTERNAL_KEY = b"\n\x08location\x12"
 
@@ -127,12 +127,20 @@ def _verify(location: Location, digest: str, expected: str | None) -> None:
 
 def _stands_alone(location: Location, model: Path) -> None:
     """Refuse a lone .onnx file whose weights lie elsewhere: its checksum would not cover them."""
-    if model.stat().st_size == 0:
-        return
-    with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content.find(_EXTERNAL_KEY) >= 0:
-            raise LoadError(
-                Reason.INVALID_MODEL,
-                f"{location} keeps weights in external files; put {MODEL_FILE} and them into one folder and give "
-                "the URI of the folder.",
-            )
+    if _holds(model, _EXTERNAL_KEY):
+        raise LoadError(
+            Reason.INVALID_MODEL,
+            f"{location} keeps weights in external files; put {MODEL_FILE} and them into one folder and give "
+            "the URI of the folder.",
+        )
+
+
+def _holds(path: Path, wanted: bytes) -> bool:
+    window = b""
+    with path.open("rb") as file:
+        while chunk := file.read(SCAN_BYTES):
+            # It may lie across two chunks.
+            window = window[1 - len(wanted) :] + chunk
+            if wanted in window:
+                return True
+    return False

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from haldane_runtime.core.errors import LoadError, Reason
 from haldane_runtime.store import download as download_module
+from haldane_runtime.store import fetch as fetch_module
 from haldane_runtime.store import journal as journal_module
 from haldane_runtime.store.cache import Cache, source_key
 from haldane_runtime.store.digest import check_relative, check_tree, file_digest, folder_digest
@@ -354,7 +355,13 @@ def test_missing_local_models_are_told_apart(tmp_path: Path) -> None:
         assert caught.value.reason is Reason.MODEL_NOT_FOUND
 
 
-def test_a_lone_file_with_external_weights_is_refused(models: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scan_bytes", [1, 7, 64, 1 << 20])
+def test_a_lone_file_with_external_weights_is_refused(
+    models: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scan_bytes: int
+) -> None:
+    monkeypatch.setattr(fetch_module, "SCAN_BYTES", scan_bytes)
+    alone = models.double("alone")
+    assert fetch(parse(f"file://{alone}"), None, tmp_path, NO_S3).path == alone
     path = models.external("lone", "weights.bin")
     with pytest.raises(LoadError, match="give the URI of the folder") as caught:
         fetch(parse(f"file://{path}"), None, tmp_path, NO_S3)
