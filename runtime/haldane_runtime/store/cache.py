@@ -113,11 +113,10 @@ class Cache:
     def _sweep(self, kept: Path) -> None:
         """Remove what no process works on: other content of the same URI, and whatever is old."""
         same_uri = kept.name.split("-")[0] + "-"
-        for lock_file in self._partial.glob("*.lock"):
-            folder = lock_file.with_suffix("")
+        for folder in {path.with_suffix("") for path in self._partial.iterdir()}:
             if folder == kept or not (folder.name.startswith(same_uri) or _age(folder) > STALE_SECONDS):
                 continue
-            lock = try_lock(lock_file)
+            lock = try_lock(_lock_of(folder))
             if lock is not None:
                 log.info("swept the unfinished download %s", folder.name)
                 shutil.rmtree(folder, ignore_errors=True)

@@ -300,6 +300,7 @@ def test_what_no_process_works_on_is_swept(tmp_path: Path) -> None:
     leave("other-fresh")
     leave("another-old", age=25 * 3600)
     leave("same-before")
+    (partial / "same-unlocked").mkdir()
     with cache.staging("same-inuse"), cache.staging("same-now"):
         pass
     assert {path.name for path in partial.iterdir()} == {"other-fresh", "other-fresh.lock"}
