@@ -199,7 +199,10 @@ def _default_steps() -> list[Step]:
 
 
 def _default_checks() -> list[Check]:
-    return [Check(name="errors", error_rate=ErrorRate(max_increase="1%", abort="20%"))]
+    return [
+        Check(name="errors", error_rate=ErrorRate(max_increase="0.1%", abort="20%")),
+        Check(name="p99", latency=Latency(max_increase="12%")),
+    ]
 
 
 class Rollout(ApiModel):
@@ -228,7 +231,7 @@ class Rollout(ApiModel):
     ] = Field(
         default_factory=_default_checks,
         max_length=16,
-        description="What must hold for the candidate at each step. Default: at most 1 % more errors than stable, 20 % at once.",
+        description="What must hold for the candidate at each step. Default: errors 0.1 points and p99 12 % above stable; 20 % errors at once.",
     )
     progress_deadline: PositiveDuration = Field(
         "10m",

@@ -43,7 +43,10 @@ DEFAULTS: dict[str, Any] = {
             "failureLimit": 3,
             "onInconclusive": "Hold",
         },
-        "checks": [{"name": "errors", "errorRate": {"maxIncrease": "1%", "abort": "20%"}}],
+        "checks": [
+            {"name": "errors", "errorRate": {"maxIncrease": "0.1%", "abort": "20%"}},
+            {"name": "p99", "latency": {"quantile": "0.99", "maxIncrease": "12%"}},
+        ],
         "progressDeadline": "10m",
         "keepStableFor": "5m",
         "watchAfterPromotion": "10m",

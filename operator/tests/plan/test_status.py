@@ -295,7 +295,7 @@ class TestUndecided:
         text = self.held(model_deployment(), status_of, {"recent": nothing, "requests": nothing}, age=300)
         assert text == (
             "Weight 1%: holding, no requests arrive; the step begins with the first ones. "
-            "Check errors is undecided: no requests reached the candidate; 100 are needed. "
+            "Checks errors, p99 are undecided: no requests reached the candidate; 100 are needed. "
             "Send more requests, or lower spec.rollout.analysis.minRequests. "
             "Undecided checks hold the rollout; it goes on by itself once they are decided. Version 0 serves with 2 ready pods."
         )
