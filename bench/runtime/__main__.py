@@ -1,127 +1,21 @@
 """Haldane beside other servers of the same models: `python -m bench.runtime`, see bench/README.md."""
 
 import argparse
-import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
-from bench.runtime import goals, machine, models, plan, processes, report, session, tools
-from bench.runtime.loads import Reading
+from bench.runtime import plan, processes, report, tools
 from bench.runtime.plan import Pace
 from bench.runtime.processes import BenchError
-from bench.runtime.results import ECHO, LIMIT, Results
-from bench.runtime.servers import SERVERS, Server, echo
-from bench.runtime.session import Bench, Expected
-
-ECHO_CELL = plan.Cell("json", "mlp", "json", 1)
-
-
-class Run:
-    """One run over all chosen servers and cells."""
-
-    def __init__(self, servers: Sequence[Server], names: Collection[str], pace: Pace, console: Console) -> None:
-        self._servers, self._names, self._pace, self._console = servers, names, pace, console
-        self._began = time.monotonic()
-        self.results = Results(machine.describe())
-        self.lost: set[tuple[str, str]] = set()
-
-    def prepare(self) -> None:
-        """Everything that takes time but is not measured."""
-        self._say("load generators and models")
-        self._bench = Bench(tools.wrk(), tools.load_generator(), tools.HERE.parent.parent / "build/bench/logs")
-        self._expected = {name: Expected(model) for name, model in models.make(tools.cache() / "models").items()}
-        for server in self._servers:
-            self._say(f"environment of {server.title}")
-            server.interpreter()
-
-    def closed(self) -> None:
-        """Rounds over all servers; in each a server is started once a model."""
-        for number in range(self._pace.rounds):
-            for model in ("mlp", "trees", "image"):
-                self._limit(model)
-                for server in plan.turn(self._servers, number):
-                    cells = plan.cells(server, model, self._names, self._pace.quick)
-                    if cells:
-                        self._start(f"round {number + 1}/{self._pace.rounds}", server, model, cells)
-
-    def _limit(self, model: str) -> None:
-        """What is no server: the raw session, and for the smallest requests a raw ASGI application."""
-        wanted = any(cell.model == model and cell.name in self._names for cell in plan.CELLS)
-        if not wanted:
-            return
-        self._say(f"raw session.run, {model}")
-        for way in session.limit(self._expected[model].model, 3.0 * self._pace.seconds):
-            reading = Reading(way["rate"], way["p50"], way["p99"], way["p99"], 0, {})
-            self.results.add(LIMIT, f"{model} {way['callers']:.0f} callers, {way['threads']:.0f} threads", reading)
-        if model == "mlp" and "json" in self._names:
-            answer = {name: value.tolist() for name, value in self._expected[model].answers[0].items()}
-            size = len(json.dumps(answer)) + 100
-            with session.started(self._bench, echo(size), self._expected[model]) as running:
-                self.results.add(ECHO, ECHO_CELL.key, running.measure(ECHO_CELL, self._pace.seconds))
-
-    def _start(self, label: str, server: Server, model: str, cells: Sequence[plan.Cell]) -> None:
-        if (server.name, model) in self.lost:
-            return
-        try:
-            with session.started(self._bench, server, self._expected[model]) as running:
-                for cell in cells:
-                    if (server.name, cell.wire) in self.lost:
-                        continue
-                    self._say(f"{label}  {server.title}  {cell.key}")
-                    try:
-                        reading = running.measure(cell, self._pace.of(cell))
-                    except BenchError as error:
-                        self._note(f"{server.title}, {cell.name}: {error}")
-                        self.lost.add((server.name, cell.wire))
-                        continue
-                    self.results.add(server.name, cell.key, reading)
-                    self._show(reading)
-        except BenchError as error:
-            self._note(f"{server.title}, {model}: {error}")
-            self.lost.add((server.name, model))
-
-    def open(self) -> None:
-        """JSON to the MLP at 80 % of every server's peak."""
-        if "open" not in self._names:
-            return
-        peaks = {}
-        for server in self._servers:
-            if summary := self.results.get(server.name, plan.PEAK):
-                peaks[server.name] = summary.rate
-        rates = plan.open_rates(peaks, goals.OURS, self._pace.quick)
-        for number in range(self._pace.open_rounds):
-            for server in plan.turn([server for server in self._servers if server.name in rates], number):
-                try:
-                    with session.started(self._bench, server, self._expected["mlp"]) as running:
-                        for rate in rates[server.name]:
-                            self._say(f"open loop {number + 1}/{self._pace.open_rounds}  {server.title}  {rate:.0f}/s")
-                            reading = running.measure_open(rate, self._pace.open_seconds)
-                            self.results.add_open(server.name, rate, reading)
-                            self._show(reading)
-                except BenchError as error:
-                    self._note(f"{server.title}, open loop: {error}")
-
-    def _say(self, text: str) -> None:
-        self._console.print(f"[dim]{time.monotonic() - self._began:5.0f} s[/dim]  {text}", highlight=False)
-
-    def _show(self, reading: Reading) -> None:
-        failed = f"  [red]{dict(reading.errors)}[/red]" if reading.failed else ""
-        figures = f"{reading.rate:9.0f}/s  p50 {reading.p50 * 1e3:.2f} ms  p99 {reading.p99 * 1e3:.2f} ms"
-        cores = f"cores: server {reading.server_cores:.2f}, load {reading.load_cores:.2f}, others {reading.foreign_cores:.2f}"
-        if reading.rate:
-            cores += f"; server {reading.server_cores / reading.rate * 1e6:.0f} us an answer"
-        self._console.print(f"         {figures}  [dim]{cores}[/dim]{failed}", highlight=False)
-
-    def _note(self, text: str) -> None:
-        self.results.notes.append(text)
-        self._console.print(f"[red]{text}[/red]", highlight=False, markup=True)
+from bench.runtime.results import Results
+from bench.runtime.run import Run
+from bench.runtime.servers import SERVERS, Server
 
 
 def main() -> int:
@@ -136,10 +30,9 @@ def main() -> int:
     run = Run(servers, options.cells or plan.NAMES, pace, console)
     try:
         run.prepare()
-        run.closed()
-        run.open()
+        run.measure()
     except BenchError as error:
-        console.print(f"[red]{error}[/red]")
+        console.print(str(error), style="red", markup=False)
         return 2
     except KeyboardInterrupt:
         console.print("stopped; every server that was started has been ended")

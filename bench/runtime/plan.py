@@ -38,11 +38,10 @@ NAMES = ("json", "binary", "grpc", "image", "trees", "open")
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long everything takes: rounds of closed loops with seconds a cell, rounds of open loops with seconds a rate."""
+    """How long everything takes: rounds, seconds a cell in the closed loop, seconds a rate in the open one."""
 
     rounds: int
     seconds: int
-    open_rounds: int
     open_seconds: float
     quick: bool = False
     """Leave out what no goal speaks of."""
@@ -52,8 +51,8 @@ class Pace:
         return max(4, 2 * self.seconds) if cell.model == "image" else self.seconds
 
 
-FULL = Pace(rounds=3, seconds=2, open_rounds=2, open_seconds=3.0)
-QUICK = Pace(rounds=1, seconds=1, open_rounds=1, open_seconds=1.5, quick=True)
+FULL = Pace(rounds=3, seconds=2, open_seconds=2.5)
+QUICK = Pace(rounds=1, seconds=1, open_seconds=1.5, quick=True)
 
 
 def cells(server: Server, model: str, names: Collection[str], quick: bool) -> list[Cell]:

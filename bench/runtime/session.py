@@ -62,14 +62,15 @@ class Session:
         self._targets: dict[str, Target] = {}
 
     def prepare(self, wire: str) -> Target:
-        """Check the answers, warm the server up; once a wire."""
+        """Check the answers, once a wire; before the first load also warm the server up."""
         if wire not in self._targets:
             form, path = self._server.wires[wire]
             target = (
                 self._grpc(form) if wire == "grpc" else self._http(form, path.format(model=self._launch.model.name))
             )
+            if not self._targets:
+                self._load(wire, target, 16, WARM_SECONDS)
             self._targets[wire] = target
-            self._load(wire, target, 16, WARM_SECONDS)
         return self._targets[wire]
 
     def measure(self, cell: Cell, seconds: int) -> Reading:

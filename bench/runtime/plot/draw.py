@@ -33,7 +33,7 @@ def bars(axes, closed, titles, key, title):
         [middle - min(rates[name]) for name, middle in zip(order, middles, strict=True)],
         [max(rates[name]) - middle for name, middle in zip(order, middles, strict=True)],
     ]
-    colours = [OURS if name == titles["haldane"] else OTHERS for name in order]
+    colours = [OURS if name == titles.get("haldane") else OTHERS for name in order]
     axes.barh(order, middles, xerr=spans, color=colours, ecolor="#111827", capsize=2, height=0.7)
     for row, middle in enumerate(middles):
         axes.annotate(
