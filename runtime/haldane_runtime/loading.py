@@ -88,7 +88,12 @@ def _load(settings: Settings) -> LoadedModel:
     )
     with _step("warmed up and measured"):
         profile = batching.profile(
-            engine, tuned.trial.inputs, settings.max_batch_size, _BUDGET[engine.device], opening.independence
+            engine,
+            tuned.trial.inputs,
+            tuned.trial.seconds,
+            settings.max_batch_size,
+            _BUDGET[engine.device],
+            opening.independence,
         )
     log.info("%s", profile.reason)
     if settings.precision == "int8" and not profile.batchable:

@@ -152,7 +152,7 @@ DEPENDENT: dict[str, tuple[Any, ...]] = {
         [info("y", [])],
         [],
     ),
-    "pairs of rows: A row's answer changes with the rows beside it: output 'y' has the shape [2, 2] instead of ": (
+    "pairs of rows: The output 'y' has the shape [2, 2] for 2 rows.": (
         [Node("Transpose", ["x"], ["t"], perm=[1, 0]), Node("MatMul", ["x", "t"], ["y"])],
         [info("x", [None, 3])],
         [info("y", [None, None])],
@@ -208,7 +208,7 @@ DEPENDENT: dict[str, tuple[Any, ...]] = {
 def proved(path: Path, limit: int = 64, golden: Any = None) -> BatchProfile:
     engine = onnx.load(path, "cpu", 1)
     trial = rows_of(engine, golden) if golden else find_inputs(engine)
-    return profile(engine, trial.inputs, limit, PLENTY)
+    return profile(engine, trial.inputs, trial.seconds, limit, PLENTY)
 
 
 @pytest.fixture
@@ -286,7 +286,7 @@ class Tabulated:
 
     def profile(self, limit: int = 64, budget: Budget = PLENTY) -> BatchProfile:
         rows = {"x": np.arange(4, dtype=np.float32).reshape(4, 1)}
-        return profile(self, rows, limit, budget, clock=lambda: self.now)
+        return profile(self, rows, self._seconds(1), limit, budget, clock=lambda: self.now)
 
 
 def test_batches_grow_while_they_gain() -> None:
@@ -301,14 +301,22 @@ def test_batches_grow_while_they_gain() -> None:
 
 
 def test_the_measurement_ends_within_its_budget() -> None:
-    slow = Tabulated(lambda rows: 1.0 + 0.1 * rows)
-    assert set(slow.profile(budget=Budget(0.06, 1.5)).seconds) == {1}
-    # Six runs of the proof, one for what is expected, and two of one row.
-    assert slow.now < 12
-    gaining = Tabulated(lambda rows: 0.01 + 0.0001 * rows).profile(budget=Budget(0.06, 1.5))
-    assert gaining.max_rows == 64
-    gainless = Tabulated(lambda rows: 0.01 * rows).profile(budget=Budget(0.06, 1.5))
-    assert max(gainless.seconds) <= 2
+    budget = Budget(0.06, 1.5)
+    gaining = Tabulated(lambda rows: 0.01 + 0.0001 * rows)
+    assert gaining.profile(budget=budget).max_rows == 64
+    assert gaining.now < 0.5
+    gainless = Tabulated(lambda rows: 0.01 * rows)
+    assert max(gainless.profile(budget=budget).seconds) <= 2
+    # Twelve rows of the proof, and a few of one and of two.
+    assert gainless.now < 0.25
+
+
+def test_a_slow_model_is_not_run_for_a_proof() -> None:
+    slow = Tabulated(lambda rows: 0.9 * rows)
+    found = slow.profile(budget=Budget(0.06, 1.5))
+    assert slow.now == 0
+    assert (found.batchable, found.seconds) == (False, {1: 0.9})
+    assert found.reason == "One row takes 0.9 s, too long to prove that rows are independent before serving."
 
 
 def test_sizes_that_answer_otherwise_are_not_used() -> None:

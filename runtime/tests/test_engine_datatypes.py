@@ -91,7 +91,7 @@ def test_bfloat16_answers_outlive_the_engine(identity: Callable[..., onnx.OnnxEn
 @pytest.mark.parametrize("datatype", Datatype)
 def test_every_type_may_be_batched(identity: Callable[..., onnx.OnnxEngine], datatype: Datatype) -> None:
     engine = identity(datatype, ["N", 2])
-    found = profile(engine, find_inputs(engine).inputs, 4, Budget(1, 1))
+    found = profile(engine, find_inputs(engine).inputs, 0.0, 4, Budget(1, 1))
     assert found.batchable, found.reason
 
 

@@ -72,8 +72,20 @@ class Timed:
         (1e-3, 0.5e-3, 1, 1, [1], 1),
         (1.0, 0.5, LARGE, 4, [4], 4),
         (0.5, 0.3, 1, 2, [1, 2], 2),
+        (0.05, 0.06, 1, 2, [1, 2], 2),
+        (0.05, 0.1, 1, 2, [1, 2], 1),
     ],
-    ids=["short", "twice as fast", "hardly faster", "slower", "one core", "large: opened once", "slow"],
+    ids=[
+        "short",
+        "twice as fast",
+        "hardly faster",
+        "slower",
+        "one core",
+        "large: opened once",
+        "slow",
+        "long: no harm",
+        "long: harm",
+    ],
 )
 def test_threads_are_chosen_by_measurement(
     single: float, many: float, size: int, available: int, opened: list[int], chosen: int
@@ -88,6 +100,16 @@ def test_threads_are_chosen_by_measurement(
     assert [engine.count for engine in engines] == opened
     assert tuned.threads == chosen
     assert [engine.count for engine in engines if not engine.closed] == [chosen]
+
+
+def test_a_slow_model_runs_three_times_in_all() -> None:
+    Timed.now = 0.0
+    engines = [Timed(1, 1.0), Timed(2, 0.5)]
+    tuned = open_tuned(
+        lambda count: engines[count - 1], lambda one: find_inputs(one, clock=lambda: Timed.now), 1, 2, lambda: Timed.now
+    )
+    assert (tuned.threads, tuned.trial.seconds) == (2, 0.5)
+    assert Timed.now == 1.0 + 1.0 + 0.5
 
 
 def test_a_model_that_takes_nothing_is_opened_once(models: Any) -> None:

@@ -16,13 +16,14 @@ from haldane_runtime.core.errors import RequestError
 from haldane_runtime.core.types import Array, ModelSignature, TensorSpec
 from haldane_runtime.engine.base import BatchProfile, Engine
 from haldane_runtime.engine.comparison import Tolerance, first_difference
-from haldane_runtime.engine.samples import Inputs, take
+from haldane_runtime.engine.samples import ROWS, Inputs, take
 
 # What the server itself spends on a batch, whatever its size: taking it up, merging, splitting.
 BATCH_OVERHEAD_SECONDS = 50e-6
 # A larger batch must make a row cheaper by this share, or it only makes its neighbours wait.
 LEAST_GAIN = 0.05
 REPEATS = 9
+_TURNS = 2
 
 # Rounding differs with the size of a product; a real dependence on neighbours is far larger.
 INDEPENDENT = Tolerance(relative=1e-3, absolute=1e-6, scaled=1e-4)
@@ -30,7 +31,9 @@ INDEPENDENT_REDUCED = Tolerance(relative=1e-2, absolute=1e-4, scaled=1e-2)
 
 # Groups of rows that count as one request each, and how the merged runs order them.
 _REQUESTS = ([0], [1], [2, 3])
-_MERGED = ((0, 1), (1, 2), (2, 0))
+_MERGED = ((0, 2), (2, 1))
+# Rows of all these runs, and of the first ones that are measured.
+_PROOF_ROWS = 12
 
 # Names that exporters give to a dimension of which they know nothing.
 _NO_NAME = frozenset({"", "?", "None", "unk", "-1"})
@@ -74,30 +77,41 @@ def _shared_dimension(spec: TensorSpec, signature: ModelSignature) -> str | None
     return None
 
 
-def dependence(engine: Engine, rows: Inputs, tolerance: Tolerance) -> str | None:
-    """Why merged requests would not get their own answers, as a sentence; None when they do.
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """`dependence` is why merged requests would not get their own answers, as a sentence; None when they do.
 
-    `rows` holds at least four rows of every input.
+    `answers` holds, by output, what each of the first four rows gets when it is asked for alone.
     """
-    names = [spec.name for spec in engine.signature.outputs]
-    requests = [take(rows, numbers) for numbers in _REQUESTS]
+
+    dependence: str | None
+    answers: Mapping[str, Array]
+
+
+def prove(engine: Engine, rows: Inputs, tolerance: Tolerance) -> Proof:
+    """Run requests apart and merged; `rows` holds at least four rows of every input."""
+    specs = engine.signature.outputs
+    names = [spec.name for spec in specs]
     try:
-        apart = [engine.run(request, names) for request in requests]
+        apart = [engine.run(take(rows, numbers), names) for numbers in _REQUESTS]
     except RequestError as error:
-        return f"The model does not run on one row and on two: {error.message}."
-    for spec in engine.signature.outputs:
+        return Proof(f"The model does not run on one row and on two: {error.message}.", {})
+    for name in names:
+        inner = apart[0][name].shape[1:]
         for numbers, outputs in zip(_REQUESTS, apart, strict=True):
-            if outputs[spec.name].shape[:1] != (len(numbers),):
-                shape = list(outputs[spec.name].shape)
-                return f"The output '{spec.name}' has the shape {shape} for {len(numbers)} rows."
+            shape = outputs[name].shape
+            if shape != (len(numbers), *inner):
+                return Proof(f"The output '{name}' has the shape {list(shape)} for {len(numbers)} rows.", {})
     for group in _MERGED:
-        numbers = [number for request in group for number in _REQUESTS[request]]
         alone = {name: np.concatenate([apart[request][name] for request in group]) for name in names}
+        numbers = [number for request in group for number in _REQUESTS[request]]
         if found := _disagreement(engine, take(rows, numbers), alone, tolerance):
-            return found
+            return Proof(found, {})
     if all(_same(apart[0][name], apart[1][name]) for name in names):
-        return "The outputs are the same for all inputs tried, so that nothing shows whether rows are independent."
-    return None
+        return Proof(
+            "The outputs are the same for all inputs tried, so that nothing shows whether rows are independent.", {}
+        )
+    return Proof(None, {name: np.concatenate([outputs[name] for outputs in apart]) for name in names})
 
 
 def _disagreement(engine: Engine, inputs: Inputs, alone: Mapping[str, Array], tolerance: Tolerance) -> str | None:
@@ -117,47 +131,75 @@ def _same(one: Array, other: Array) -> bool:
 def profile(
     engine: Engine,
     rows: Inputs | None,
+    row_seconds: float,
     limit: int,
     budget: Budget,
     tolerance: Tolerance = INDEPENDENT,
     clock: Callable[[], float] = time.perf_counter,
 ) -> BatchProfile:
-    """Prove and measure. `rows` are inputs the model takes, None when it took none; `limit` is in rows."""
+    """Prove and measure.
+
+    `rows` are inputs the model takes, None when it took none, `row_seconds` what one row of them took;
+    `limit` is in rows.
+    """
     if rows is None:
         return BatchProfile(False, "The model takes none of the inputs tried.", 1, {})
+
+    def alone(reason: str) -> BatchProfile:
+        if row_seconds > budget.plenty:
+            return BatchProfile(False, reason, 1, {1: row_seconds})
+        one = take(rows, [0]) if obstacle(engine.signature) is None else rows
+        return BatchProfile(False, reason, 1, {1: median(_times(engine, one, clock, budget.plenty / 8))})
+
     if limit == 1:
-        return _alone(engine, rows, "Batching is switched off.", budget, clock)
-    if reason := obstacle(engine.signature) or dependence(engine, rows, tolerance):
-        return _alone(engine, rows, reason, budget, clock)
-    expected = engine.run(rows, [spec.name for spec in engine.signature.outputs])
-    seconds: dict[int, float] = {}
-    # What else runs on the machine only ever adds to a time: the least of several tells sizes apart best.
-    least: dict[int, float] = {}
+        return alone("Batching is switched off.")
+    if reason := obstacle(engine.signature):
+        return alone(reason)
+    if row_seconds * _PROOF_ROWS > budget.most:
+        return alone(f"One row takes {row_seconds:.2g} s, too long to prove that rows are independent before serving.")
+    proof = prove(engine, rows, tolerance)
+    if proof.dependence:
+        return alone(proof.dependence)
+    seconds, reason = _measure(engine, rows, proof, sizes(limit), budget, tolerance, clock)
+    if not seconds:
+        return alone(reason)
+    best = best_size({size: min(times) for size, times in seconds.items()})
+    gain = f"batches up to {best} rows pay" if best > 1 else "but larger batches gain nothing"
+    medians = {size: median(times) for size, times in seconds.items()}
+    return BatchProfile(True, f"Requests answered apart and merged agree; {gain}.", best, medians)
+
+
+def _measure(
+    engine: Engine,
+    rows: Inputs,
+    proof: Proof,
+    wanted: list[int],
+    budget: Budget,
+    tolerance: Tolerance,
+    clock: Callable[[], float],
+) -> tuple[dict[int, list[float]], str]:
+    """Times by size, and why there are no more. Each size is also held against the answers of its rows alone.
+
+    The sizes take turns, because a machine is busy for milliseconds at a time; what else it runs only
+    ever adds to a time, so that the least of several tells sizes apart best.
+    """
+    times: dict[int, list[float]] = {}
     started = clock()
-    for size in sizes(limit):
-        numbers = [row % len(_first(rows)) for row in range(size)]
+    for size in wanted:
+        numbers = [row % ROWS for row in range(size)]
         inputs = take(rows, numbers)
         # Also the run that is not timed: the first of a size allocates.
-        if found := _disagreement(engine, inputs, take(expected, numbers), tolerance):
-            if size <= 2:
-                return _alone(engine, rows, found, budget, clock)
+        if found := _disagreement(engine, inputs, take(proof.answers, numbers), tolerance):
+            return (times if size > 2 else {}), found
+        times[size] = _times(engine, inputs, clock, budget.plenty / 8)
+        if not worth_doubling({size: min(some) for size, some in times.items()}, clock() - started, budget):
             break
-        times = _times(engine, inputs, clock, budget.plenty / 8)
-        seconds[size], least[size] = median(times), min(times)
-        if not worth_doubling(least, clock() - started, budget):
-            break
-    best = best_size(least)
-    gain = f"batches up to {best} rows pay" if best > 1 else "but larger batches gain nothing"
-    return BatchProfile(True, f"Requests answered apart and merged agree; {gain}.", best, seconds)
-
-
-def _alone(engine: Engine, inputs: Inputs, reason: str, budget: Budget, clock: Callable[[], float]) -> BatchProfile:
-    one = take(inputs, [0]) if obstacle(engine.signature) is None else inputs
-    try:
-        seconds = {1: median(_times(engine, one, clock, budget.plenty / 8))}
-    except RequestError:
-        seconds = {}
-    return BatchProfile(False, reason, 1, seconds)
+    for _ in range(_TURNS):
+        for size in times:
+            if clock() - started < budget.plenty:
+                inputs = take(rows, [row % ROWS for row in range(size)])
+                times[size] += _times(engine, inputs, clock, budget.plenty / 8)
+    return times, ""
 
 
 def sizes(limit: int) -> list[int]:
@@ -167,9 +209,12 @@ def sizes(limit: int) -> list[int]:
 
 def best_size(seconds: Mapping[int, float]) -> int:
     """The smallest batch whose rows cost at most `LEAST_GAIN` more than in the best one."""
-    cost = {size: (run + BATCH_OVERHEAD_SECONDS) / size for size, run in seconds.items()}
-    limit = min(cost.values()) * (1 + LEAST_GAIN)
-    return min(size for size, one in cost.items() if one <= limit)
+    limit = min(_row_cost(seconds, size) for size in seconds) * (1 + LEAST_GAIN)
+    return min(size for size in seconds if _row_cost(seconds, size) <= limit)
+
+
+def _row_cost(seconds: Mapping[int, float], size: int) -> float:
+    return (seconds[size] + BATCH_OVERHEAD_SECONDS) / size
 
 
 def worth_doubling(seconds: Mapping[int, float], spent: float, budget: Budget) -> bool:
@@ -180,7 +225,7 @@ def worth_doubling(seconds: Mapping[int, float], spent: float, budget: Budget) -
     if ahead <= budget.plenty or len(seconds) == 1:
         return ahead <= budget.most
     before = sorted(seconds)[-2]
-    gained = seconds[last] / last < (1 - LEAST_GAIN) * seconds[before] / before
+    gained = _row_cost(seconds, last) < (1 - LEAST_GAIN) * _row_cost(seconds, before)
     return gained and ahead <= budget.most
 
 
@@ -203,7 +248,3 @@ def _times(engine: Engine, inputs: Inputs, clock: Callable[[], float], slice_sec
         engine.run(inputs, names)
         times.append(clock() - started)
     return times
-
-
-def _first(inputs: Inputs) -> Array:
-    return next(iter(inputs.values()))

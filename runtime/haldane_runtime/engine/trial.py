@@ -23,18 +23,20 @@ _BEST = 3
 class Trial:
     """`inputs` that the model ran on, or None and the `refusal` of the first that it did not take.
 
-    When the signature may be batched, the inputs hold `ROWS` rows, and any of them run alone.
+    When the signature may be batched, the inputs hold `ROWS` rows, and any of them runs alone.
+    `seconds` is what a run took: of one row then, of the inputs as they are otherwise.
     """
 
     inputs: Inputs | None
     refusal: str = ""
+    seconds: float = 0.0
 
 
 def find_inputs(
     engine: Engine,
     signature: ModelSignature | None = None,
     seconds: float = TRIAL_SECONDS,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Trial:
     """Made-up inputs on which the model runs, best with finite answers that differ between rows.
 
@@ -43,35 +45,39 @@ def find_inputs(
     """
     signature = signature or engine.signature
     rows = 1 if obstacle(engine.signature) else ROWS
-    best, merit, refusal = None, 0, ""
+    best, merit, refusal, took = None, 0, "", 0.0
     end = clock() + seconds
     for recipe in recipes(signature):
         inputs = make(signature, recipe, rows)
         try:
-            one = _merit(engine, inputs, rows)
+            one, run = _merit(engine, inputs, rows, clock)
         except RequestError as error:
             refusal = refusal or error.message
         else:
             if one > merit:
-                best, merit = inputs, one
+                best, merit, took = inputs, one, run
         if merit == _BEST or clock() > end:
             break
-    return Trial(best, refusal)
+    return Trial(best, refusal, took)
 
 
-def _merit(engine: Engine, inputs: Inputs, rows: int) -> int:
-    """1 for having run, 2 when the answers are finite, 3 when they also differ between rows.
+def _merit(engine: Engine, inputs: Inputs, rows: int, clock: Callable[[], float]) -> tuple[int, float]:
+    """1 for having run, 2 when the answers are finite, 3 when they also differ between rows; and the run's seconds.
 
     Raises:
         RequestError: the model does not take these inputs.
     """
     names = [spec.name for spec in engine.signature.outputs]
-    requests = [inputs] if rows == 1 else [take(inputs, [0]), take(inputs, [1])]
-    answers = [engine.run(request, names) for request in requests]
+    # Twice also where there is but one row: the first run of all pays for what no later one does.
+    requests = [inputs, inputs] if rows == 1 else [take(inputs, [0]), take(inputs, [1])]
+    answers = [engine.run(requests[0], names)]
+    started = clock()
+    answers.append(engine.run(requests[1], names))
+    seconds = clock() - started
     if not all(_finite(answer[name]) for answer in answers for name in names):
-        return 1
+        return 1, seconds
     varied = rows == 1 or any(not np.array_equal(answers[0][name], answers[1][name]) for name in names)
-    return _BEST if varied else 2
+    return (_BEST if varied else 2), seconds
 
 
 def _finite(array: Array) -> bool:
@@ -94,28 +100,45 @@ def require_run(engine: Engine, trial: Trial) -> None:
     log.warning("no inputs to warm up with: the model refuses all that were tried: %s", trial.refusal)
 
 
-def rows_of(engine: Engine, requests: Sequence[Inputs]) -> Trial:
+def rows_of(engine: Engine, requests: Sequence[Inputs], clock: Callable[[], float] = time.perf_counter) -> Trial:
     """The rows of known good requests; made-up ones beside them when there is but one row.
 
     Requests whose other dimensions differ from the first one's are left out, and so are those whose
     inputs have different numbers of rows.
     """
     if obstacle(engine.signature):
-        return Trial(requests[0])
+        return _timed(engine, requests[0], requests[0], clock)
     even = [request for request in requests if len({len(array) for array in request.values()}) == 1]
     alike = [request for request in even if _inner(request) == _inner(even[0])]
     rows = {name: np.concatenate([request[name] for request in alike]) for name in requests[0]} if alike else {}
     count = min((len(array) for array in rows.values()), default=0)
     if not count:
         return find_inputs(engine)
-    if count > 1:
-        return Trial(take(rows, [number % count for number in range(max(ROWS, min(count, 64)))]))
-    known = take(rows, [0])
-    specs = tuple(replace(spec, shape=(spec.shape[0], *known[spec.name].shape[1:])) for spec in engine.signature.inputs)
+    if count == 1:
+        several = _with_others(engine, rows)
+        return _timed(engine, several, take(several, [0]), clock)
+    # Spread over all of them: neighbours may be alike.
+    step = max(1, count // ROWS)
+    several = take(rows, [number * step % count for number in range(ROWS)])
+    return _timed(engine, several, take(several, [0]), clock)
+
+
+def _with_others(engine: Engine, row: Inputs) -> Inputs:
+    specs = tuple(replace(spec, shape=(spec.shape[0], *row[spec.name].shape[1:])) for spec in engine.signature.inputs)
     others = find_inputs(engine, ModelSignature(specs, engine.signature.outputs)).inputs
     if others is None:
-        return Trial(take(known, [0] * ROWS))
-    return Trial({name: np.concatenate([array, others[name][1:]]) for name, array in known.items()})
+        return take(row, [0] * ROWS)
+    return {name: np.concatenate([array, others[name][1:]]) for name, array in row.items()}
+
+
+def _timed(engine: Engine, inputs: Inputs, request: Inputs, clock: Callable[[], float]) -> Trial:
+    names = [spec.name for spec in engine.signature.outputs]
+    started = clock()
+    try:
+        engine.run(request, names)
+    except RequestError as error:
+        return Trial(None, error.message)
+    return Trial(inputs, "", clock() - started)
 
 
 def _inner(request: Inputs) -> list[tuple[int, ...]]:
