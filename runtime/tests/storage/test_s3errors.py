@@ -112,3 +112,23 @@ def test_settings_that_cannot_be_used_are_named(
     monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
     told = failure("http://127.0.0.1:1")
     assert (told.reason, message in told.message) == (reason, True), told.message
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (["folder/model.onnx", "folder/../../../etc/cron.d/x"], "unusable name '../../../etc/cron.d/x'"),
+        (["folder/model.onnx", "folder//etc/passwd"], "unusable name '/etc/passwd'"),
+        (["folder/model.onnx", "folder/a\\..\\b"], "unusable name"),
+        (["folder/model.onnx", "folder/w", "folder/w/a"], "'w' both as a file and as a folder"),
+    ],
+)
+def test_keys_that_would_leave_the_folder_are_refused_before_anything_is_written(
+    failure: Callable[..., LoadError], faulty: Any, fault: Any, tmp_path: Any, keys: list[str], message: str
+) -> None:
+    contents = "".join(f'<Contents><Key>{key}</Key><ETag>"1"</ETag><Size>1</Size></Contents>' for key in keys)
+    listing = f"<ListBucketResult><Name>models</Name><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>"
+    proxy = faulty(0, lambda number, head: fault(instead=answer("200 OK", listing)))
+    told = failure(proxy.url, "s3://models/folder/")
+    assert (told.reason, message in told.message) == (Reason.INVALID_MODEL, True), told.message
+    assert not (tmp_path / "cache").exists()
