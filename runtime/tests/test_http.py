@@ -54,9 +54,3 @@ async def test_a_model_that_loads_is_unavailable_and_not_unknown(client: httpx.A
         assert answer.headers["retry-after"] == "1"
         assert "still loading" in answer.json()["error"]
     assert (await client.get("/v2/models/other/stats")).status_code == 404
-
-
-async def test_an_unknown_encoding_is_told_which_are_known(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/v2/repository/index", content=b"x")
-    assert answer.status_code == 404
-    assert (await client.get("/")).json()["status"] == "alive"

@@ -3,16 +3,20 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from starlette.requests import Request
 
 from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.types import Array, Datatype, InferRequest, ModelSignature, ServedModel, TensorSpec
 from haldane_runtime.engine.base import BatchProfile
 from haldane_runtime.observe.metrics import Metrics
+from haldane_runtime.protocol.disconnect import while_connected
+from haldane_runtime.protocol.frame import CLIENT_CLOSED_REQUEST
 from haldane_runtime.protocol.http import create_app
 from haldane_runtime.scheduling.policy import Limits
 
@@ -100,3 +104,49 @@ async def test_a_full_queue_refuses_before_the_body_is_read(plane: DataPlane, en
     assert refused.headers["retry-after"] == "1"
     assert "the queue is full" in refused.json()["error"]
     assert read == [1]
+
+
+async def test_a_client_that_leaves_takes_its_waiting_request_along(plane: DataPlane, engine: Gated) -> None:
+    instance = plane.find()
+    body = iter([{"type": "http.request", "body": BODY}])
+    submitted, gone = asyncio.Event(), asyncio.Event()
+    sent = []
+
+    async def receive() -> dict[str, Any]:
+        for message in body:
+            return message
+        submitted.set()
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/predict", "query_string": b"", "headers": []}
+    async with client(plane, WAIT) as http:
+        running = asyncio.create_task(http.post("/v1/predict", content=BODY))
+        await asyncio.to_thread(engine.entered.wait, WAIT)
+        leaving = asyncio.create_task(create_app(plane, 1000, WAIT)(scope, receive, send))
+        await submitted.wait()
+        assert instance.batcher.queued.requests == 1
+        gone.set()
+        await leaving
+        assert instance.batcher.queued.requests == 0
+        assert sent[0]["status"] == CLIENT_CLOSED_REQUEST
+        assert instance.metrics.requests[CLIENT_CLOSED_REQUEST] == 1
+        engine.gate.set()
+        assert (await running).status_code == 200
+    assert instance.metrics.ran_requests == 1
+
+
+async def test_a_cancellation_from_outside_stays_one(plane: DataPlane, engine: Gated) -> None:
+    async def never() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    work = plane.find().infer(InferRequest({"x": np.ones(1, np.float32)}, ("y",)), time.monotonic() + WAIT)
+    waiting = asyncio.create_task(while_connected(Request({"type": "http"}, never), work))
+    await asyncio.to_thread(engine.entered.wait, WAIT)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting

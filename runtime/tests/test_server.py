@@ -179,6 +179,12 @@ def test_every_error_is_one_sentence_under_error(
     assert message in answer.json()["error"]
 
 
+def test_an_unknown_encoding_is_told_which_are_known(double: Any) -> None:
+    answer = double.client.post("/v2/models/double/infer", content=b"x", headers={"content-encoding": "br"})
+    assert answer.status_code == 415
+    assert answer.headers["accept-encoding"] == "gzip, deflate"
+
+
 def test_a_declared_length_over_the_limit_is_refused_before_the_body(double: Any) -> None:
     host, port = httpx.URL(double.url).host, httpx.URL(double.url).port
     with socket.create_connection((host, port or 0), timeout=10) as raw:

@@ -104,7 +104,7 @@ class Metrics:
         labelled = [(metrics, (name, self._namespace, self.revision)) for name, metrics in self._models.items()]
         requests = CounterMetricFamily(
             "haldane_requests",
-            "Inference requests by HTTP status; 499 is a client that left before its request was read.",
+            "Inference requests by HTTP status; 499 is a client that left before its answer.",
             labels=(*_LABELS, "code"),
         )
         nonfinite = CounterMetricFamily(

@@ -93,7 +93,7 @@ def _add_errors(app: FastAPI) -> None:
         return answer({"error": f"the request does not fit this route: {'; '.join(faults)}"}, 400)
 
     async def left(_: Request, __: Exception) -> Response:
-        return answer({"error": "the client left before its request was read"}, CLIENT_CLOSED_REQUEST)
+        return answer({"error": "the client left before its answer"}, CLIENT_CLOSED_REQUEST)
 
     app.add_exception_handler(RequestError, refused)
     app.add_exception_handler(HTTPException, unroutable)

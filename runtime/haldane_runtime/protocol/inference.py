@@ -16,6 +16,7 @@ from haldane_runtime.core.watch import Prediction
 from haldane_runtime.protocol.body import read_body
 from haldane_runtime.protocol.codec import HEADER_LENGTH, Decoded, decode_infer, encode_infer, header_length
 from haldane_runtime.protocol.compression import compressed
+from haldane_runtime.protocol.disconnect import while_connected
 from haldane_runtime.protocol.frame import mark_inference, sign_version, started_at, watch_prediction
 from haldane_runtime.protocol.instances import decode_instances, encode_predictions
 from haldane_runtime.protocol.parameters import NONE, timeout_seconds
@@ -70,7 +71,7 @@ class Inference:
             own = timeout_seconds(decoded.parameters)
             if own is not None and own < timeout:
                 timeout, whose, deadline = own, "the parameter 'timeout'", started + own
-            response = await instance.infer(decoded.request, deadline)
+            response = await while_connected(request, instance.infer(decoded.request, deadline))
         except RequestError as error:
             if error.code in (Code.DEADLINE_EXCEEDED, Code.WOULD_BE_LATE) and timeout < self._request_timeout:
                 raise RequestError(
