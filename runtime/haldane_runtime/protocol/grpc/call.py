@@ -4,21 +4,26 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any
 
-from haldane_runtime.core.errors import HTTP_STATUS, Code, RequestError, invalid
+from haldane_runtime.core.errors import HTTP_STATUS, RequestError, invalid
 from haldane_runtime.protocol.grpc import messages
+from haldane_runtime.protocol.grpc.assembly import Assembly, Budget
 from haldane_runtime.protocol.grpc.headers import IDENTITY, Received, answer_block, trailers_block
 from haldane_runtime.protocol.grpc.hpack import Field, Fields
 from haldane_runtime.protocol.grpc.limits import Limits
 from haldane_runtime.protocol.grpc.sending import Sender
 from haldane_runtime.protocol.grpc.status import HTTP_OF, STATUS, Status, Unserved
 from haldane_runtime.protocol.grpc.stream import Stream
+from haldane_runtime.protocol.grpc.thread import in_thread
 
 log = logging.getLogger(__name__)
 
 # As proxies and the other transport log a client that left before its answer.
 CLIENT_LEFT = 499
+# As much of a long message as the model's name may lie in.
+_FORESEEN_BYTES = 512
 
 _OK = trailers_block(Status.OK)
 _make_head = lru_cache(maxsize=256)(answer_block)
@@ -56,15 +61,14 @@ class Shared:
     identity: Fields
     """Metadata that says who answers."""
     clock: Callable[[], float]
-    assembled: int = 0
-    """Bytes of messages that are not complete, in all calls together."""
+    budget: Budget
 
 
 class GrpcCall:
     """Answered once: by `reply`, by `send` and `finish`, or by `fail`. After that, or after `gone`, answers are ignored."""
 
     __slots__ = (
-        "_buffer",
+        "_assembly",
         "_dispatched",
         "_head",
         "_method",
@@ -98,7 +102,7 @@ class GrpcCall:
         self._sender = sender
         self._stream = stream
         self._head = received.head
-        self._buffer: bytearray | None = None
+        self._assembly: Assembly | None = None
         self._dispatched = False
         self.received = received
         """The call's header fields."""
@@ -137,7 +141,7 @@ class GrpcCall:
             self.ended = ended
             self._guarded(self._receive, data)
 
-    def _guarded(self, step: Callable[..., None], *arguments: bytes | memoryview) -> None:
+    def _guarded(self, step: Callable[..., None], *arguments: Any) -> None:
         try:
             step(*arguments)
         except RequestError as error:
@@ -148,65 +152,61 @@ class GrpcCall:
             self.fail(error)
 
     def _receive(self, data: bytes | memoryview) -> None:
-        if self.ended and self._buffer is None and not self._method.streaming:
+        if self.ended and self._assembly is None and not self._method.streaming:
             size = len(data) - messages.PREFIX_BYTES
             if size >= 0 and messages.declared_size(data) == size:
                 messages.require_size(size, self._shared.limits.message)
                 self._dispatch(data[0], data[messages.PREFIX_BYTES :])
                 return
-        self._assemble(data)
+        if self._assembly is None:
+            self._assembly = Assembly(self._shared.budget)
+        self._assembly.add(data)
+        self._take(self._assembly)
 
-    def _dispatch(self, compressed: int, payload: bytes | memoryview) -> None:
-        self._dispatched = True
-        if compressed:
-            payload = messages.unpacked(compressed, payload, self._head.encoding, self._shared.limits.message)
-        self._method.message(self, payload)
-
-    def _assemble(self, data: bytes | memoryview) -> None:
-        """Messages that come in several pieces, or several at once, and what they may not do."""
-        shared = self._shared
-        buffer = self._buffer
-        if buffer is None:
-            buffer = self._buffer = bytearray()
-        fresh = len(buffer) < messages.PREFIX_BYTES
-        buffer += data
-        shared.assembled += len(data)
-        if shared.assembled > shared.limits.assembling:
-            raise RequestError(
-                Code.UNAVAILABLE, "the server holds too many incomplete messages; try again later", retry_after=1.0
-            )
-        while len(buffer) >= messages.PREFIX_BYTES:
-            size = messages.declared_size(buffer)
-            end = messages.PREFIX_BYTES + size
-            if fresh:
-                messages.require_size(size, shared.limits.message)
-                if len(buffer) < end:
-                    self._method.foresee(self, size, bytes(buffer[messages.PREFIX_BYTES : 512]))
-            if len(buffer) < end:
+    def _take(self, assembly: Assembly) -> None:
+        """The messages that are complete, and what may not be."""
+        while (size := assembly.announced) is not None:
+            missing = size + messages.PREFIX_BYTES - len(assembly)
+            if not assembly.foreseen:
+                assembly.foreseen = True
+                messages.require_size(size, self._shared.limits.message)
+                if missing > 0:
+                    self._method.foresee(self, size, assembly.beginning(_FORESEEN_BYTES))
+            if missing > 0:
                 break
             if not self._method.streaming:
-                if len(buffer) > end:
+                if missing < 0:
                     raise invalid("this method takes one message, but more were sent")
                 if not self.ended:
                     return
-            # The message keeps this buffer, so that a large one is not copied.
-            rest = buffer[end:]
-            shared.assembled -= end
-            self._buffer = rest
-            self._dispatch(buffer[0], memoryview(buffer)[messages.PREFIX_BYTES : end])
-            buffer, fresh = rest, True
+            self._dispatch(*assembly.take(size))
             if self.over:
                 return
         if self.ended:
-            self._finish_request()
+            self._require_message(assembly)
 
-    def _finish_request(self) -> None:
-        if self._buffer:
+    def _require_message(self, assembly: Assembly) -> None:
+        if len(assembly):
             raise invalid("the call ends within a message")
         if self._method.streaming:
             self._method.ended(self)
         elif not self._dispatched:
             raise invalid("this method takes one message, but none was sent")
+
+    def _dispatch(self, compressed: int, payload: bytes | memoryview) -> None:
+        self._dispatched = True
+        if not compressed:
+            self._method.message(self, payload)
+            return
+        unpack = partial(messages.unpacked, compressed, payload, self._head.encoding, self._shared.limits.message)
+        if len(payload) < messages.THREAD_BYTES or self._method.streaming:
+            self._method.message(self, unpack())
+        else:
+            in_thread(unpack, partial(self._guarded, self._inflated))
+
+    def _inflated(self, message: Callable[[], bytes | memoryview]) -> None:
+        if not self.over:
+            self._method.message(self, message())
 
     def tick(self, now: float) -> None:
         """See `stream.Call`."""
@@ -228,11 +228,19 @@ class GrpcCall:
         """The one message of a unary answer, in parts that follow each other, and status OK."""
         if self.over:
             return
-        self._close(200)
         head = self._head
         encoding = head.encoding if head.encoding in head.accepts else IDENTITY
-        block = _make_head(encoding, messages.ACCEPTED, self.identity)
-        self._sender.respond(self._stream, block, messages.packed(parts, encoding), _OK)
+        if encoding != IDENTITY and sum(map(len, parts)) >= messages.THREAD_BYTES:
+            in_thread(partial(messages.packed, parts, encoding), partial(self._guarded, self._respond, encoding))
+        else:
+            self._respond(encoding, partial(messages.packed, parts, encoding))
+
+    def _respond(self, encoding: str, packed: Callable[[], bytes]) -> None:
+        if not self.over:
+            message = packed()
+            self._close(200)
+            block = _make_head(encoding, messages.ACCEPTED, self.identity)
+            self._sender.respond(self._stream, block, message, _OK)
 
     def send(self, message: bytes) -> None:
         """One of several messages of an answer."""
@@ -270,7 +278,6 @@ class GrpcCall:
 
     def _close(self, code: int) -> None:
         self.over = True
-        if self._buffer is not None:
-            self._shared.assembled -= len(self._buffer)
-            self._buffer = None
+        if self._assembly is not None:
+            self._assembly.drop()
         self._method.over(self, code)

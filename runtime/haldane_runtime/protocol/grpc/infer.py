@@ -9,7 +9,7 @@ from haldane_runtime.observe.metrics import ModelMetrics
 from haldane_runtime.protocol.grpc.call import GrpcCall, Method, Shared
 from haldane_runtime.protocol.grpc.hpack import Fields
 from haldane_runtime.protocol.grpc.tensors import TensorCodec, parse_infer
-from haldane_runtime.scheduling.batcher import Outcome, Ticket
+from haldane_runtime.scheduling.ticket import Outcome, Ticket
 
 VERSION_METADATA = b"x-haldane-version"
 _MOST_PREPARED = 256

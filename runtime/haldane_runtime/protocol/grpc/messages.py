@@ -15,6 +15,8 @@ ACCEPTED = ",".join((IDENTITY, *_WINDOW_BITS)).encode()
 
 # Answers are numbers, which higher levels hardly make smaller.
 _LEVEL = 1
+# From this size on, compressed or not, the work is worth a thread, in which zlib lets the event loop run.
+THREAD_BYTES = 64 << 10
 # A smaller message is not worth the time.
 _SMALLEST_COMPRESSED = 1024
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import cast
 
 from haldane_runtime.core.dataplane import DataPlane
+from haldane_runtime.protocol.grpc.assembly import Budget
 from haldane_runtime.protocol.grpc.call import GrpcCall, Method, Shared
 from haldane_runtime.protocol.grpc.connection import Connection
 from haldane_runtime.protocol.grpc.headers import Received
@@ -45,7 +46,8 @@ class GrpcServer:
         self._limits = limits
         self._clock = clock
         revision = plane.metrics.revision.encode("latin-1", "replace")
-        self._shared = Shared(limits, request_timeout, ((REVISION_METADATA, revision),) if revision else (), clock)
+        identity = ((REVISION_METADATA, revision),) if revision else ()
+        self._shared = Shared(limits, request_timeout, identity, clock, Budget(limits.assembling))
         self._methods = {
             **inference_methods(plane, repository, self._shared),
             **health_methods(plane),
