@@ -26,7 +26,7 @@ import uvicorn
 import uvloop
 
 from haldane_runtime.announcement import to_try
-from haldane_runtime.cache.responses import ResponseCache, connect
+from haldane_runtime.cache.responses import Outcome, ResponseCache, connect
 from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.errors import LoadError, Reason
 from haldane_runtime.core.watch import Watch
@@ -114,7 +114,8 @@ async def _run(
         if await _before(stop, _load(settings, repository, plane)):
             plane.serve()
             log.info("ready %.2f s after the start", time.monotonic() - started)
-            for line in to_try(plane, settings.host, port, grpc_listener and grpc_listener.getsockname()[1]):
+            grpc_port = grpc_listener.getsockname()[1] if grpc_listener else None
+            for line in to_try(plane, settings.host, port, grpc_port):
                 log.info("%s", line)
             await stop.wait()
         plane.drain()
@@ -179,6 +180,8 @@ class _Server(uvicorn.Server):
 def _response_cache(settings: Settings, metrics: Metrics) -> ResponseCache | None:
     if settings.response_cache is None:
         return None
+    # From the start at 0, so that rate() sees the first of each.
+    metrics.lookups = dict.fromkeys(Outcome, 0)
     return connect(settings.response_cache, settings.response_cache_ttl, metrics.response_cache)
 
 

@@ -6,7 +6,8 @@ from haldane_runtime.cache.key import key_of
 from haldane_runtime.cache.responses import ResponseCache
 from haldane_runtime.core.errors import RequestError
 from haldane_runtime.core.types import InferRequest, InferResponse, ServedModel
-from haldane_runtime.scheduling.batcher import Batcher, Done, Outcome, Ticket
+from haldane_runtime.scheduling.batcher import Batcher
+from haldane_runtime.scheduling.ticket import Done, Outcome, Ticket
 
 
 class LookupTicket(Ticket):

@@ -9,7 +9,8 @@ from haldane_runtime.core.errors import RequestError
 from haldane_runtime.core.types import InferRequest, InferResponse, ServedModel
 from haldane_runtime.engine.base import BatchProfile
 from haldane_runtime.observe.metrics import ModelMetrics
-from haldane_runtime.scheduling.batcher import Batcher, Outcome
+from haldane_runtime.scheduling.batcher import Batcher
+from haldane_runtime.scheduling.ticket import Outcome
 
 _THREAD_END_SECONDS = 1.0
 

@@ -79,7 +79,8 @@ class Metrics:
         self._namespace = namespace
         self._models: dict[str, ModelMetrics] = {}
         self._registry = CollectorRegistry()
-        self._lookups: dict[str, int] = {}
+        # Empty without a response cache.
+        self.lookups: dict[str, int] = {}
         self.waiting: Callable[[], Mapping[str, tuple[int, int]]] = dict
         ProcessCollector(registry=self._registry)
         self._registry.register(self)
@@ -93,7 +94,7 @@ class Metrics:
 
     def response_cache(self, outcome: str) -> None:
         """One lookup in the response cache, or an answer that it could not keep; see `cache.responses.Outcome`."""
-        self._lookups[outcome] = self._lookups.get(outcome, 0) + 1
+        self.lookups[outcome] = self.lookups.get(outcome, 0) + 1
 
     def exposition(self) -> bytes:
         """The text format of Prometheus."""
@@ -130,13 +131,13 @@ class Metrics:
             for model in metrics.served:
                 info.add_metric((*labels, model.version, model.digest, model.precision, model.device), 1)
         yield from (requests, nonfinite, refusals, info)
-        if self._lookups:
+        if self.lookups:
             lookups = CounterMetricFamily(
                 "haldane_response_cache",
                 "Lookups in the response cache by what became of them, and answers that could not be kept (unstored).",
                 labels=("model_namespace", "revision", "outcome"),
             )
-            for outcome, count in self._lookups.items():
+            for outcome, count in self.lookups.items():
                 lookups.add_metric((self._namespace, self.revision, outcome), count)
             yield lookups
         yield from self._gauges(labelled)

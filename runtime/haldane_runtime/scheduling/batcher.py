@@ -11,24 +11,21 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain
 from typing import Protocol
 
 from haldane_runtime.core.errors import Code, RequestError
 from haldane_runtime.core.types import InferRequest, InferResponse, ServedModel
 from haldane_runtime.engine.base import BatchProfile, Engine
 from haldane_runtime.scheduling.cost import LearnedCost
-from haldane_runtime.scheduling.executor import EngineThread, Run, run_engine
-from haldane_runtime.scheduling.merge import MergeKey, sizer, split
+from haldane_runtime.scheduling.executor import EngineThread, InlineBound, Run, run_engine
+from haldane_runtime.scheduling.line import WaitingLine
+from haldane_runtime.scheduling.merge import sizer, split
 from haldane_runtime.scheduling.policy import Backlog, Limits, refusal
+from haldane_runtime.scheduling.ticket import Done, Outcome, Ticket
 
 log = logging.getLogger(__name__)
-
-# A run expected to be shorter goes in the event loop's own thread: handing it over and back would
-# take a good part of that time, and nobody else waits long enough to notice.
-INLINE_SECONDS = 0.002
-
-Outcome = InferResponse | RequestError
-Done = Callable[[Outcome], None]
 
 
 class Recorder(Protocol):
@@ -39,31 +36,6 @@ class Recorder(Protocol):
     def nonfinite(self) -> None: ...
 
     def refused(self) -> None: ...
-
-
-class Ticket:
-    """One request that waits or runs; `over` once its outcome was delivered or nobody wants it any more."""
-
-    __slots__ = ("deadline", "done", "key", "nbytes", "over", "queued", "request", "rows")
-
-    def __init__(
-        self,
-        request: InferRequest,
-        deadline: float,
-        done: Done,
-        queued: float,
-        rows: int,
-        key: MergeKey | None,
-        nbytes: int,
-    ) -> None:
-        self.request = request
-        self.deadline = deadline
-        self.done = done
-        self.queued = queued
-        self.rows = rows
-        self.key = key
-        self.nbytes = nbytes
-        self.over = False
 
 
 class Batcher:
@@ -80,18 +52,18 @@ class Batcher:
     ) -> None:
         self._model = model
         self._engine = engine
-        self._limits = limits
         self._recorder = recorder
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._cost = LearnedCost(profile.seconds)
-        self._max_rows = min(profile.max_rows, limits.max_rows) if profile.batchable else 1
-        self._size = sizer(model.signature, self._max_rows > 1)
-        self._lanes: dict[MergeKey | None, deque[Ticket]] = {}
+        self._inline = InlineBound()
+        max_rows = min(profile.max_rows, limits.max_rows) if profile.batchable else 1
+        self._limits = replace(limits, max_rows=max_rows)
+        self._size = sizer(model.signature, max_rows > 1)
+        self._line = WaitingLine()
         # Parts of a failed run, to be tried apart before anything else.
         self._apart: deque[list[Ticket]] = deque()
         self._running: list[Ticket] = []
-        self._backlog = Backlog()
         self._turn_due = False
         self._expiry: asyncio.TimerHandle | None = None
         self._expiry_at = 0.0
@@ -102,7 +74,7 @@ class Batcher:
     @property
     def queued(self) -> Backlog:
         """What waits, without what runs."""
-        return self._backlog
+        return self._line.backlog
 
     @property
     def alive(self) -> bool:
@@ -111,7 +83,7 @@ class Batcher:
 
     @property
     def idle(self) -> bool:
-        return not self._running and not self._backlog.requests and not self._apart
+        return not self._running and not self._line and not self._apart
 
     def admit(self, nbytes: int, deadline: float) -> None:
         """Raises: RequestError: UNAVAILABLE, when a request of `nbytes` would be refused now."""
@@ -119,7 +91,7 @@ class Batcher:
             raise RequestError(Code.UNAVAILABLE, "the model is being unloaded; try again later", retry_after=1.0)
         if not self.alive:
             raise RequestError(Code.UNAVAILABLE, "the engine thread has ended; the server must be restarted")
-        error = refusal(self._limits, self._backlog, self._cost, nbytes, deadline, self._clock())
+        error = refusal(self._limits, self._line.backlog, self._cost, nbytes, deadline, self._clock())
         if error is not None:
             self._recorder.refused()
             raise error
@@ -139,14 +111,7 @@ class Batcher:
             self.admit(nbytes, deadline)
         rows, key = self._size(request)
         ticket = Ticket(request, deadline, done, self._clock(), rows, key, nbytes)
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = deque()
-        lane.append(ticket)
-        backlog = self._backlog
-        backlog.requests += 1
-        backlog.rows += rows
-        backlog.bytes += nbytes
+        self._line.add(ticket)
         if self._expiry is None or deadline < self._expiry_at:
             self._watch(deadline)
         if not self._turn_due and not self._running:
@@ -158,14 +123,16 @@ class Batcher:
         """Forget a request whose client left: it is not run unless it runs already, and `done` is not called."""
         if not ticket.over:
             ticket.over = True
-            self._withdraw(ticket)
+            # One that runs keeps its batch until the end.
+            self._line.withdraw(ticket)
+            self._tell_when_idle()
 
     def close(self, timeout: float) -> None:
         """Refuse what waits, stop the engine's thread, waiting at most `timeout` seconds for it, and close the engine."""
         self._closed = True
         for ticket in list(self._unfinished()):
+            self._line.withdraw(ticket)
             self._deliver(ticket, RequestError(Code.UNAVAILABLE, "the server is stopping; try again later", 1.0))
-        self._lanes.clear()
         if self._expiry is not None:
             self._expiry.cancel()
         if self._thread is not None:
@@ -182,10 +149,10 @@ class Batcher:
             await self._emptied
 
     def _turn(self) -> None:
-        """Hand the next batch to the engine, which is free."""
+        """Hand the next batch to the engine, if it is free."""
         self._turn_due = False
         now = self._clock()
-        if self._gathers(now):
+        if self._running or self._gathers(now):
             return
         batch = self._next(now)
         if not batch:
@@ -194,9 +161,9 @@ class Batcher:
         self._running = batch
         rows = sum([ticket.rows for ticket in batch])
         expected = self._cost.predict(rows)
-        self._backlog.busy_until = now + expected
+        self._line.backlog.busy_until = now + expected
         requests = [ticket.request for ticket in batch]
-        if 0.0 < expected <= INLINE_SECONDS:
+        if self._inline.allows(expected, sum([ticket.nbytes for ticket in batch])):
             self._finish(run_engine(self._engine, requests, self._clock))
             return
         if self._thread is None:
@@ -210,69 +177,30 @@ class Batcher:
 
     def _gathers(self, now: float) -> bool:
         """True while a batch that is not full waits for company; only with `max_delay`."""
-        if not self._limits.max_delay or not self._lanes or self._max_rows == 1 or self._apart:
+        limits = self._limits
+        if not limits.max_delay or not self._line or limits.max_rows == 1 or self._apart:
             return False
-        oldest = min(lane[0].queued for lane in self._lanes.values())
-        wait = oldest + self._limits.max_delay - now
-        if wait <= 0 or self._backlog.rows >= self._max_rows:
+        wait = self._line.oldest + limits.max_delay - now
+        if wait <= 0 or self._line.backlog.rows >= limits.max_rows:
             return False
         self._turn_due = True
         self._loop.call_later(wait, self._turn)
         return True
 
     def _next(self, now: float) -> list[Ticket]:
-        """The oldest waiting request and those that may share its run, in order."""
         while self._apart:
             batch = [ticket for ticket in self._apart.popleft() if not ticket.over]
             if batch:
                 return batch
-        while self._lanes:
-            key = next(iter(self._lanes))
-            if len(self._lanes) > 1:
-                key = min(self._lanes, key=lambda other: self._lanes[other][0].queued)
-            batch = self._take(self._lanes[key], key, now)
-            if not self._lanes[key]:
-                del self._lanes[key]
-            if batch:
-                return batch
-        return []
-
-    def _take(self, lane: deque[Ticket], key: MergeKey | None, now: float) -> list[Ticket]:
-        batch: list[Ticket] = []
-        room = self._max_rows
-        while lane:
-            ticket = lane[0]
-            if batch and (key is None or ticket.rows > room):
-                break
-            lane.popleft()
-            self._left(ticket)
-            if ticket.deadline <= now:
-                self._deliver(ticket, self._late())
-                continue
-            room -= ticket.rows
-            batch.append(ticket)
+        batch, late = self._line.take(self._limits.max_rows, now)
+        for ticket in late:
+            # Later, since whoever hears of it may hand in the next request at once.
+            self._loop.call_soon(self._deliver, ticket, self._late())
         return batch
-
-    def _withdraw(self, ticket: Ticket) -> None:
-        """Free the place and the memory of a request that waits; one that runs keeps its batch until the end."""
-        lane = self._lanes.get(ticket.key)
-        if lane is None or ticket not in lane:
-            return
-        lane.remove(ticket)
-        self._left(ticket)
-        if not lane:
-            del self._lanes[ticket.key]
-        self._tell_when_idle()
-
-    def _left(self, ticket: Ticket) -> None:
-        backlog = self._backlog
-        backlog.requests -= 1
-        backlog.rows -= ticket.rows
-        backlog.bytes -= ticket.nbytes
 
     def _finish(self, run: Run) -> None:
         batch, self._running = self._running, []
-        self._backlog.busy_until = 0.0
+        self._line.backlog.busy_until = 0.0
         rows = sum([ticket.rows for ticket in batch])
         seconds = run.finished - run.started
         waited = run.started * len(batch) - sum([ticket.queued for ticket in batch])
@@ -281,8 +209,9 @@ class Batcher:
             self._failed(batch, run.error)
         else:
             self._cost.observe(rows, seconds)
+            self._inline.observe(seconds, sum([ticket.nbytes for ticket in batch]))
             self._answer(batch, run, seconds)
-        if (self._lanes or self._apart) and not self._turn_due:
+        if (self._line or self._apart) and not self._turn_due:
             self._turn_due = True
             self._loop.call_soon(self._turn)
         self._tell_when_idle()
@@ -299,7 +228,7 @@ class Batcher:
         shares = [outputs] if len(batch) == 1 else split(outputs, [ticket.rows for ticket in batch])
         if shares is None:
             log.error("outputs of a merged run do not have its rows; requests are run one by one from now on")
-            self._max_rows = 1
+            self._limits = replace(self._limits, max_rows=1)
             self._apart.extend([ticket] for ticket in batch)
             return
         model, started = self._model, run.started
@@ -332,10 +261,9 @@ class Batcher:
         )
 
     def _unfinished(self) -> Iterator[Ticket]:
-        for batch in (*self._lanes.values(), *self._apart, self._running):
-            for ticket in batch:
-                if not ticket.over:
-                    yield ticket
+        for ticket in chain(self._line, *self._apart, self._running):
+            if not ticket.over:
+                yield ticket
 
     def _watch(self, deadline: float) -> None:
         """See to the deadlines at `deadline`: one timer for all, set to the earliest."""
@@ -348,8 +276,9 @@ class Batcher:
         self._expiry = None
         now = self._clock()
         for ticket in [ticket for ticket in self._unfinished() if ticket.deadline <= now]:
-            self._withdraw(ticket)
+            self._line.withdraw(ticket)
             self._deliver(ticket, self._late())
+        self._tell_when_idle()
         earliest = min((ticket.deadline for ticket in self._unfinished()), default=None)
         if earliest is not None:
             self._watch(earliest)

@@ -12,6 +12,8 @@ from haldane_runtime.scheduling.merge import all_finite, merge
 
 Clock = Callable[[], float]
 
+INLINE_SECONDS = 0.002
+
 
 @dataclass(slots=True)
 class Run:
@@ -41,6 +43,29 @@ def run_engine(engine: Engine, requests: Sequence[InferRequest], clock: Clock = 
     except BaseException as error:
         return Run(started, clock(), error=error)
     return Run(started, finished, outputs, finite=finite)
+
+
+class InlineBound:
+    """Which runs may go in the event loop's own thread, where everybody waits for them.
+
+    Handing a run to another thread and back takes a good part of INLINE_SECONDS. What costs less by all
+    that is known goes inline; "known" means that inputs of at least half the size have been that
+    quick, since the same rows may hold one word or a thousand.
+    """
+
+    def __init__(self) -> None:
+        self._proved_bytes = 0
+
+    def allows(self, expected: float, nbytes: int) -> bool:
+        """`expected` seconds (0: unknown) for inputs of `nbytes`."""
+        return 0.0 < expected <= INLINE_SECONDS and nbytes <= 2 * self._proved_bytes
+
+    def observe(self, seconds: float, nbytes: int) -> None:
+        """Learn from a run, wherever it went."""
+        if seconds <= INLINE_SECONDS:
+            self._proved_bytes = max(self._proved_bytes, nbytes)
+        elif nbytes <= 2 * self._proved_bytes:
+            self._proved_bytes = nbytes // 4
 
 
 @dataclass(slots=True)

@@ -12,8 +12,9 @@ from haldane_runtime.core.errors import Code, RequestError
 from haldane_runtime.core.types import Array, Datatype, InferRequest, ModelSignature, ServedModel, TensorSpec
 from haldane_runtime.engine.base import BatchProfile
 from haldane_runtime.observe.metrics import ModelMetrics
-from haldane_runtime.scheduling.batcher import Batcher, Outcome
+from haldane_runtime.scheduling.batcher import Batcher
 from haldane_runtime.scheduling.policy import Limits
+from haldane_runtime.scheduling.ticket import Outcome
 
 LATER = 30.0
 SIGNATURE = ModelSignature((TensorSpec("x", Datatype.FP32, ("N", "")),), (TensorSpec("y", Datatype.FP32, ("N", "")),))
@@ -135,14 +136,41 @@ async def test_outputs_without_the_rows_end_the_merging(harness: Harness, caplog
     assert "do not have its rows" in caplog.text
 
 
-async def test_a_short_run_goes_in_the_loops_own_thread() -> None:
+async def test_a_run_that_has_proved_to_be_short_goes_in_the_loops_own_thread() -> None:
     harness = Harness(seconds=SHORT)
     harness.engine.gate.set()
     assert await values(harness.ask(1), harness.ask(2)) == [[1], [2]]
-    assert harness.engine.batches == [[1, 2]]
+    assert harness.engine.threads == {"engine"}
+    harness.engine.threads.clear()
+    assert await values(harness.ask(3), harness.ask(4)) == [[3], [4]]
     assert harness.engine.threads == {threading.current_thread().name}
+    # The same rows of ten times the size prove nothing yet.
+    harness.engine.threads.clear()
+    assert await values(harness.ask(5, 6, columns=10)) == [[5, 6]]
+    assert harness.engine.threads == {"engine"}
+    assert harness.engine.batches == [[1, 2], [3, 4], [5, 6]]
     harness.batcher.close(LATER)
     assert harness.engine.closed
+
+
+async def test_who_hears_of_a_missed_deadline_may_ask_again_at_once() -> None:
+    """The next request must not start a second run beside the first."""
+    harness = Harness(seconds={})
+    first = await harness.held()
+    again: list[asyncio.Future[Outcome]] = []
+
+    def impatient(_: Outcome) -> None:
+        again.append(harness.ask(3))
+
+    request = InferRequest({"x": np.ones((1, 1), np.float32)}, ("y",))
+    late = harness.batcher.submit(request, time.monotonic() + LATER, impatient)
+    second = harness.ask(2, columns=2)
+    late.deadline = 0.0
+    harness.engine.gate.set()
+    assert await values(first, second) == [[0], [2]]
+    assert await values(*again) == [[3]]
+    assert sorted(harness.engine.batches) == [[0], [2], [3]]
+    harness.batcher.close(LATER)
 
 
 async def test_a_long_run_goes_in_a_thread_of_its_own(harness: Harness) -> None:

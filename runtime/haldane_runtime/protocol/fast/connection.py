@@ -27,7 +27,7 @@ from haldane_runtime.protocol.fast.request import HotRequest
 from haldane_runtime.protocol.fast.route import HotRoute
 from haldane_runtime.protocol.frame import CLIENT_CLOSED_REQUEST, WATCHED
 from haldane_runtime.protocol.http import retry_after
-from haldane_runtime.scheduling.batcher import Outcome
+from haldane_runtime.scheduling.ticket import Outcome
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from haldane_runtime.protocol.fast.decode import Plain
 from haldane_runtime.protocol.fast.head import Head
 from haldane_runtime.protocol.fast.hot import HotModel
 from haldane_runtime.protocol.fast.route import HotRoute
-from haldane_runtime.scheduling.batcher import Done, Ticket
+from haldane_runtime.scheduling.ticket import Done, Ticket
 
 
 class HotRequest:
