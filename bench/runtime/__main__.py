@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,10 +28,11 @@ def main() -> int:
     processes.adopt_orphans()
     # The same clean end for a termination as for Ctrl-C: every server is ended on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    run = Run(servers, options.cells or plan.NAMES, pace, console)
+    run = Run(servers, options.cells or plan.NAMES, pace, options.first, console)
     try:
-        run.prepare()
-        run.measure()
+        with processes.going_first(os.getpid()) if options.first else nullcontext():
+            run.prepare()
+            run.measure()
     except BenchError as error:
         console.print(str(error), style="red", markup=False)
         return 2
@@ -65,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="folder for the results (default: bench/runtime/results, or build/ for a part of a run)",
     )
+    parser.add_argument("--first", action="store_true", help="go before other programs on a busy machine (needs root)")
     parser.add_argument("--publish", action="store_true", help="put the tables into bench/README.md, too")
     return parser
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,30 @@ class BenchError(Exception):
 def adopt_orphans() -> None:
     """Make this process the parent of what its children leave behind, so that daemons which detach are found and ended, too."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+@contextmanager
+def going_first(pid: int) -> Iterator[None]:
+    """Let the session of a process go before other programs of this machine until the block ends.
+
+    Linux shares the processors among sessions first (sched(7), autogroup), and every server is a session of its own, so that
+    `nice` alone would not help.
+
+    Raises:
+        BenchError: when the kernel does not let it.
+    """
+    group = Path(f"/proc/{pid}/autogroup")
+    try:
+        before = group.read_text().split()[-1]
+        group.write_text("-15")
+    except OSError as error:
+        raise BenchError(f"--first needs root and a kernel that has autogroups: {error}") from error
+    try:
+        yield
+    finally:
+        # A server may have ended meanwhile.
+        with suppress(OSError):
+            group.write_text(before)
 
 
 def free_ports(count: int) -> list[int]:

@@ -23,8 +23,11 @@ LIMIT_SECONDS = 4.0
 class Run:
     """`prepare` makes what is needed, `measure` fills `results`."""
 
-    def __init__(self, servers: Sequence[Server], names: Collection[str], pace: Pace, console: Console) -> None:
+    def __init__(
+        self, servers: Sequence[Server], names: Collection[str], pace: Pace, first: bool, console: Console
+    ) -> None:
         self._servers, self._names, self._pace, self._console = servers, names, pace, console
+        self._first = first
         self._began = time.monotonic()
         self._rates: Mapping[str, Sequence[float]] = {}
         self.results = Results(machine.describe())
@@ -36,7 +39,8 @@ class Run:
             BenchError: when a program or an environment could not be made.
         """
         self._say("load generators and models")
-        self._bench = Bench(tools.wrk(), tools.load_generator(), tools.HERE.parent.parent / "build/bench/logs")
+        logs = tools.HERE.parent.parent / "build/bench/logs"
+        self._bench = Bench(tools.wrk(), tools.load_generator(), logs, self._first)
         self._expected = {name: Expected(model) for name, model in models.make(tools.cache() / "models").items()}
         for server in self._servers:
             self._say(f"environment of {server.title}")

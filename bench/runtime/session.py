@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,8 @@ class Bench:
     wrk: Wrk
     load: Path
     logs: Path
+    first: bool
+    """Servers go before other programs of this machine."""
 
 
 class Expected:
@@ -114,9 +116,12 @@ def started(bench: Bench, server: Server, expected: Expected) -> Iterator[Sessio
         launch = Launch(expected.model, http, grpc, spare, Path(folder), server.interpreter())
         start = server.start(launch)
         log = bench.logs / f"{server.name}-{expected.model.name}.log"
-        with processes.serve(
-            start.command, environ(launch, start), launch.folder, log, (launch.http, server.ready)
-        ) as running:
+        with (
+            processes.serve(
+                start.command, environ(launch, start), launch.folder, log, (launch.http, server.ready)
+            ) as running,
+            processes.going_first(running.pid) if bench.first else nullcontext(),
+        ):
             yield Session(bench, server, launch, running, expected)
 
 
