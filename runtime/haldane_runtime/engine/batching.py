@@ -125,6 +125,7 @@ def _disagreement(engine: Engine, inputs: Inputs, alone: Mapping[str, Array], to
 
 
 def _same(one: Array, other: Array) -> bool:
+    one, other = np.asarray(one), np.asarray(other)
     return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 

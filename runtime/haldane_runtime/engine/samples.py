@@ -21,6 +21,13 @@ ROWS = 4
 # For dynamic dimensions but the first: a short sequence, one step, then pictures.
 _SIZES = (8, 1, 32, 224)
 
+# Whole numbers below these: categories, then ages, then whatever people count.
+_WIDE_INTEGERS = (10, 100, 1_000, 100_000)
+_WIDE_DRAWS = len(_WIDE_INTEGERS)
+
+_LARGEST_FP16 = 65_504.0
+_BELOW = {Datatype.INT8: 128, Datatype.UINT8: 256, Datatype.INT16: 1 << 15, Datatype.UINT16: 1 << 16}
+
 
 class Values(Enum):
     """What the elements are drawn from."""
@@ -34,10 +41,11 @@ class Values(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """`values` in every tensor, `size` for every dynamic dimension but the first."""
+    """`values` in every tensor, `size` for every dynamic dimension but the first; `draw` numbers the tries."""
 
     values: Values
     size: int
+    draw: int = 0
 
 
 def recipes(signature: ModelSignature) -> Iterator[Recipe]:
@@ -45,12 +53,13 @@ def recipes(signature: ModelSignature) -> Iterator[Recipe]:
     inner = any(isinstance(dim, str) for spec in signature.inputs for dim in spec.shape[1:])
     for size in _SIZES if inner else (1,):
         for values in Values:
-            yield Recipe(values, size)
+            for draw in range(_WIDE_DRAWS if values is Values.WIDE else 1):
+                yield Recipe(values, size, draw)
 
 
 def make(signature: ModelSignature, recipe: Recipe, rows: int = ROWS) -> dict[str, Array]:
     """Inputs with `rows` for every dynamic first dimension; the same ones at every start."""
-    random = np.random.default_rng(20_240)
+    random = np.random.default_rng(20_240 + recipe.draw)
     return {spec.name: _tensor(spec, recipe, rows, random) for spec in signature.inputs}
 
 
@@ -63,21 +72,25 @@ def _tensor(spec: TensorSpec, recipe: Recipe, rows: int, random: np.random.Gener
     dynamic = [rows, *[recipe.size] * (len(spec.shape) - 1)]
     shape = tuple(dim if isinstance(dim, int) else dynamic[axis] for axis, dim in enumerate(spec.shape))
     # An array also for no dimensions at all, where numpy would give a plain number.
-    return np.asarray(_values(spec.datatype, recipe.values, shape, random), dtype=NUMPY_DTYPE[spec.datatype])
+    return np.asarray(_values(spec.datatype, recipe, shape, random), dtype=NUMPY_DTYPE[spec.datatype])
 
 
-def _values(datatype: Datatype, values: Values, shape: tuple[int, ...], random: np.random.Generator) -> Array:
+def _values(datatype: Datatype, recipe: Recipe, shape: tuple[int, ...], random: np.random.Generator) -> Array:
+    values = recipe.values
     if datatype is Datatype.BYTES:
         return _strings(values, shape, random)
     if datatype in (Datatype.BF16, Datatype.FP16, Datatype.FP32, Datatype.FP64):
         numbers = _floats(values, shape, random)
-        return (numbers.view(np.uint32) >> 16) if datatype is Datatype.BF16 else numbers
+        if datatype is Datatype.BF16:
+            return numbers.view(np.uint32) >> 16
+        return np.clip(numbers, -_LARGEST_FP16, _LARGEST_FP16) if datatype is Datatype.FP16 else numbers
     if values in (Values.ZEROS, Values.ONES):
         return np.full(shape, values is Values.ONES)
     if datatype is Datatype.UINT8 and values is Values.NORMAL:
         return np.asarray(random.integers(0, 256, shape))
     # Numbers of words, categories and masks: small ones are known to every model.
-    return np.asarray(random.integers(0, 10 if values is Values.WIDE and datatype is not Datatype.BOOL else 2, shape))
+    below = _WIDE_INTEGERS[recipe.draw] if values is Values.WIDE and datatype is not Datatype.BOOL else 2
+    return np.asarray(random.integers(0, min(below, _BELOW.get(datatype, below)), shape))
 
 
 def _floats(values: Values, shape: tuple[int, ...], random: np.random.Generator) -> Array:
@@ -88,8 +101,8 @@ def _floats(values: Values, shape: tuple[int, ...], random: np.random.Generator)
     numbers = np.asarray(random.standard_normal(shape, np.float32))
     if values is Values.NORMAL:
         return numbers
-    # Tables have columns from thousandths to ten thousands, and trees ask where they lie.
-    return np.asarray(numbers * 10 ** random.uniform(-2, 4, shape), np.float32)
+    # Tables have columns from thousandths to millions, and trees answer alike until a number is beyond their limits.
+    return np.asarray(numbers * 10 ** random.uniform(-3, 6, shape), np.float32)
 
 
 def _strings(values: Values, shape: tuple[int, ...], random: np.random.Generator) -> Array:

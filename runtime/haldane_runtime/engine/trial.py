@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 TRIAL_SECONDS = 1.0
 _BEST = 3
+# A model that takes longer than this is not run again and again to find out more about it.
+_SLOW_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +71,19 @@ def _merit(engine: Engine, inputs: Inputs, rows: int, clock: Callable[[], float]
     """
     names = [spec.name for spec in engine.signature.outputs]
     # Twice also where there is but one row: the first run of all pays for what no later one does.
-    requests = [inputs, inputs] if rows == 1 else [take(inputs, [0]), take(inputs, [1])]
+    requests = [inputs, inputs] if rows == 1 else [take(inputs, [number]) for number in range(rows)]
     answers = [engine.run(requests[0], names)]
-    started = clock()
-    answers.append(engine.run(requests[1], names))
-    seconds = clock() - started
+    seconds, varied = 0.0, rows == 1
+    for request in requests[1:]:
+        started = clock()
+        answer = engine.run(request, names)
+        seconds = clock() - started
+        answers.append(answer)
+        varied = varied or any(not np.array_equal(answers[0][name], answer[name]) for name in names)
+        if varied or seconds > _SLOW_SECONDS:
+            break
     if not all(_finite(answer[name]) for answer in answers for name in names):
         return 1, seconds
-    varied = rows == 1 or any(not np.array_equal(answers[0][name], answers[1][name]) for name in names)
     return (_BEST if varied else 2), seconds
 
 
