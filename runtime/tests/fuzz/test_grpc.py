@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
 SECONDS = 10.0
-EXPECTED = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED", "RESOURCE_EXHAUSTED"}
+# DEADLINE_EXCEEDED is for those that allow a microsecond.
+EXPECTED = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 CONTENTS = {
@@ -95,7 +96,9 @@ def test_spoilt_messages(server: Any, craft: Any, counted: Any) -> None:
             infer(sent, timeout=SECONDS)
         except grpc.RpcError as error:
             code, details = error.code(), error.details()
-        counted.add(code.name, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        counted.add(code.name, seconds)
+        assert seconds < SECONDS / 2
         assert code.name in EXPECTED, f"{code.name}: {details}"
         assert code is grpc.StatusCode.OK or details
 

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 SECONDS = 10.0
-EXPECTED = {200, 400, 404, 413, 415}
+# 408 is for those that allow a microsecond.
+EXPECTED = {200, 400, 404, 408, 413, 415}
 
 SQUEEZE: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
 HEADER = "Inference-Header-Content-Length"
@@ -94,7 +95,9 @@ def test_spoilt_requests(server: Any, craft: Any, counted: Any) -> None:
         except (OSError, http.client.HTTPException):
             connection.close()
             raise
-        counted.add(str(answer.status), time.monotonic() - started)
+        seconds = time.monotonic() - started
+        counted.add(str(answer.status), seconds)
+        assert seconds < SECONDS / 2
         assert answer.status in EXPECTED, body
         if answer.status != 200:
             document = json.loads(body)
