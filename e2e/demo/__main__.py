@@ -14,17 +14,18 @@ from typing import Final
 from rich.console import Console
 
 from e2e.cluster import addresses as cluster_addresses
-from e2e.demo import addresses, ground, models
+from e2e.demo import ground
 from e2e.demo.chapters import CHAPTERS
-from e2e.demo.client import Pace, Target, send_steadily, wait_until_answered
-from e2e.demo.errors import DemoError
-from e2e.demo.install import install
-from e2e.demo.kube import Kube
 from e2e.demo.scene import Scene
 from e2e.demo.screen import Screen
 from e2e.demo.story import play
 from e2e.demo.summary import complaints, examples_of_failures, table
-from e2e.demo.tally import Tally
+from e2e.harness import addresses, models
+from e2e.harness.client import Pace, Target, send_steadily, wait_until_answered
+from e2e.harness.errors import HarnessError
+from e2e.harness.install import install
+from e2e.harness.kube import Kube
+from e2e.harness.tally import Tally
 from examples.dataset import holdout_rows
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
@@ -37,7 +38,7 @@ _LAST_ANSWERS_SECONDS: Final = 15.0
 
 
 async def demo(console: Console, cluster_file: Path, models_folder: Path, pace: Pace) -> bool:
-    """Prepares, plays and sums up; True when everything happened that must. Raises DemoError when it could not go on."""
+    """Prepares, plays and sums up; True when everything happened that must. Raises HarnessError when it could not go on."""
     where = addresses.read(cluster_file)
     async with Kube(where, NAMESPACE) as kube:
         with _step(console, "models"):
@@ -53,7 +54,7 @@ async def demo(console: Console, cluster_file: Path, models_folder: Path, pace: 
         try:
             with Screen(console, scene) as screen:
                 await _story(kube, scene, screen, target, pace)
-        except DemoError as error:
+        except HarnessError as error:
             console.print(f"{error}", markup=False, soft_wrap=True, style="bold red")
         wrong = complaints(CHAPTERS, scene.results, scene.tally)
         console.print(table(CHAPTERS, scene.results, scene.tally))
@@ -73,7 +74,7 @@ async def _story(kube: Kube, scene: Scene, screen: Screen, target: Target, pace:
     rows = holdout_rows()
     result = await play(first, NAME, kube, EXAMPLES, scene, screen.show)
     if result.complaint is not None:
-        raise DemoError(f"{result.complaint}: without it there is nothing to replace.")
+        raise HarnessError(f"{result.complaint}: without it there is nothing to replace.")
     await wait_until_answered(target, rows, first.version, seconds=30)
     async with _traffic(target, scene, pace):
         for chapter in others:
@@ -120,7 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
             ground.lay(given.cluster, REPOSITORY)
         cluster_file = cluster_addresses.file(given.cluster)
         happened = asyncio.run(demo(console, cluster_file, given.models, Pace(rate=given.rate)))
-    except DemoError as error:
+    except HarnessError as error:
         console.print(f"{error}", markup=False, soft_wrap=True, style="bold red")
         return 1
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from e2e.demo.errors import DemoError
+from e2e.harness.errors import HarnessError
 
 # From nothing, without a container registry, Kubernetes itself is compiled.
 _COMMANDS: Final = {"up": 3600, "images": 1800}
@@ -16,7 +16,7 @@ _COMMANDS: Final = {"up": 3600, "images": 1800}
 def lay(cluster: str, repository: Path) -> None:
     """Start the cluster, build the images and load them: seconds when all of it is there.
 
-    The commands show their own progress. Raises DemoError when one fails or takes too long.
+    The commands show their own progress. Raises HarnessError when one fails or takes too long.
     """
     for command, seconds in _COMMANDS.items():
         words = ["-m", "e2e.cluster", command, "--name", cluster]
@@ -27,6 +27,6 @@ def lay(cluster: str, repository: Path) -> None:
                 [sys.executable, *words], cwd=repository, stdout=subprocess.DEVNULL, timeout=seconds, check=False
             )
         except subprocess.TimeoutExpired:
-            raise DemoError(f"`{shown}` took more than {seconds} s.") from None
+            raise HarnessError(f"`{shown}` took more than {seconds} s.") from None
         if done.returncode:
-            raise DemoError(f"`{shown}` ended with status {done.returncode}; what it says is above.")
+            raise HarnessError(f"`{shown}` ended with status {done.returncode}; what it says is above.")

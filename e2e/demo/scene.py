@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from e2e.demo.chapters import Chapter, Result
-from e2e.demo.tally import Tally
+from e2e.harness.tally import Tally
 from haldane.api.v1alpha1 import ModelDeployment
 
 

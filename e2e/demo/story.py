@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from e2e.demo.chapters import Chapter, Outcome, Result, failing_checks, outcome
-from e2e.demo.errors import DemoError
 from e2e.demo.scene import Scene
+from e2e.harness.errors import HarnessError
 from haldane.api.v1alpha1 import ModelDeployment
 
 _EVERY: Final = 0.5
@@ -23,7 +23,7 @@ class Cluster(Protocol):
         """Apply one object; its generation then."""
 
     async def read(self, name: str) -> ModelDeployment | None:
-        """The ModelDeployment now; DemoError when the API server gives no answer."""
+        """The ModelDeployment now; HarnessError when the API server gives no answer."""
 
 
 async def play(
@@ -31,7 +31,7 @@ async def play(
 ) -> Result:
     """Apply a chapter's manifest and follow it to its outcome or its deadline; the result is added to the scene.
 
-    Raises DemoError when the API server does not answer for ten seconds on end.
+    Raises HarnessError when the API server does not answer for ten seconds on end.
     """
     loop = asyncio.get_running_loop()
     start, began = loop.time(), scene.elapsed
@@ -47,7 +47,7 @@ async def play(
         try:
             scene.deployment = await cluster.read(name)
             misses = 0
-        except DemoError:
+        except HarnessError:
             misses += 1
             if misses >= _READS_THAT_MAY_FAIL:
                 raise

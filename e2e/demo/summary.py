@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from e2e.demo.chapters import Chapter, Result
-from e2e.demo.tally import NOBODY, Tally, VersionCount
 from e2e.demo.view import milliseconds, percent
+from e2e.harness.tally import NOBODY, Tally, VersionCount
 
 
 def complaints(chapters: Sequence[Chapter], results: Sequence[Result], tally: Tally) -> list[str]:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from e2e.demo.scene import Scene
-from e2e.demo.tally import NOBODY
+from e2e.harness.tally import NOBODY
 from haldane.api.status import CheckStatus, RolloutStatus
 
 _NOTES = 6

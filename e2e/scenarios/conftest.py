@@ -8,8 +8,9 @@ from typing import Any, TextIO
 
 import pytest
 
+from e2e.cluster.addresses import file as cluster_file
+from e2e.harness.errors import HarnessError
 from e2e.scenarios.scenario import name_of, timetable
-from e2e.scenarios.shared import CannotGoOn, cluster_file
 from e2e.scenarios.stage import Outcome, Stage
 from e2e.scenarios.timetable import Plan
 
@@ -68,7 +69,7 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     try:
         try:
             played.prepare()
-        except CannotGoOn as error:
+        except HarnessError as error:
             pytest.fail(f"The cluster could not be prepared. {error}", pytrace=False)
         yield played
     finally:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from e2e.harness.errors import HarnessError
+from e2e.harness.kube import OPERATOR_NAMESPACE
 from e2e.scenarios.manifest import NAME
 from e2e.scenarios.place import Place
-from e2e.scenarios.shared import OPERATOR_NAMESPACE, CannotGoOn
 
 CHILDREN: Final = (
     "deployments,replicasets,pods,services,endpointslices,ingresses,horizontalpodautoscalers,"
@@ -34,7 +35,7 @@ async def diagnosis(place: Place, seconds: float) -> str:
     for title, words in looks.items():
         try:
             said = (await place.kube.kubectl(*words)).splitlines()
-        except CannotGoOn as error:
+        except HarnessError as error:
             said = str(error).splitlines()
         if title.startswith("operator"):
             said = [line for line in said if place.namespace in line or "e2e-" not in line]

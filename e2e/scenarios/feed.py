@@ -9,7 +9,7 @@ from typing import Any, Final
 import aiohttp
 from kubernetes.aio import client, config, watch
 
-from e2e.scenarios.shared import Addresses
+from e2e.harness.addresses import Addresses
 from haldane.api.v1alpha1 import GROUP, PLURAL, VERSION
 
 Seen = Callable[[str, dict[str, Any]], None]

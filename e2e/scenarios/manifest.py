@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any, Final
 
-from e2e.scenarios.shared import ACCESS_KEY, BUCKET, SECRET_KEY
+from e2e.harness.models import ACCESS_KEY, BUCKET, SECRET_KEY
 
 Manifest = dict[str, Any]
 

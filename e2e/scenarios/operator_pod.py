@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from e2e.harness.command import output
+from e2e.harness.kube import OPERATOR_NAMESPACE
 from e2e.scenarios.errors import Unmet
 from e2e.scenarios.place import Place
-from e2e.scenarios.shared import OPERATOR_NAMESPACE, output
 
 _SELECTOR: Final = "app.kubernetes.io/name=haldane"
 _LOUD: Final = ("warning", "error", "critical")

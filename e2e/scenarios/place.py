@@ -12,11 +12,14 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
+from e2e.harness.addresses import Addresses
+from e2e.harness.client import Target, wait_until_answered
+from e2e.harness.errors import HarnessError
+from e2e.harness.kube import Kube
 from e2e.scenarios import manifest
 from e2e.scenarios.errors import Unmet
 from e2e.scenarios.feed import Feeds
 from e2e.scenarios.manifest import NAME, SCENARIO_LABEL, Manifest
-from e2e.scenarios.shared import Addresses, CannotGoOn, Kube, Target, wait_until_answered
 from e2e.scenarios.traffic import Answers, sending
 from examples.dataset import holdout_rows
 from haldane.api.status import Condition
@@ -173,7 +176,7 @@ class Place:
         return generation
 
     async def answered_by(self, version: str, seconds: float = 20) -> None:
-        """Wait until the ingress answers from this version. Raises CannotGoOn."""
+        """Wait until the ingress answers from this version. Raises HarnessError."""
         await wait_until_answered(self.target, holdout_rows(), version, seconds)
 
     def traffic(self, rate: float = RATE, target: Target | None = None) -> contextlib.AbstractAsyncContextManager[None]:
@@ -226,7 +229,7 @@ class Place:
         Pods first: a namespace that still has some when it is looked at is looked at again after half of their grace period.
         """
         space = ("-n", self.namespace)
-        with contextlib.suppress(CannotGoOn):
+        with contextlib.suppress(HarnessError):
             await self.kube.kubectl("delete", "modeldeployments", "--all", *space, "--timeout=20s")
             await self.kube.kubectl("wait", "--for=delete", "pods", "--all", *space, "--timeout=30s", seconds=40)
         await self.kube.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", "--wait=false")

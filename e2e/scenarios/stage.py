@@ -16,18 +16,15 @@ from typing import Any, Final, TextIO
 
 from rich.console import Console
 
+from e2e.harness.addresses import Addresses
+from e2e.harness.addresses import read as read_addresses
+from e2e.harness.errors import HarnessError
+from e2e.harness.install import install
+from e2e.harness.kube import Kube
+from e2e.harness.models import train_if_needed, upload
 from e2e.scenarios.diagnosis import diagnosis
 from e2e.scenarios.feed import Feeds
 from e2e.scenarios.place import Place, described, remove_leftovers
-from e2e.scenarios.shared import (
-    Addresses,
-    CannotGoOn,
-    Kube,
-    install,
-    read_addresses,
-    train_if_needed,
-    upload,
-)
 from e2e.scenarios.timetable import Entry, startable
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
@@ -175,11 +172,11 @@ class Stage:
             if not timer.expired():
                 raise
             seen = described(place.now) if place.moments else "no object at all"
-            raise CannotGoOn(f"The scenario did not end within {limit:.0f} s; last seen: {seen}") from error
+            raise HarnessError(f"The scenario did not end within {limit:.0f} s; last seen: {seen}") from error
 
     async def _wait_for(self, name: str) -> None:
         if self._director is None:
-            raise CannotGoOn("The stage is not prepared.")
+            raise HarnessError("The stage is not prepared.")
         ended = asyncio.create_task(self._ended[name].wait())
         await asyncio.wait({ended, self._director}, return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from e2e.harness.errors import HarnessError
 from e2e.scenarios import operator_pod
 from e2e.scenarios.place import Place
 from e2e.scenarios.scenario import scenario
-from e2e.scenarios.shared import CannotGoOn
 from e2e.scenarios.timetable import OPERATOR
 
 
@@ -22,6 +22,6 @@ async def test_install(place: Place) -> None:
 
     explained = await place.kube.kubectl("explain", "modeldeployment.spec.rollout")
     assert "progressDeadline" in explained
-    with pytest.raises(CannotGoOn, match="must rise from step to step"):
+    with pytest.raises(HarnessError, match="must rise from step to step"):
         await place.apply("v1", {"rollout": {"steps": [{"weight": 50, "hold": "5s"}, {"weight": 20, "hold": "5s"}]}})
     assert not place.moments

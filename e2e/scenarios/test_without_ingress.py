@@ -7,11 +7,11 @@ import contextlib
 import re
 from collections.abc import AsyncIterator
 
+from e2e.harness.client import Target
 from e2e.scenarios.errors import Unmet
 from e2e.scenarios.manifest import NAME, Manifest
 from e2e.scenarios.place import Place
 from e2e.scenarios.scenario import scenario
-from e2e.scenarios.shared import Target
 
 WITHOUT: Manifest = {
     "traffic": None,

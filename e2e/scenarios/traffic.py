@@ -8,8 +8,9 @@ import math
 from collections.abc import AsyncIterator, Collection
 from typing import Final
 
+from e2e.harness.client import Pace, Target, send_steadily
+from e2e.harness.tally import NOBODY, Tally
 from e2e.scenarios.errors import Unmet
-from e2e.scenarios.shared import NOBODY, Pace, Tally, Target, send_steadily
 from examples.dataset import holdout_rows
 
 _LAST_ANSWERS_SECONDS: Final = 15.0

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from e2e.demo import addresses, ground
-from e2e.demo.command import output
-from e2e.demo.errors import DemoError
-from e2e.demo.install import helm_command
-from e2e.demo.models import trained_already, upload
+from e2e.demo import ground
+from e2e.harness import addresses
+from e2e.harness.command import output
+from e2e.harness.errors import HarnessError
+from e2e.harness.install import helm_command
+from e2e.harness.models import trained_already, upload
 
 WRITTEN = {
     "name": "haldane",
@@ -34,7 +35,7 @@ def test_missing_or_odd_addresses_say_what_to_run(tmp_path: Path, text: str | No
     file = tmp_path / "cluster.json"
     if text is not None:
         file.write_text(text)
-    with pytest.raises(DemoError, match="run `make cluster"):
+    with pytest.raises(HarnessError, match="run `make cluster"):
         addresses.read(file)
 
 
@@ -63,8 +64,8 @@ def test_models_are_trained_again_when_a_program_or_a_file_changed(tmp_path: Pat
 
 
 def test_a_store_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("e2e.demo.models.ATTEMPTS", 1)
-    with pytest.raises(DemoError, match="did not take the models"):
+    monkeypatch.setattr("e2e.harness.models.ATTEMPTS", 1)
+    with pytest.raises(HarnessError, match="did not take the models"):
         upload(tmp_path, "http://127.0.0.1:9")
 
 
@@ -82,11 +83,11 @@ async def test_a_command_gives_its_output() -> None:
 )
 async def test_a_command_that_fails_is_a_sentence(command: list[str], seconds: float, message: str) -> None:
     async with asyncio.timeout(5):
-        with pytest.raises(DemoError, match=message):
+        with pytest.raises(HarnessError, match=message):
             await output(command, seconds=seconds)
 
 
 def test_a_cluster_that_cannot_be_made_ends_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "false")
-    with pytest.raises(DemoError, match=r"e2e.cluster up --name demo` ended with status 1"):
+    with pytest.raises(HarnessError, match=r"e2e.cluster up --name demo` ended with status 1"):
         ground.lay("demo", Path())

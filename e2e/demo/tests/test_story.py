@@ -5,16 +5,16 @@ import pytest
 
 from e2e.demo import story
 from e2e.demo.chapters import CHAPTERS, Chapter
-from e2e.demo.errors import DemoError
 from e2e.demo.scene import Scene
-from e2e.demo.tally import Tally
+from e2e.harness.errors import HarnessError
+from e2e.harness.tally import Tally
 from haldane.api.v1alpha1 import ModelDeployment
 
 
 class Scripted:
     """A cluster that shows one state after another, and stays at the last."""
 
-    def __init__(self, *states: ModelDeployment | DemoError | None) -> None:
+    def __init__(self, *states: ModelDeployment | HarnessError | None) -> None:
         self.states = list(states)
         self.applied: list[Path] = []
 
@@ -24,7 +24,7 @@ class Scripted:
 
     async def read(self, _: str) -> ModelDeployment | None:
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-        if isinstance(state, DemoError):
+        if isinstance(state, HarnessError):
             raise state
         return state
 
@@ -39,7 +39,7 @@ async def test_a_rollback_is_followed_to_its_end(deployment: Any) -> None:
     progressing = {"phase": "Progressing", "step": 0, "weight": 5, "checks": [check]}
     rejected = [{"revision": "r", "version": "v3-slow", "reason": "CheckFailed", "message": "too slow"}]
     cluster = Scripted(
-        DemoError("no answer"),
+        HarnessError("no answer"),
         deployment(stable="v2", candidate="v3-slow", rollout=progressing),
         deployment(stable="v2", rejected=rejected, ready=False),
     )
@@ -67,7 +67,7 @@ async def test_a_deadline_ends_a_chapter(deployment: Any) -> None:
 
 async def test_an_api_server_that_never_answers_ends_the_story() -> None:
     scene = Scene(CHAPTERS, Tally())
-    with pytest.raises(DemoError, match="gave no answer"):
+    with pytest.raises(HarnessError, match="gave no answer"):
         await story.play(
-            CHAPTERS[0], "digits", Scripted(DemoError("gave no answer")), Path("examples"), scene, lambda: None
+            CHAPTERS[0], "digits", Scripted(HarnessError("gave no answer")), Path("examples"), scene, lambda: None
         )

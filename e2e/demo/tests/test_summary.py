@@ -6,7 +6,7 @@ from rich.console import Console
 
 from e2e.demo.chapters import CHAPTERS, Outcome, Result
 from e2e.demo.summary import complaints, examples_of_failures, table
-from e2e.demo.tally import Tally
+from e2e.harness.tally import Tally
 
 V1, V2, V3, V4 = CHAPTERS
 

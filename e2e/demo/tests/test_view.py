@@ -8,8 +8,8 @@ from e2e.demo.chapters import CHAPTERS, Outcome, Result
 from e2e.demo.lines import Changes
 from e2e.demo.scene import Scene
 from e2e.demo.screen import Screen
-from e2e.demo.tally import Tally
 from e2e.demo.view import picture
+from e2e.harness.tally import Tally
 
 CHECKS = [
     {"name": "errors", "verdict": "Pass", "value": "0.0%", "limit": "1%", "requests": 41, "message": "no errors"},

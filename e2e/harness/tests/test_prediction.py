@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from e2e.demo.prediction import Answer, read_answer, request_body
+from e2e.harness.prediction import Answer, read_answer, request_body
 
 GOOD = {"model_version": "v1", "outputs": [{"name": "label", "datatype": "INT64", "shape": [1], "data": [7]}]}
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from e2e.demo.errors import DemoError
+from e2e.harness.errors import HarnessError
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Addresses:
 
 
 def read(path: Path) -> Addresses:
-    """The addresses in `path`. Raises DemoError when the cluster was not made, or by another version."""
+    """The addresses in `path`. Raises HarnessError when the cluster was not made, or by another version."""
     try:
         written = json.loads(path.read_text())
         return Addresses(**{field.name: str(written[field.name]) for field in fields(Addresses)})
     except FileNotFoundError:
-        raise DemoError(f"There is no {path}: run `make cluster` first.") from None
+        raise HarnessError(f"There is no {path}: run `make cluster` first.") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise DemoError(
+        raise HarnessError(
             f"{path} does not hold a cluster's addresses ({error!r}): run `make cluster-down` and `make cluster`."
         ) from None

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from e2e.demo.errors import DemoError
+from e2e.harness.errors import HarnessError
 
 _TAIL = 25
 
@@ -16,7 +16,7 @@ _TAIL = 25
 async def output(command: Sequence[str | Path], *, seconds: float) -> str:
     """What a command prints to its standard output.
 
-    Raises DemoError, with the end of what it printed, when it fails, is missing or takes longer than `seconds`.
+    Raises HarnessError, with the end of what it printed, when it fails, is missing or takes longer than `seconds`.
     """
     shown = shlex.join(str(word) for word in command)
     try:
@@ -27,11 +27,11 @@ async def output(command: Sequence[str | Path], *, seconds: float) -> str:
             stderr=asyncio.subprocess.PIPE,
         )
     except FileNotFoundError:
-        raise DemoError(f"`{command[0]}` is not there: run `make cluster` again.") from None
+        raise HarnessError(f"`{command[0]}` is not there: run `make cluster` again.") from None
     try:
         out, err = await asyncio.wait_for(process.communicate(), seconds)
     except TimeoutError:
-        raise DemoError(f"`{shown}` took more than {seconds:.0f} s.") from None
+        raise HarnessError(f"`{shown}` took more than {seconds:.0f} s.") from None
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -39,5 +39,5 @@ async def output(command: Sequence[str | Path], *, seconds: float) -> str:
             await process.wait()
     if process.returncode:
         said = (out + err).decode(errors="replace").splitlines()[-_TAIL:]
-        raise DemoError("\n    ".join([f"`{shown}` ended with status {process.returncode}:", *said]))
+        raise HarnessError("\n    ".join([f"`{shown}` ended with status {process.returncode}:", *said]))
     return out.decode(errors="replace")

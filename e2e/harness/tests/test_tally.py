@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from e2e.demo.tally import NOBODY, Tally, VersionCount
+from e2e.harness.tally import NOBODY, Tally, VersionCount
 
 VERSIONS = st.sampled_from(["v1", "v2", None])
 

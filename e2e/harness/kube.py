@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from kubernetes.aio import client, config
 
-from e2e.demo.addresses import Addresses
-from e2e.demo.command import output
-from e2e.demo.errors import DemoError
+from e2e.harness.addresses import Addresses
+from e2e.harness.command import output
+from e2e.harness.errors import HarnessError
 from haldane.api.v1alpha1 import GROUP, PLURAL, VERSION, ModelDeployment
 
 OPERATOR_NAMESPACE: Final = "haldane-system"
@@ -38,7 +38,7 @@ class Kube(AbstractAsyncContextManager["Kube"]):
         await self._api.close()
 
     async def kubectl(self, *words: str | Path, seconds: float = 30) -> str:
-        """What kubectl prints. Raises DemoError when it fails."""
+        """What kubectl prints. Raises HarnessError when it fails."""
         where = ["--kubeconfig", self._addresses.kubeconfig, "--context", self._addresses.context]
         return await output([self._addresses.kubectl, *where, *words], seconds=seconds)
 
@@ -47,7 +47,7 @@ class Kube(AbstractAsyncContextManager["Kube"]):
         return int(await self.kubectl("apply", "-f", manifest, "-o", "jsonpath={.metadata.generation}") or 0)
 
     async def read(self, name: str) -> ModelDeployment | None:
-        """The ModelDeployment now; None when there is none. Raises DemoError when the API server gives no answer."""
+        """The ModelDeployment now; None when there is none. Raises HarnessError when the API server gives no answer."""
         try:
             body = await self._objects.get_namespaced_custom_object(
                 GROUP, VERSION, self.namespace, PLURAL, name, _request_timeout=_READ_SECONDS
@@ -55,9 +55,9 @@ class Kube(AbstractAsyncContextManager["Kube"]):
         except client.ApiException as error:
             if error.status == 404:
                 return None
-            raise DemoError(f"The API server answered {error.status} {error.reason}.") from error
+            raise HarnessError(f"The API server answered {error.status} {error.reason}.") from error
         except (OSError, TimeoutError) as error:
-            raise DemoError(f"The API server gave no answer: {error!r}.") from error
+            raise HarnessError(f"The API server gave no answer: {error!r}.") from error
         return ModelDeployment.from_wire(body)
 
     async def start_afresh(self) -> None:
@@ -84,7 +84,7 @@ class Kube(AbstractAsyncContextManager["Kube"]):
         for title, words in looks.items():
             try:
                 said = await self.kubectl(*words)
-            except DemoError as error:
+            except HarnessError as error:
                 said = str(error)
             seen += [f"--- {title}", *said.splitlines()[-_LINES:]]
         return "\n".join(seen)

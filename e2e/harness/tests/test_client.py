@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from aiohttp import web
 
-from e2e.demo.client import Pace, Target, send_steadily, wait_until_answered
-from e2e.demo.errors import DemoError
-from e2e.demo.tally import NOBODY, Tally
+from e2e.harness.client import Pace, Target, send_steadily, wait_until_answered
+from e2e.harness.errors import HarnessError
+from e2e.harness.tally import NOBODY, Tally
 from examples.dataset import Rows, holdout_rows
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -136,5 +136,5 @@ async def test_waiting_in_vain_tells_the_last_answer(serve: Serve, rows: Rows) -
     async def answer(_: web.Request) -> web.StreamResponse:
         return web.Response(status=404, text="page not found")
 
-    with pytest.raises(DemoError, match="404: page not found"):
+    with pytest.raises(HarnessError, match="404: page not found"):
         await wait_until_answered(await serve(answer), rows, "v1", seconds=0.3)

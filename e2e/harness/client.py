@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import aiohttp
 import numpy as np
 
-from e2e.demo.errors import DemoError
-from e2e.demo.prediction import Answer, read_answer, request_body
-from e2e.demo.tally import Tally
+from e2e.harness.errors import HarnessError
+from e2e.harness.prediction import Answer, read_answer, request_body
+from e2e.harness.tally import Tally
 from examples.dataset import Rows
 
 
@@ -65,7 +65,7 @@ async def send_steadily(
 
 
 async def wait_until_answered(target: Target, rows: Rows, version: str, seconds: float) -> None:
-    """Ask until `version` answers. Raises DemoError with the last answer when it does not within `seconds`."""
+    """Ask until `version` answers. Raises HarnessError with the last answer when it does not within `seconds`."""
     body, last = request_body(rows.pixels[0]), "nothing"
     try:
         async with asyncio.timeout(seconds), _http(target, Pace()) as http:
@@ -79,7 +79,7 @@ async def wait_until_answered(target: Target, rows: Rows, version: str, seconds:
                     last = repr(error)
                 await asyncio.sleep(0.2)
     except TimeoutError:
-        raise DemoError(
+        raise HarnessError(
             f"{target.url} (host {target.host}) did not answer from {version} within {seconds:.0f} s; last came {last}."
         ) from None
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from e2e.demo.addresses import Addresses
-from e2e.demo.command import output
-from e2e.demo.errors import DemoError
-from e2e.demo.kube import OPERATOR_NAMESPACE
+from e2e.harness.addresses import Addresses
+from e2e.harness.command import output
+from e2e.harness.errors import HarnessError
+from e2e.harness.kube import OPERATOR_NAMESPACE
 
 OPERATOR_IMAGE: Final = "haldane/operator:dev"
 RUNTIME_IMAGE: Final = "haldane/runtime:dev"
@@ -34,9 +34,9 @@ def helm_command(addresses: Addresses, chart: Path, image_id: str) -> list[str]:
 
 
 async def install(addresses: Addresses, chart: Path) -> None:
-    """Install the chart or bring it up to date, and wait until the operator is ready. Raises DemoError."""
+    """Install the chart or bring it up to date, and wait until the operator is ready. Raises HarnessError."""
     try:
         image_id = (await output(["docker", "image", "inspect", "-f", "{{.Id}}", OPERATOR_IMAGE], seconds=20)).strip()
-    except DemoError as error:
-        raise DemoError(f"There is no image {OPERATOR_IMAGE}: run `make images` first. ({error})") from error
+    except HarnessError as error:
+        raise HarnessError(f"There is no image {OPERATOR_IMAGE}: run `make images` first. ({error})") from error
     await output(helm_command(addresses, chart, image_id), seconds=_WAIT_SECONDS + 30)

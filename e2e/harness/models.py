@@ -12,7 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from e2e.demo.errors import DemoError
+from e2e.harness.errors import HarnessError
 from examples.train import train
 
 BUCKET: Final = "models"
@@ -44,7 +44,7 @@ def train_if_needed(folder: Path, sources: Path, console: Console) -> None:
 def upload(folder: Path, s3_url: str) -> None:
     """Put every `<version>/model.onnx` of `folder` at `s3://models/digits/<version>/model.onnx`.
 
-    Raises DemoError when the store refuses or does not answer.
+    Raises HarnessError when the store refuses or does not answer.
     """
     store = boto3.client(
         "s3",
@@ -66,7 +66,7 @@ def upload(folder: Path, s3_url: str) -> None:
         for model in sorted(folder.glob("*/model.onnx")):
             _put(store, f"digits/{model.relative_to(folder)}", model)
     except (BotoCoreError, ClientError) as error:
-        raise DemoError(f"The S3 server at {s3_url} did not take the models: {error}") from error
+        raise HarnessError(f"The S3 server at {s3_url} did not take the models: {error}") from error
 
 
 def _put(store: Any, key: str, model: Path) -> None:
