@@ -54,6 +54,9 @@ class EchoCall:
     def tick(self, now: float) -> None:
         pass
 
+    def stop(self) -> None:
+        self.answer(b"the end")
+
 
 class Echo:
     """Answers with the request's body, or not at all."""
@@ -360,6 +363,16 @@ def test_drain_finishes_what_runs_and_takes_what_is_on_its_way() -> None:
     second.answer(b"2")
     assert client.connection.closing
     assert (body_of(client.read(), 3)) == b"2"
+
+
+def test_stop_ends_what_has_no_end() -> None:
+    client = Client(answering=False)
+    client.send(client.headers(1))
+    client.connection.drain()
+    client.connection.stop()
+    assert body_of(client.read(), 1) == b"the end"
+    client.send(frames.frame(frames.PING, frames.ACK, 0, b"haldane?"))
+    assert client.connection.closing
 
 
 def test_an_idle_client_drains_at_once() -> None:

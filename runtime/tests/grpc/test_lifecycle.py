@@ -71,6 +71,7 @@ def test_calls_while_the_model_loads_and_drain(start: Callable[..., Any], models
         assert answers[0].as_numpy("sum") == 96
         assert server.ended() == 0
         watching.join(SECONDS)
+    assert not [line for line in server.log if "cut off" in line]
     serving = health_pb2.HealthCheckResponse
     assert states[0] == serving.SERVING
     assert states[1:] in ([], [serving.NOT_SERVING])
@@ -118,6 +119,7 @@ def test_no_call_fails_when_the_server_stops_under_load(
     for thread in threads:
         thread.join(SECONDS)
     assert failures == []
+    assert not [line for line in server.log if "cut off" in line]
     assert served >= 200
 
 

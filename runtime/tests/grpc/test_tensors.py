@@ -96,13 +96,13 @@ def decoded(data: bytes) -> bool:
     return True
 
 
-@settings(max_examples=500)
+@settings(max_examples=150)
 @given(requests())
 def test_requests_near_what_fits(message: Any) -> None:
     decoded(message.SerializeToString())
 
 
-@settings(max_examples=500)
+@settings(max_examples=150)
 @given(requests(), st.data())
 def test_requests_with_some_bytes_changed(message: Any, data: st.DataObject) -> None:
     changed = bytearray(message.SerializeToString())

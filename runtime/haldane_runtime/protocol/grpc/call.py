@@ -217,6 +217,11 @@ class GrpcCall:
         elif not self._dispatched and now > self.deadline:
             self.finish(Status.DEADLINE_EXCEEDED, "the request did not arrive within its deadline")
 
+    def stop(self) -> None:
+        """See `stream.Call`."""
+        if self.on_tick is not None or self._method.streaming:
+            self.finish(Status.UNAVAILABLE, "the server is stopping; call again")
+
     def gone(self) -> None:
         """See `stream.Call`."""
         if not self.over:

@@ -137,6 +137,12 @@ class Connection:
         self._write(frames.frame(frames.PING, 0, 0, _OUR_PING))
         self._asked = self._now
 
+    def stop(self) -> None:
+        """Drain, and end the calls that would go on for ever."""
+        self.drain()
+        for stream in list(self.streams.values()):
+            stream.call.stop()
+
     def lost(self) -> None:
         """The client is gone, and with it whoever waited for an answer."""
         self.closing = True

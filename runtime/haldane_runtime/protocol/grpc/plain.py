@@ -47,3 +47,6 @@ class PlainAnswer:
 
     def tick(self, now: float) -> None:
         """See `stream.Call`."""
+
+    def stop(self) -> None:
+        """See `stream.Call`."""

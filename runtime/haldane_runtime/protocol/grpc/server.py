@@ -54,6 +54,7 @@ class GrpcServer:
             **reflection_methods(),
         }
         self._peers: set[_Peer] = set()
+        self.stopping = False
         self._server: asyncio.Server | None = None
         self._ticking: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
@@ -75,7 +76,9 @@ class GrpcServer:
         if self._server is None:
             return
         self._server.close()
-        self.drain()
+        self.stopping = True
+        for peer in list(self._peers):
+            peer.stop()
         try:
             async with asyncio.timeout(seconds):
                 await self._empty.wait()
@@ -151,6 +154,9 @@ class _Peer(asyncio.Protocol):
             return
         transport.set_write_buffer_limits(_HIGH_WATER)
         self._connection = self._server.connection(self._wake)
+        if self._server.stopping:
+            # Accepted just before the port was closed.
+            self.stop()
 
     def data_received(self, data: bytes) -> None:
         if self._connection is not None:
@@ -187,6 +193,10 @@ class _Peer(asyncio.Protocol):
     def drain(self) -> None:
         if self._connection is not None:
             self._connection.drain()
+
+    def stop(self) -> None:
+        if self._connection is not None:
+            self._connection.stop()
 
     def abort(self) -> None:
         if self._transport is not None:

@@ -25,6 +25,10 @@ class Call(Protocol):
         """Called about twice a second while the stream is open; `now` is an instant of `time.monotonic`."""
         ...
 
+    def stop(self) -> None:
+        """The server stops: a call that has no end of its own must end now."""
+        ...
+
 
 class _Nobody:
     """Stands for the call of a stream that is only being opened."""
@@ -36,6 +40,9 @@ class _Nobody:
         """Nothing."""
 
     def tick(self, now: float) -> None:
+        """Nothing."""
+
+    def stop(self) -> None:
         """Nothing."""
 
 
