@@ -98,7 +98,8 @@ def test_statistics_count_what_was_inferred(double: Any) -> None:
 
 def test_what_kserves_v1_clients_ask(double: Any) -> None:
     assert double.client.get("/").json()["status"] == "alive"
-    assert double.client.get("/v1/models").json() == {"models": ["double"]}
+    for path in ("/v1/models", "/v2/models"):
+        assert double.client.get(path).json() == {"models": ["double"]}
     assert double.client.get("/v1/models/double").json() == {"name": "double", "ready": True}
     assert double.client.get("/v1/models/other").status_code == 404
 

@@ -80,6 +80,7 @@ def _add_v1(router: APIRouter, plane: DataPlane) -> None:
         return answer({"models": sorted({instance.model.name for instance in plane.instances})})
 
     router.add_api_route("/v1/models", names)
+    router.add_api_route("/v2/models", names, name="names_v2")
     router.add_api_route("/v1/models/{model}", _readiness(plane))
 
 
