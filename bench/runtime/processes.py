@@ -37,18 +37,22 @@ def going_first(pid: int) -> Iterator[None]:
     Raises:
         BenchError: when the kernel does not let it.
     """
-    group = Path(f"/proc/{pid}/autogroup")
+    # Daemons of a server may have made sessions of their own.
+    groups = {one: Path(f"/proc/{one}/autogroup") for one in (pid, *descendants(pid))}
+    before = {}
     try:
-        before = group.read_text().split()[-1]
-        group.write_text("-15")
+        for one, group in groups.items():
+            before[one] = group.read_text().split()[-1]
+            group.write_text("-15")
     except OSError as error:
         raise BenchError(f"--first needs root and a kernel that has autogroups: {error}") from error
     try:
         yield
     finally:
-        # A server may have ended meanwhile.
-        with suppress(OSError):
-            group.write_text(before)
+        for one, nice in reversed(before.items()):
+            # A server may have ended meanwhile.
+            with suppress(OSError):
+                groups[one].write_text(nice)
 
 
 def free_ports(count: int) -> list[int]:
