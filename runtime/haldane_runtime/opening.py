@@ -9,6 +9,7 @@ from haldane_runtime.engine.precision import Precision, Samples, Source
 from haldane_runtime.engine.threads import usable_threads
 from haldane_runtime.engine.trial import Trial, find_inputs, rows_of
 from haldane_runtime.engine.tuning import Tuned, open_tuned
+from haldane_runtime.engine.vocabulary import read_vocabulary
 from haldane_runtime.settings import Settings
 from haldane_runtime.store.cache import Cache, disk_errors
 from haldane_runtime.store.fetch import FetchedModel
@@ -85,13 +86,16 @@ class Opening:
 
     def _trial(self, engine: Engine) -> Trial:
         requests = self._requests(engine)
-        return rows_of(engine, [one.inputs for one in requests.requests]) if requests else find_inputs(engine)
+        return rows_of(engine, [one.inputs for one in requests.requests]) if requests else self._made_up(engine)
+
+    def _made_up(self, engine: Engine) -> Trial:
+        return find_inputs(engine, vocabulary=lambda: read_vocabulary(self._fetched.path))
 
     def _samples(self, engine: Engine) -> Samples:
         if requests := self._requests(engine):
             golden.check(engine, requests, requests.tolerance)
             return Samples([one.inputs for one in requests.requests], True)
-        inputs = find_inputs(engine).inputs
+        inputs = self._made_up(engine).inputs
         return Samples([inputs] if inputs else [], False)
 
 

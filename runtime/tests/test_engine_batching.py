@@ -40,6 +40,7 @@ def constant(name: str, values: Any, kind: Any) -> Any:
 
 
 X, Y = info("x", ["N", 3]), info("y", ["N", 3])
+A, B = 7_000_007, 7_000_008
 ZERO_AXIS = constant("zero", [0], np.int64)
 RANDOM = np.random.default_rng(0)
 
@@ -194,7 +195,7 @@ DEPENDENT: dict[str, tuple[Any, ...]] = {
         [Y],
         [constant("null", 0, np.float32)],
     ),
-    "nothing accepted: The model takes none of the inputs tried.": (
+    "nothing accepted: The model takes none of the inputs tried; give golden requests.": (
         [Node("Gather", ["table", "i"], ["y"])],
         [info("i", ["N", 2], INT64)],
         [info("y", ["N", 2, 1])],
@@ -245,11 +246,11 @@ def test_batching_that_is_switched_off_is_not_proved(save: Callable[..., Path]) 
 
 
 def test_golden_requests_are_the_better_inputs(save: Callable[..., Path]) -> None:
-    """Only 7 and 8 are in the vocabulary, so that made-up words teach nothing."""
-    encoder = Node("LabelEncoder", ["i"], ["y"], domain="ai.onnx.ml", keys_int64s=[7, 8], values_floats=[1.0, 2.0])
+    """Two large numbers are all that the encoder knows, so that made-up ones teach nothing."""
+    encoder = Node("LabelEncoder", ["i"], ["y"], domain="ai.onnx.ml", keys_int64s=[A, B], values_floats=[1.0, 2.0])
     path = save("golden", ([encoder], [info("i", ["N"], INT64)], [info("y", ["N"])], []))
     assert "nothing shows" in proved(path).reason
-    one, other = ({"i": np.array(values, np.int64)} for values in ([7], [8, 7]))
+    one, other = ({"i": np.array(values, np.int64)} for values in ([A], [B, A]))
     assert proved(path, golden=[one, other]).batchable
     assert proved(path, golden=[other]).batchable
     # One row of them shows nothing either, but beside a made-up one it does.

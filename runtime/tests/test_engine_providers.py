@@ -122,6 +122,18 @@ def test_tensorrt_builds_one_engine_for_all_batches(
             Reason.INVALID_CONFIGURATION,
             "Not every node of the model runs on the providers of HALDANE_PROVIDERS; add CPU at its end.",
         ),
+        (
+            "cpu",
+            "Exception: Failed to construct locale with name:en_US.UTF-8:locale::facet::_S_create_c_locale name not valid",
+            Reason.INVALID_MODEL,
+            "by the rules of en_US.UTF-8, which this image does not have; export its StringNormalizer with the locale C",
+        ),
+        (
+            "cpu",
+            "Error Op registered for TreeEnsembleRegressor is deprecated in domain_version of 5",
+            Reason.INVALID_MODEL,
+            "uses the operator TreeEnsembleRegressor, which ONNX Runtime 1.31.1 does not have in opset 5",
+        ),
         ("cpu", "std::bad_alloc", Reason.LOAD_FAILED, "does not fit into the memory"),
         (
             "cpu",
@@ -130,7 +142,7 @@ def test_tensorrt_builds_one_engine_for_all_batches(
             "The model has IR version 99, but ONNX Runtime 1.31.1 reads up to 12; export it with an older version of onnx.",
         ),
     ],
-    ids=["driver", "fallback", "memory", "IR version"],
+    ids=["driver", "fallback", "locale", "deprecated", "memory", "IR version"],
 )
 def test_refusals_become_sentences(device: str, said: str, reason: Reason, sentence: str) -> None:
     error = load_error(Path("model.onnx"), device, RuntimeError(said), "1.31.1")

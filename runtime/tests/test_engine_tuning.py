@@ -1,17 +1,21 @@
 """Which inputs are tried, and how many threads a model gets."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, load_model, numpy_helper, save_model
 
 from haldane_runtime.core.errors import Code, LoadError, RequestError
 from haldane_runtime.core.types import NUMPY_DTYPE, Datatype, ModelSignature, TensorSpec
 from haldane_runtime.engine import onnx, threads
+from haldane_runtime.engine.batching import Budget, profile
 from haldane_runtime.engine.samples import Recipe, Values, make, recipes, take
 from haldane_runtime.engine.trial import Trial, find_inputs, require_run
 from haldane_runtime.engine.tuning import open_tuned
+from haldane_runtime.engine.vocabulary import read_vocabulary
 
 LARGE = threads.TRIAL_BYTES + 1
 
@@ -129,6 +133,74 @@ def test_inputs_that_the_model_takes_are_found(models: Any) -> None:
     found = find_inputs(engine).inputs
     assert found is not None
     assert np.isfinite(engine.run(take(found, [0]), ("log",))["log"]).all()
+
+
+@pytest.fixture
+def strict(models: Any) -> Path:
+    """Encoders that accept nothing but what they know, behind what exporters put before them."""
+    ml = {"domain": "ai.onnx.ml"}
+    nodes = [
+        helper.make_node("Gather", ["city", "zero"], ["c1"], axis=1),
+        helper.make_node("Identity", ["c1"], ["c2"]),
+        helper.make_node("OneHotEncoder", ["c2"], ["c3"], cats_strings=["ber", "rom"], zeros=0, **ml),
+        helper.make_node("Reshape", ["c3", "two"], ["y"]),
+        helper.make_node("OneHotEncoder", ["kind"], ["k1"], cats_int64s=[100, 104], zeros=0, **ml),
+        helper.make_node("Reshape", ["k1", "two"], ["z"]),
+    ]
+    info = helper.make_tensor_value_info
+    inputs = [info("city", TensorProto.STRING, ["N", 1]), info("kind", TensorProto.INT64, ["N", 1])]
+    outputs = [info(name, TensorProto.FLOAT, ["N", 2]) for name in ("y", "z")]
+    weights = [
+        numpy_helper.from_array(np.array([0], np.int64), "zero"),
+        numpy_helper.from_array(np.array([-1, 2], np.int64), "two"),
+    ]
+    return Path(models.save("strict", nodes, inputs, outputs, weights))
+
+
+def test_words_that_only_the_model_knows_are_read_from_it(strict: Path, tmp_path: Path) -> None:
+    assert read_vocabulary(strict) == {"city": ["ber", "rom"], "kind": [100, 104]}
+    engine = onnx.load(strict, "cpu", 1)
+    assert find_inputs(engine).inputs is None
+    found = find_inputs(engine, vocabulary=lambda: read_vocabulary(strict)).inputs
+    assert found is not None
+    assert set(found["city"].ravel()) == {"ber", "rom"}
+    assert set(found["kind"].ravel()) == {100, 104}
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    assert read_vocabulary(tmp_path / "model.onnx") == {}
+
+
+def test_limits_of_a_forest_trained_on_large_numbers_are_crossed(models: Any) -> None:
+    """One tree with one limit, at 50,000."""
+    tree = helper.make_node(
+        "TreeEnsembleRegressor",
+        ["x"],
+        ["y"],
+        domain="ai.onnx.ml",
+        n_targets=1,
+        nodes_treeids=[0, 0, 0],
+        nodes_nodeids=[0, 1, 2],
+        nodes_featureids=[0, 0, 0],
+        nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"],
+        nodes_values=[50_000.0, 0.0, 0.0],
+        nodes_truenodeids=[1, 0, 0],
+        nodes_falsenodeids=[2, 0, 0],
+        target_treeids=[0, 0],
+        target_nodeids=[1, 2],
+        target_ids=[0, 0],
+        target_weights=[1.0, 2.0],
+    )
+    info = helper.make_tensor_value_info
+    path = models.save(
+        "tree", [tree], [info("x", TensorProto.FLOAT, ["N", 3])], [info("y", TensorProto.FLOAT, ["N", 1])]
+    )
+    model = load_model(path)
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    save_model(model, path)
+    engine = onnx.load(path, "cpu", 1)
+    found = find_inputs(engine)
+    assert found.inputs is not None
+    assert set(engine.run(found.inputs, ("y",))["y"].ravel()) == {1, 2}
+    assert profile(engine, found.inputs, found.seconds, 8, Budget(1, 1)).batchable
 
 
 class Stubborn:

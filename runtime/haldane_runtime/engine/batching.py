@@ -107,11 +107,14 @@ def prove(engine: Engine, rows: Inputs, tolerance: Tolerance) -> Proof:
         numbers = [number for request in group for number in _REQUESTS[request]]
         if found := _disagreement(engine, take(rows, numbers), alone, tolerance):
             return Proof(found, {})
-    if all(_same(apart[0][name], apart[1][name]) for name in names):
+    answers = {name: np.concatenate([outputs[name] for outputs in apart]) for name in names}
+    if all(_same(answer[row], answer[0]) for answer in answers.values() for row in range(1, ROWS)):
         return Proof(
-            "The outputs are the same for all inputs tried, so that nothing shows whether rows are independent.", {}
+            "The outputs are the same for all inputs tried, so that nothing shows whether rows are independent; give "
+            "golden requests.",
+            {},
         )
-    return Proof(None, {name: np.concatenate([outputs[name] for outputs in apart]) for name in names})
+    return Proof(None, answers)
 
 
 def _disagreement(engine: Engine, inputs: Inputs, alone: Mapping[str, Array], tolerance: Tolerance) -> str | None:
@@ -144,7 +147,7 @@ def profile(
     `limit` is in rows.
     """
     if rows is None:
-        return BatchProfile(False, "The model takes none of the inputs tried.", 1, {})
+        return BatchProfile(False, "The model takes none of the inputs tried; give golden requests.", 1, {})
 
     def alone(reason: str) -> BatchProfile:
         if row_seconds > budget.plenty:

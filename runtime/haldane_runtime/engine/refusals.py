@@ -34,7 +34,7 @@ _ANY: Sequence[_Pattern] = (
         "The model has IR version {given}, but {ort} reads up to {last}; export it with an older version of onnx.",
     ),
     (
-        r"No Op registered for (?P<operator>\S+) with domain_version of (?P<opset>\d+)",
+        r"Op registered for (?P<operator>\S+) (?:with|is deprecated in) domain_version of (?P<opset>\d+)",
         Reason.INVALID_MODEL,
         "The model uses the operator {operator}, which {ort} does not have in opset {opset}; export it with standard "
         "operators.",
@@ -81,6 +81,12 @@ _ANY: Sequence[_Pattern] = (
         r"External data path",
         Reason.INVALID_MODEL,
         "The model's external data must lie inside its own folder, and the URI must name the folder: {said}.",
+    ),
+    (
+        r"Failed to construct locale with name:(?P<locale>[\w.@-]+)",
+        Reason.INVALID_MODEL,
+        "The model normalises text by the rules of {locale}, which this image does not have; export its StringNormalizer "
+        "with the locale C.UTF-8.",
     ),
     (
         r"bad_alloc|Failed to allocate",

@@ -8,12 +8,15 @@ telling to the tamest, and the first one that the model takes is used.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 
 import numpy as np
 
 from haldane_runtime.core.types import NUMPY_DTYPE, Array, Datatype, ModelSignature, TensorSpec
 
 Inputs = Mapping[str, Array]
+
+NOTHING_KNOWN: Mapping[str, list[Any]] = {}
 
 # Different enough to show what rows do to each other, few enough to make at once even for images.
 ROWS = 4
@@ -37,6 +40,7 @@ class Values(Enum):
     UNIT = auto()
     ZEROS = auto()
     ONES = auto()
+    KNOWN = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +53,23 @@ class Recipe:
 
 
 def recipes(signature: ModelSignature) -> Iterator[Recipe]:
-    """All there is to try, in order."""
+    """All there is to try, in order; last what the model's own encoders know."""
     inner = any(isinstance(dim, str) for spec in signature.inputs for dim in spec.shape[1:])
     for size in _SIZES if inner else (1,):
         for values in Values:
-            for draw in range(_WIDE_DRAWS if values is Values.WIDE else 1):
+            for draw in range(_WIDE_DRAWS if values in (Values.WIDE, Values.KNOWN) else 1):
                 yield Recipe(values, size, draw)
 
 
-def make(signature: ModelSignature, recipe: Recipe, rows: int = ROWS) -> dict[str, Array]:
-    """Inputs with `rows` for every dynamic first dimension; the same ones at every start."""
+def make(
+    signature: ModelSignature, recipe: Recipe, rows: int = ROWS, vocabulary: Mapping[str, list[Any]] = NOTHING_KNOWN
+) -> dict[str, Array]:
+    """Inputs with `rows` for every dynamic first dimension; the same ones at every start.
+
+    `vocabulary` lists strings or whole numbers by input, for the recipes of known values.
+    """
     random = np.random.default_rng(20_240 + recipe.draw)
-    return {spec.name: _tensor(spec, recipe, rows, random) for spec in signature.inputs}
+    return {spec.name: _tensor(spec, recipe, rows, random, vocabulary.get(spec.name, [])) for spec in signature.inputs}
 
 
 def take(inputs: Inputs, rows: list[int]) -> dict[str, Array]:
@@ -68,11 +77,15 @@ def take(inputs: Inputs, rows: list[int]) -> dict[str, Array]:
     return {name: np.ascontiguousarray(array[rows]) for name, array in inputs.items()}
 
 
-def _tensor(spec: TensorSpec, recipe: Recipe, rows: int, random: np.random.Generator) -> Array:
+def _tensor(spec: TensorSpec, recipe: Recipe, rows: int, random: np.random.Generator, known: list[Any]) -> Array:
     dynamic = [rows, *[recipe.size] * (len(spec.shape) - 1)]
     shape = tuple(dim if isinstance(dim, int) else dynamic[axis] for axis, dim in enumerate(spec.shape))
+    if recipe.values is Values.KNOWN and known:
+        values = np.array(known, dtype=object)[random.integers(0, len(known), shape)]
+    else:
+        values = _values(spec.datatype, recipe, shape, random)
     # An array also for no dimensions at all, where numpy would give a plain number.
-    return np.asarray(_values(spec.datatype, recipe, shape, random), dtype=NUMPY_DTYPE[spec.datatype])
+    return np.asarray(values, dtype=NUMPY_DTYPE[spec.datatype])
 
 
 def _values(datatype: Datatype, recipe: Recipe, shape: tuple[int, ...], random: np.random.Generator) -> Array:
@@ -89,7 +102,8 @@ def _values(datatype: Datatype, recipe: Recipe, shape: tuple[int, ...], random: 
     if datatype is Datatype.UINT8 and values is Values.NORMAL:
         return np.asarray(random.integers(0, 256, shape))
     # Numbers of words, categories and masks: small ones are known to every model.
-    below = _WIDE_INTEGERS[recipe.draw] if values is Values.WIDE and datatype is not Datatype.BOOL else 2
+    wide = values in (Values.WIDE, Values.KNOWN) and datatype is not Datatype.BOOL
+    below = _WIDE_INTEGERS[recipe.draw] if wide else 2
     return np.asarray(random.integers(0, min(below, _BELOW.get(datatype, below)), shape))
 
 
@@ -113,5 +127,6 @@ def _strings(values: Values, shape: tuple[int, ...], random: np.random.Generator
         Values.UNIT: ("0", "1"),
         Values.ZEROS: ("",),
         Values.ONES: ("1",),
+        Values.KNOWN: ("a", "b"),
     }[values]
     return np.asarray(np.array(choice, dtype=object)[random.integers(0, len(choice), shape)], dtype=object)

@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from haldane_runtime.core.errors import LoadError, Reason, RequestError
 from haldane_runtime.core.types import Array, ModelSignature
 from haldane_runtime.engine.base import Engine
 from haldane_runtime.engine.batching import obstacle
-from haldane_runtime.engine.samples import ROWS, Inputs, make, recipes, take
+from haldane_runtime.engine.samples import ROWS, Inputs, Values, make, recipes, take
 
 log = logging.getLogger(__name__)
 
@@ -37,20 +38,26 @@ class Trial:
 def find_inputs(
     engine: Engine,
     signature: ModelSignature | None = None,
+    vocabulary: Callable[[], Mapping[str, list[Any]]] = dict,
     seconds: float = TRIAL_SECONDS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Trial:
     """Made-up inputs on which the model runs, best with finite answers that differ between rows.
 
-    `signature` narrows the engine's own, to dimensions known from elsewhere. After `seconds` the best
-    so far is taken.
+    `signature` narrows the engine's own, to dimensions known from elsewhere; `vocabulary` is asked for the
+    words that the model knows when nothing else will do. After `seconds` the best so far is taken.
     """
     signature = signature or engine.signature
     rows = 1 if obstacle(engine.signature) else ROWS
     best, merit, refusal, took = None, 0, "", 0.0
     end = clock() + seconds
+    known: Mapping[str, list[Any]] | None = None
     for recipe in recipes(signature):
-        inputs = make(signature, recipe, rows)
+        if recipe.values is Values.KNOWN and known is None:
+            known = vocabulary()
+        if recipe.values is Values.KNOWN and not known:
+            continue
+        inputs = make(signature, recipe, rows, known or {})
         try:
             one, run = _merit(engine, inputs, rows, clock)
         except RequestError as error:
