@@ -157,6 +157,11 @@ class Check(ApiModel):
     query: Query | None = Field(None, description="Limit the result of a PromQL query.")
 
 
+Multiple = Annotated[
+    str, *text("^[1-9][0-9]{0,3}([.][0-9]{1,3})?x$", 'write how many times the limit, for example "2x"', 12)
+]
+
+
 class Analysis(ApiModel):
     """How the checks are evaluated."""
 
@@ -179,6 +184,9 @@ class Analysis(ApiModel):
     warmup: Duration = Field("30s", description="First part of each step whose requests do not count.")
     min_requests: int = Field(
         100, ge=1, le=100_000_000, description="Fewer candidate requests give Inconclusive, never Pass."
+    )
+    detect: Multiple | None = Field(
+        None, description="Hold a step, up to its deadline, until so many times the limit would be seen 4 times in 5."
     )
     failure_limit: int = Field(
         3, ge=1, le=1000, description="Consecutive failed evaluations of a query check that roll back."

@@ -14,6 +14,7 @@ from haldane.api.rollout import Check
 from haldane.api.status import CheckStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import queries as promql
+from haldane.plan.deadlines import is_overdue
 from haldane.plan.evidence import Evidence
 from haldane.plan.latency import judge_latency
 from haldane.plan.looks import hold_ends, look_at
@@ -151,6 +152,9 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
     before = {check.name: check for check in md.status.rollout.checks}
     fresh = now - parse_duration(md.spec.rollout.analysis.interval)
     look = look_at(md, timedelta(seconds=max(1, scope.counted)), now)
+    demanded = md.spec.rollout.analysis.detect
+    # At the deadline of the step a poor proof is better than none.
+    detect = float(demanded[:-1]) if demanded and not is_overdue(md, now) else None
     checks = []
     for check in md.spec.rollout.checks:
         last = before.get(check.name)
@@ -158,7 +162,9 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
             # What was shown once stays shown: a test that is not acted upon at once must not be given another chance.
             checks.append(last.model_copy(update={"at": now, "failures": last.failures + 1}))
             continue
-        trial = Trial(look, Evidence.from_text(last.evidence) if last else None, md.spec.rollout.analysis.min_requests)
+        trial = Trial(
+            look, Evidence.from_text(last.evidence) if last else None, md.spec.rollout.analysis.min_requests, detect
+        )
         judged = _judge_one(md, check, scope, answers, recent, counted, outage, trial)
         is_planned = judged.evidence is not None and judged.evidence.planned > (
             trial.before.planned if trial.before else 0

@@ -9,6 +9,7 @@ from haldane.plan.proportions import Counts, OneSample, against_baseline, detect
 from haldane.plan.sequential import is_shown_beyond, upper_limit
 
 COARSE = 3.0
+"""The planned look is taken where it could see less than so many times the limit: every look sees more than that anyway."""
 BASELINE_PART = 0.25
 """Part of the chance of a false alarm that goes into stable's own uncertainty, where it is bounded by itself."""
 
@@ -47,7 +48,7 @@ class Question:
         if self.is_above:
             if self._shown_at_any_look():
                 return True
-            if planned_level and self.is_worth_a_plan() and self.as_one_sample().p_value < planned_level:
+            if planned_level and self.would_see(COARSE) and self.as_one_sample().p_value < planned_level:
                 return True
         if self.recent_candidate is None or self.recent_candidate.share <= self.limit:
             return False
@@ -59,9 +60,9 @@ class Question:
         one = self.as_one_sample()
         return detectable(one.counts.requests, one.limit, PLANNED_LOOK)
 
-    def is_worth_a_plan(self) -> bool:
-        """Whether the planned look could see less than `COARSE` times the limit; every look sees more than that anyway."""
-        return self.detectable() < COARSE * self.as_one_sample().limit
+    def would_see(self, times: float) -> bool:
+        """Whether so many times the limit is detectable."""
+        return self.detectable() <= times * self.as_one_sample().limit
 
     def _shown_at_any_look(self) -> bool:
         candidate = (self.without_the_worst or self.candidate).thinned(self.dispersion)

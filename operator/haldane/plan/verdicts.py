@@ -87,6 +87,8 @@ class Trial:
     look: Look
     before: Evidence | None
     minimum: int
+    detect: float | None = None
+    """How many times the limit a pass must have been able to see; None when that is not asked for (any more)."""
 
 
 def judge_error_rate(
@@ -171,6 +173,9 @@ def answer(
         if trial.look.planned and question.is_above and question.as_one_sample().p_value < SUSPICION:
             message = f"{seen} may be beyond {question.text}: more requests will tell"
             return told.judged("Inconclusive", message, question.short, evidence=evidence, detectable=detectable)
+    if trial.look.planned and trial.detect and not all(question.would_see(trial.detect) for question in questions):
+        message = f"{seen} is not shown to be beyond {tightest}, but below {detectable} little would have been: more requests will tell"
+        return told.judged("Inconclusive", message, tightest, evidence=evidence, detectable=detectable)
     message = f"{seen} is not shown to be beyond {tightest}; {detectable} would have been, 4 times in 5"
     return told.judged("Pass", message, tightest, evidence=evidence, detectable=detectable)
 

@@ -110,6 +110,15 @@ def test_a_pass_says_what_it_could_have_seen() -> None:
     assert 1.2 < float(rich.detectable[:-1]) < 1.4
 
 
+def test_a_user_may_demand_that_a_pass_could_have_seen_more() -> None:
+    few, many = Requests(1000, 9), Requests(10_000, 90)
+    for counted, verdict in ((few, "Inconclusive"), (many, "Pass")):
+        judged = judge_error_rate(MAX, Trial(Look(20, planned=1), None, 100, detect=1.5), counted, None)
+        assert judged.verdict == verdict
+    assert judge_error_rate(MAX, AT_THE_END, few, None).verdict == "Pass"
+    assert judge_error_rate(MAX, Trial(Look(1), None, 100, detect=1.5), few, None).verdict == "Pass", "the hold goes on"
+
+
 def test_one_burst_of_errors_proves_no_rate() -> None:
     evidence = None
     for look in range(1, 21):
