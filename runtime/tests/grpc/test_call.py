@@ -43,7 +43,8 @@ class Noting(Method):
     def ended(self, call: GrpcCall) -> None:
         self.finished = True
 
-    def over(self, call: GrpcCall, code: int) -> None:
+    def over(self, call: GrpcCall, code: int, message: str) -> None:
+        assert message or code == 200
         self.codes.append(code)
 
 

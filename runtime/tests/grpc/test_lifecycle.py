@@ -1,5 +1,6 @@
 """The gRPC port through a server's life: opened, drained without a lost call, closed; models loaded and unloaded by it."""
 
+import json
 import shutil
 import signal
 import socket
@@ -145,3 +146,25 @@ def test_load_and_unload(start: Callable[..., Any], zoo: Path, tmp_path: Path, p
         assert caught.value.status() == "StatusCode.NOT_FOUND"
         with pytest.raises(InferenceServerException, match="parameter 'config' is not served"):
             client.load_model("double", config="{}")
+
+
+def test_the_request_log_tells_of_calls(
+    start: Callable[..., Any], models: Any, port_of: PortOf, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server = start(f"file://{models.double()}", HALDANE_MODEL_NAME="double", HALDANE_REQUEST_LOG="1").ready()
+    x = triton.InferInput("x", [2, 3], "FP32")
+    x.set_data_from_numpy(np.ones((2, 3), np.float32))
+    with triton.InferenceServerClient(f"127.0.0.1:{port_of(server)}") as client:
+        assert client.infer("double", [x], request_id="mine").get_response().id == "mine"
+        made = client.infer("double", [x]).get_response().id
+        with pytest.raises(InferenceServerException):
+            client.infer("double", [])
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
+    assert [(line["id"], line["code"], line["outcome"], line["rows"]) for line in lines[:2]] == [
+        ("mine", 200, "ok", 2),
+        (made, 200, "ok", 2),
+    ]
+    assert lines[0]["input"] == lines[1]["input"]
+    assert (lines[2]["code"], "'inputs' is empty" in lines[2]["outcome"]) == (400, True)

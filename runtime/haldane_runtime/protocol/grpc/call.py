@@ -48,8 +48,11 @@ class Method:
     def ended(self, call: "GrpcCall") -> None:
         """The client of a streaming method sends no more."""
 
-    def over(self, call: "GrpcCall", code: int) -> None:
-        """The call was answered, or its client has left; `code` is the HTTP status that means the same."""
+    def over(self, call: "GrpcCall", code: int, message: str) -> None:
+        """The call was answered, or its client has left; `code` is the HTTP status that means the same.
+
+        `message` says what went wrong, if something did.
+        """
 
 
 @dataclass(slots=True)
@@ -225,7 +228,7 @@ class GrpcCall:
     def gone(self) -> None:
         """See `stream.Call`."""
         if not self.over:
-            self._close(CLIENT_LEFT)
+            self._close(CLIENT_LEFT, "the client left before its answer")
             if self.on_gone is not None:
                 self.on_gone()
 
@@ -243,7 +246,7 @@ class GrpcCall:
     def _respond(self, encoding: str, packed: Callable[[], bytes]) -> None:
         if not self.over:
             message = packed()
-            self._close(200)
+            self._close(200, "")
             block = _make_head(encoding, messages.ACCEPTED, self.identity)
             self._sender.respond(self._stream, block, message, _OK)
 
@@ -262,7 +265,7 @@ class GrpcCall:
         """The end of an answer; `code` is the HTTP status that it counts as, by default the status's own."""
         if self.over:
             return
-        self._close(code or HTTP_OF[status])
+        self._close(code or HTTP_OF[status], message)
         if self.told:
             self._sender.trailers(self._stream, trailers_block(status, message, metadata))
         else:
@@ -281,8 +284,8 @@ class GrpcCall:
         log.error("a gRPC call failed by a fault of the server", exc_info=error)
         self.finish(Status.INTERNAL, f"internal error: {type(error).__name__}")
 
-    def _close(self, code: int) -> None:
+    def _close(self, code: int, message: str) -> None:
         self.over = True
         if self._assembly is not None:
             self._assembly.drop()
-        self._method.over(self, code)
+        self._method.over(self, code, message)

@@ -1,17 +1,25 @@
 """ModelInfer: from a message to the batcher and back, without a task on the way."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.errors import Code, RequestError
 from haldane_runtime.core.instance import ModelInstance
+from haldane_runtime.core.watch import Prediction
 from haldane_runtime.observe.metrics import ModelMetrics
 from haldane_runtime.protocol.grpc.call import GrpcCall, Method, Shared
 from haldane_runtime.protocol.grpc.hpack import Fields
+from haldane_runtime.protocol.grpc.schema import INFERENCE
 from haldane_runtime.protocol.grpc.tensors import TensorCodec, parse_infer
+from haldane_runtime.protocol.inference import new_request_id
 from haldane_runtime.scheduling.ticket import Outcome, Ticket
 
+Clock = Callable[[], float]
+
 VERSION_METADATA = b"x-haldane-version"
+# As OpenTelemetry names the span of a call.
+SPAN = f"{INFERENCE}/ModelInfer"
 _MOST_PREPARED = 256
 
 
@@ -24,18 +32,31 @@ class _Prepared:
     identity: Fields
 
 
+class _Account:
+    """Where one call counts, and what is told of it if somebody wants to know."""
+
+    __slots__ = ("metrics", "told")
+
+    def __init__(self, told: Prediction | None) -> None:
+        self.metrics: ModelMetrics | None = None
+        self.told = told
+
+
 class _Inference:
     """One request on its way through the batcher."""
 
-    __slots__ = ("call", "id", "prepared", "shared", "ticket")
+    __slots__ = ("call", "clock", "id", "prepared", "ticket", "told")
 
     ticket: Ticket
 
-    def __init__(self, call: GrpcCall, prepared: _Prepared, request_id: str, shared: Shared) -> None:
+    def __init__(
+        self, call: GrpcCall, prepared: _Prepared, request_id: str, told: Prediction | None, clock: Clock
+    ) -> None:
         self.call = call
         self.prepared = prepared
         self.id = request_id
-        self.shared = shared
+        self.told = told
+        self.clock = clock
 
     def done(self, outcome: Outcome) -> None:
         call = self.call
@@ -43,8 +64,12 @@ class _Inference:
             if isinstance(outcome, RequestError):
                 call.refuse(_impatient(outcome, call))
                 return
-            milliseconds = (self.shared.clock() - call.started) * 1000
-            call.reply(*self.prepared.codec.encode(outcome, self.id, milliseconds))
+            begun = self.clock()
+            parts = self.prepared.codec.encode(outcome, self.id, (begun - call.started) * 1000)
+            if self.told is not None:
+                self.told.queue, self.told.infer = outcome.queue_seconds, outcome.infer_seconds
+                self.told.encode = self.clock() - begun
+            call.reply(*parts)
         except Exception as error:
             call.fail(error)
 
@@ -60,15 +85,41 @@ class Infer(Method):
         self._shared = shared
         self._prepared: dict[int, _Prepared] = {}
 
+    def open(self, call: GrpcCall) -> None:
+        """See `Method.open`."""
+        watch = self._plane.watch
+        told = None
+        if watch is not None and watch.wants():
+            varying = call.received.varying
+            told = Prediction(
+                SPAN,
+                traceparent=_text(varying.get(b"traceparent")),
+                tracestate=_text(varying.get(b"tracestate")),
+            )
+        call.state = _Account(told)
+
     def message(self, call: GrpcCall, data: bytes | memoryview) -> None:
         """See `Method.message`."""
+        account = call.state
+        assert isinstance(account, _Account)
+        told = account.told
+        begun = self._shared.clock() if told is not None else 0.0
         message, raw = parse_infer(data)
-        prepared = self._of(message.model_name, message.model_version, call)
+        request_id = message.id or _text(call.received.varying.get(b"x-request-id")) or new_request_id()
+        prepared = self._of(message.model_name, message.model_version, call, account)
+        if told is not None:
+            told.id, told.model, told.version = (
+                request_id,
+                prepared.instance.model.name,
+                prepared.instance.model.version,
+            )
         decoded = prepared.codec.decode(message, raw)
+        if told is not None:
+            told.decode, told.request = self._shared.clock() - begun, decoded.request
         if decoded.timeout is not None and call.started + decoded.timeout < call.deadline:
             call.deadline = call.started + decoded.timeout
             call.impatient = True
-        inference = _Inference(call, prepared, message.id, self._shared)
+        inference = _Inference(call, prepared, request_id, told, self._shared.clock)
         try:
             inference.ticket = prepared.instance.submit(decoded.request, call.deadline, inference.done)
         except RequestError as error:
@@ -81,26 +132,29 @@ class Infer(Method):
         if name is not None:
             self._plane.find(name).admit(size, call.deadline)
 
-    def over(self, call: GrpcCall, code: int) -> None:
+    def over(self, call: GrpcCall, code: int, message: str) -> None:
         """See `Method.over`."""
-        metrics = call.state
-        if metrics is None:
-            metrics = self._plane.metrics_of(None)
-        assert isinstance(metrics, ModelMetrics)
-        metrics.request(code, self._shared.clock() - call.started)
+        account = call.state if isinstance(call.state, _Account) else _Account(None)
+        metrics = account.metrics or self._plane.metrics_of(None)
+        seconds = self._shared.clock() - call.started
+        metrics.request(code, seconds)
+        if account.told is not None and self._plane.watch is not None:
+            account.told.code, account.told.seconds = code, seconds
+            account.told.outcome = message or "ok"
+            self._plane.watch.tell(account.told)
 
-    def _of(self, name: str, version: str, call: GrpcCall) -> _Prepared:
+    def _of(self, name: str, version: str, call: GrpcCall, account: _Account) -> _Prepared:
         if not name:
             name = self._plane.find(None).model.name
         try:
             instance = self._plane.find(name, version or None)
         except RequestError:
-            call.state = self._plane.metrics_of(name)
+            account.metrics = self._plane.metrics_of(name)
             raise
         prepared = self._prepared.get(id(instance))
         if prepared is None or prepared.instance is not instance:
             prepared = self._prepare(instance)
-        call.state = instance.metrics
+        account.metrics = instance.metrics
         call.identity = prepared.identity
         return prepared
 
@@ -123,6 +177,10 @@ def _impatient(error: RequestError, call: GrpcCall) -> RequestError:
         Code.CLIENT_DEADLINE_EXCEEDED,
         f"the model did not answer within the {seconds:g} s that the request allows; allow more",
     )
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("utf-8", "replace")
 
 
 def _first_text(start: bytes) -> str | None:
