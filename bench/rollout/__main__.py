@@ -95,7 +95,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.rollout", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rollouts", type=int, default=10_000, help="A/A rollouts (default: 10000)")
     parser.add_argument("--others", type=int, default=1000, help="rollouts of every other scenario (default: 1000)")
-    parser.add_argument("--rivals", type=int, default=300, help="rollouts of each scenario by each rival's rule (default: 300)")
+    parser.add_argument(
+        "--rivals", type=int, default=300, help="rollouts of each scenario by each rival's rule (default: 300)"
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="processes at once")
     parser.add_argument("--seed", type=int, default=1, help="another seed, another draw (default: 1)")
     parser.add_argument("--only", nargs="*", default=[], choices=[*ALL], metavar="NAME", help="only these scenarios")

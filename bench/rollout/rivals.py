@@ -27,11 +27,14 @@ ERROR_LIMIT = 4
 """Argo Rollouts' default `consecutiveErrorLimit`."""
 
 
+Rival = Literal["Flagger", "Argo Rollouts"]
+
+
 @dataclass(frozen=True)
 class Rule:
     """One rival with one setting."""
 
-    rival: Literal["Flagger", "Argo Rollouts"]
+    rival: Rival
     failures: int
     """`threshold` of Flagger (its documentation's examples: 5 and 10), `failureLimit` of Argo Rollouts (3; its default is 0)."""
     slack: float
@@ -45,11 +48,8 @@ class Rule:
 
 
 SLACKS = (1.2, 1.5, 2.0, 3.0, 5.0)
-RULES = tuple(
-    Rule(rival, failures, slack)
-    for rival, failures in (("Flagger", 5), ("Flagger", 10), ("Argo Rollouts", 0), ("Argo Rollouts", 3))
-    for slack in SLACKS
-)
+SETTINGS: tuple[tuple[Rival, int], ...] = (("Flagger", 5), ("Flagger", 10), ("Argo Rollouts", 0), ("Argo Rollouts", 3))
+RULES = tuple(Rule(rival, failures, slack) for rival, failures in SETTINGS for slack in SLACKS)
 
 
 @dataclass
@@ -73,15 +73,14 @@ def play(rule: Rule, around: Surroundings, fault: Fault, random: np.random.Gener
     ended = Ended("promoted", None, 0.0)
     while step < len(STEPS) and now + INTERVAL < len(around.rate):
         now += INTERVAL
+        # Flagger looks at its threshold when the next check is due.
+        lost = rule.rival == "Flagger" and failed >= rule.failures
         verdict = _check(candidate, limits, now) if around.answers[now] else None
         failed += verdict is False or (verdict is None and rule.rival == "Flagger")
         unanswered = unanswered + 1 if verdict is None else 0
-        if rule.rival == "Flagger":
-            lost, goes_on = failed > rule.failures, verdict is True
-            # The threshold is looked at when the next check is due.
-            failed += failed == rule.failures
-        else:
-            lost, goes_on = failed > rule.failures or unanswered > ERROR_LIMIT, True
+        if rule.rival == "Argo Rollouts":
+            lost = failed > rule.failures or unanswered > ERROR_LIMIT
+        goes_on = verdict is True or rule.rival == "Argo Rollouts"
         if lost:
             candidate.serve(0.0, now)
             ended = Ended("rolled back", now - begin, 0.0, step)
