@@ -4,7 +4,6 @@ Every error is `{"error": "…"}` with the status that `core.errors` gives its c
 """
 
 import logging
-import math
 from importlib.metadata import version
 from typing import Any
 
@@ -18,15 +17,11 @@ from haldane_runtime.core.errors import HTTP_STATUS, Code, RequestError
 from haldane_runtime.observe.metrics import CONTENT_TYPE
 from haldane_runtime.protocol.compression import CODINGS
 from haldane_runtime.protocol.frame import CLIENT_CLOSED_REQUEST, RequestFrame
+from haldane_runtime.protocol.headers import retry_after
 from haldane_runtime.protocol.inference import Inference, routes
 from haldane_runtime.protocol.models import answer, model_routes
 
 log = logging.getLogger(__name__)
-
-
-def retry_after(error: RequestError) -> str:
-    """Whole seconds, as HTTP wants them, at least 1."""
-    return str(max(1, math.ceil(error.retry_after or 0)))
 
 
 def create_app(plane: DataPlane, request_bytes: int, request_timeout: float) -> FastAPI:

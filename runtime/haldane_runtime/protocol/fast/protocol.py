@@ -1,0 +1,231 @@
+"""The hot part of a connection: plain inference requests are read, submitted and answered here.
+
+What a connection is doing is one of four states, and bytes go where the state says:
+
+    IDLE      between requests: a plain one starts a hot request, any other is for somebody else
+    BODY      the head of a hot request was read, its body is still arriving
+    WAITING   a hot request is with the engine; what a client sends ahead is kept for later
+    GENERAL   somebody else is at work on a request, and keeps the connection until it is answered
+"""
+
+import asyncio
+import logging
+from abc import abstractmethod
+from enum import Enum, auto
+
+import orjson
+from uvicorn.protocols.http.flow_control import FlowControl
+
+from haldane_runtime.core.errors import HTTP_STATUS, Code, RequestError
+from haldane_runtime.protocol.fast.head import ignoring_upgrade
+from haldane_runtime.protocol.fast.request import HotRequest
+from haldane_runtime.protocol.fast.route import HotRoute
+from haldane_runtime.protocol.frame import CLIENT_CLOSED_REQUEST
+from haldane_runtime.protocol.headers import retry_after
+from haldane_runtime.scheduling.ticket import Outcome
+
+log = logging.getLogger(__name__)
+
+JSON = b"content-type: application/json\r\n"
+# A client may send its next requests ahead, up to this many bytes.
+_AHEAD_BYTES = 65536
+
+
+class State(Enum):
+    """See the module."""
+
+    IDLE = auto()
+    BODY = auto()
+    WAITING = auto()
+    GENERAL = auto()
+
+
+class HotProtocol(asyncio.Protocol):
+    """One HTTP/1.1 connection, but for the requests that are out of the ordinary."""
+
+    transport: asyncio.Transport
+    flow: FlowControl
+    loop: asyncio.AbstractEventLoop
+
+    def prepare(self, route: HotRoute) -> None:
+        """To be called by `__init__`, which the other base class has for itself."""
+        self._route = route
+        self._state = State.IDLE
+        # Bytes that nobody has looked at yet.
+        self._ahead = b""
+        self._last_used = route.clock()
+        self._closing = False
+        self._request: HotRequest | None = None
+        self._watched: bool | None = None
+
+    @property
+    @abstractmethod
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """Header lines of every answer; the same list as long as nothing in it changes."""
+
+    @abstractmethod
+    def to_general(self, data: bytes, watched: bool | None = None) -> None:
+        """Take these bytes, which begin or continue a request of the GENERAL state.
+
+        `watched` says whether the request is one to be told of, when that was decided.
+        """
+
+    def answered(self, count: int) -> None:
+        """So many more requests have been answered on this connection."""
+
+    # From the transport
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client, cut wherever the network cut them."""
+        if self._state is State.GENERAL:
+            self.to_general(data)
+            return
+        if self._state is State.BODY:
+            self._more(data)
+            return
+        if self._state is State.IDLE and not self._ahead:
+            self._begin(data)
+        else:
+            self._ahead += data
+        if self._ahead:
+            self._pump()
+        if len(self._ahead) > _AHEAD_BYTES:
+            self.flow.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone: what it waited for is not run."""
+        request, self._request = self._request, None
+        if request is not None:
+            request.forget()
+            request.count(CLIENT_CLOSED_REQUEST, self._route.clock())
+        super().connection_lost(exc)
+
+    # The hot path
+
+    def _pump(self) -> None:
+        while self._ahead and self._state is State.IDLE:
+            data, self._ahead = self._ahead, b""
+            self._begin(data)
+
+    def _begin(self, data: bytes) -> None:
+        route = self._route
+        started = route.clock()
+        start, head = route.heads.read(data)
+        hot = route.find(head) if head is not None and head.length <= route.request_bytes else None
+        if head is None or hot is None:
+            self._state = State.GENERAL
+            self.to_general(ignoring_upgrade(data))
+            return
+        if route.watch is not None:
+            # The general path notes what is to be told; only the choice is made here, once for the request.
+            self._watched = route.watch.wants()
+            if self._watched:
+                self._state = State.GENERAL
+                self.to_general(data, self._watched)
+                return
+        timeout = route.request_timeout
+        if head.timeout is not None and head.timeout < timeout:
+            timeout = head.timeout
+        request = self._request = HotRequest(hot, head, started, timeout, start)
+        end = start + head.length
+        if len(data) > end:
+            self._ahead = data[end:]
+            data = data[:end]
+        try:
+            hot.instance.admit(head.length, request.deadline)
+        except RequestError as error:
+            if len(data) < end:
+                # Its body is still to be read and thrown away, which uvicorn knows how to do.
+                self._give_up(data)
+            else:
+                self._refuse(request, error)
+            return
+        if len(data) == end:
+            self._run(request, data, admitted=True)
+        else:
+            self._state = State.BODY
+            request.chunks.append(data)
+            request.missing = end - len(data)
+            request.timer = self.loop.call_later(timeout, self._body_late)
+
+    def _more(self, data: bytes) -> None:
+        request = self._request
+        assert request is not None
+        if len(data) > request.missing:
+            self._ahead = data[request.missing :]
+            data = data[: request.missing]
+        request.chunks.append(data)
+        request.missing -= len(data)
+        if request.missing:
+            return
+        assert request.timer is not None
+        request.timer.cancel()
+        self._state = State.IDLE
+        self._run(request, b"".join(request.chunks), admitted=False)
+        self._pump()
+
+    def _run(self, request: HotRequest, message: bytes, admitted: bool) -> None:
+        try:
+            plain = request.decode(message)
+            if plain is None:
+                self._give_up(message)
+                return
+            request.submit(plain, self._done, admitted)
+        except RequestError as error:
+            self._refuse(request, error)
+            return
+        self._state = State.WAITING
+
+    def _done(self, outcome: Outcome) -> None:
+        request = self._request
+        assert request is not None
+        if isinstance(outcome, RequestError):
+            self._refuse(request, outcome)
+        else:
+            try:
+                headers, body = request.encode(outcome, self._route)
+            except Exception as error:
+                log.exception("an answer could not be encoded")
+                self._refuse(request, RequestError(Code.MODEL_FAILED, f"internal error: {type(error).__name__}"))
+            else:
+                self._write(request, 200, headers, body)
+        if self._ahead:
+            self._pump()
+
+    def _refuse(self, request: HotRequest, error: RequestError) -> None:
+        error = request.worded(error, self._route.request_timeout)
+        headers = JSON + request.hot.signature_headers
+        if error.retry_after is not None:
+            headers += b"retry-after: %b\r\n" % retry_after(error).encode()
+        self._write(request, HTTP_STATUS[error.code], headers, orjson.dumps({"error": error.message}))
+
+    def _write(self, request: HotRequest, status: int, headers: bytes, body: bytes) -> None:
+        close = self._closing or self._route.draining
+        opening = self._route.opening(status, headers, self.default_headers)
+        end = b"\r\nconnection: close\r\n\r\n" if close else b"\r\n\r\n"
+        self.transport.write(b"%b%d%b%b" % (opening, len(body), end, body))
+        self._request = None
+        self._state = State.IDLE
+        self._last_used = now = self._route.clock()
+        request.count(status, now)
+        self.answered(1)
+        if close:
+            self._ahead = b""
+            self.transport.close()
+        elif self.flow.read_paused:
+            self.flow.resume_reading()
+
+    def _body_late(self) -> None:
+        request = self._request
+        assert request is not None
+        # What follows on this connection is the rest of a body that nobody reads.
+        self._closing = True
+        self._refuse(
+            request, RequestError(Code.BODY_TIMEOUT, "the request body did not arrive within the request's deadline")
+        )
+
+    def _give_up(self, message: bytes) -> None:
+        self._request = None
+        self._state = State.GENERAL
+        ahead, self._ahead = self._ahead, b""
+        self.to_general(message + ahead if ahead else message, self._watched)
