@@ -255,6 +255,18 @@ def test_too_many_streams() -> None:
     assert len(client.application.calls) == 3
 
 
+def test_a_client_that_takes_no_answers_gets_no_new_ones() -> None:
+    client = Client(Limits(waiting=1000), initial_window_size=0)
+    assert client.send(client.request(1, bytes(900)) + client.request(3, bytes(900)))
+    refused = (frames.RST_STREAM, 0, 5, ErrorCode.REFUSED_STREAM.to_bytes(4, "big"))
+    assert client.send(client.request(5, b"x")) == [refused]
+    assert body_of(client.send(frames.window_update(1, 900)), 1) == bytes(900)
+    assert refused[:2] not in [found[:2] for found in client.send(client.request(7, b""))]
+    client.send(frames.rst_stream(3, ErrorCode.CANCEL))
+    client.send(client.request(9, bytes(900)) + client.request(11, bytes(900)))
+    assert set(client.connection.streams) == {9, 11}
+
+
 @pytest.mark.parametrize(
     "flood",
     [

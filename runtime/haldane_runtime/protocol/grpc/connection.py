@@ -197,8 +197,8 @@ class Connection:
         if number > self._highest:
             self._remember(number)
             return
-        if len(self.streams) >= self._limits.streams:
-            raise StreamFault(number, ErrorCode.REFUSED_STREAM, "too many streams")
+        if len(self.streams) >= self._limits.streams or self._sender.waiting > self._limits.waiting:
+            raise StreamFault(number, ErrorCode.REFUSED_STREAM, "too many streams, or too many answers not taken")
         head = got.head
         if head.fault or (ended and head.content_length):
             raise StreamFault(number, ErrorCode.PROTOCOL_ERROR, head.fault or "no data, but a content-length")

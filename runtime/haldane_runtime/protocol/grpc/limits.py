@@ -10,11 +10,13 @@ class Limits:
     """Bounds of a connection; sizes in bytes, times in seconds.
 
     The windows are what a client may send ahead of us: small requests never wait for an update, and a client cannot make us
-    hold more than `connection_window` beyond the messages that are being put together, which `assembling` bounds.
+    hold more than `connection_window` beyond the messages that are being put together, which `assembling` bounds for all
+    clients. Once `waiting` bytes of answers are not taken by a client, it gets no new ones.
     """
 
     message: int = 64 << 20
     assembling: int = 256 << 20
+    waiting: int = 64 << 20
     streams: int = 1024
     header_list: int = 16 << 10
     header_block: int = 32 << 10

@@ -26,6 +26,8 @@ class Sender:
         self.max_frame = frames.SMALLEST_MAX_FRAME
         self.encoder = HeaderEncoder()
         self.blocked: dict[int, Stream] = {}
+        self.waiting = 0
+        """Bytes of answers that the windows do not let out yet."""
         self.data_frames = 0
         self.bulky = False
         """Whether there are large pieces in `out`, which are better not copied once more."""
@@ -68,6 +70,7 @@ class Sender:
         if stream.pending is None:
             stream.pending = deque()
         stream.pending.append(memoryview(data))
+        self.waiting += len(data)
         self._send(stream)
         self._wake()
 
@@ -123,6 +126,7 @@ class Sender:
 
     def forget(self, stream: Stream) -> None:
         """Drop what waits: the stream was reset."""
+        self.waiting -= sum(map(len, stream.pending or ()))
         stream.pending = None
         self.blocked.pop(stream.id, None)
 
@@ -143,6 +147,7 @@ class Sender:
             else:
                 pending[0] = pending[0][size:]
             self.window -= size
+            self.waiting -= size
             stream.send_window -= size
             stream.blocked_since = None
             self.data_frames += 1
