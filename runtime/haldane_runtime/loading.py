@@ -95,7 +95,6 @@ def _load(settings: Settings) -> LoadedModel:
             _BUDGET[engine.device],
             opening.independence,
         )
-    log.info("%s", profile.reason)
     if settings.precision == "int8" and not profile.batchable:
         log.info("with golden requests int8 is scaled once, by them, and not by the rows of each run")
     return LoadedModel(

@@ -79,7 +79,9 @@ class Opening:
     def _load(self, path: Path, threads: int) -> Engine:
         built = self._settings.cache_dir / "tensorrt" / self._fetched.digest
         settings = self._settings
-        return onnx.load(path, settings.device, threads, settings.providers, built, settings.max_batch_size)
+        return onnx.load(
+            path, settings.device, threads, settings.providers, built, settings.max_batch_size, settings.cuda_graph
+        )
 
     def _requests(self, engine: Engine) -> golden.Golden | None:
         return golden.parse(*self._golden, engine.signature) if self._golden else None

@@ -31,6 +31,7 @@ environment, what to serve:
 environment, the engine:
   HALDANE_DEVICE               cpu or gpu (default: cpu)
   HALDANE_PROVIDERS            TensorRT, CUDA, CPU in the order to try (default: as the device)
+  HALDANE_CUDA_GRAPH           on: record a run once and replay it, for fixed shapes on a GPU (default: off)
   HALDANE_INTRA_OP_THREADS     threads for one run (default: measured, within the container's CPU quota)
   HALDANE_PRECISION            fp32, fp16 or int8, converted at load (default: fp32)
   HALDANE_PRECISION_TOLERANCE  largest relative difference to fp32 (default: 0.01)

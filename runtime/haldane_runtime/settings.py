@@ -40,6 +40,7 @@ class Settings:
     s3_region: str | None
     device: str
     providers: tuple[str, ...]
+    cuda_graph: bool
     intra_op_threads: int | None
     precision: str
     precision_tolerance: float
@@ -84,6 +85,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         s3_region=get.text("HALDANE_S3_REGION", "") or None,
         device=get.choice("HALDANE_DEVICE", "cpu", ("cpu", "gpu")),
         providers=get.choices("HALDANE_PROVIDERS", PROVIDERS),
+        cuda_graph=get.choice("HALDANE_CUDA_GRAPH", "off", ("off", "on")) == "on",
         intra_op_threads=get.whole("HALDANE_INTRA_OP_THREADS", 0, 0, 1024) or None,
         precision=get.choice("HALDANE_PRECISION", "fp32", ("fp32", "fp16", "int8")),
         precision_tolerance=get.real("HALDANE_PRECISION_TOLERANCE", 0.01, 0, 1),

@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 from haldane_runtime.core.errors import Code, LoadError, Reason, RequestError
 from haldane_runtime.core.types import Datatype, ModelSignature, TensorSpec
 from haldane_runtime.engine import onnx
+from haldane_runtime.engine.binding import FixedMemory
 
 
 def refused(path: Path, reason: Reason, message: str, device: str = "cpu") -> None:
@@ -92,3 +95,23 @@ def test_inputs_that_the_graph_itself_refuses_are_the_clients_fault(models: Any)
     with pytest.raises(RequestError, match="the model refuses the inputs") as caught:
         engine.run({"x": np.array([1, 2], np.float32)}, ("y",))
     assert caught.value.code is Code.INVALID
+
+
+def test_memory_that_is_bound_once_gives_each_run_its_own_answer(models: Any) -> None:
+    """As for a CUDA graph, on the CPU."""
+    info = helper.make_tensor_value_info
+    nodes = [helper.make_node("Add", ["x", "x"], ["y"]), helper.make_node("Neg", ["x"], ["z"])]
+    outputs = [info("y", TensorProto.FLOAT, [2, 3]), info("z", TensorProto.FLOAT, [2, 3])]
+    path = models.save("fixed", nodes, [info("x", TensorProto.FLOAT, [2, 3])], outputs)
+    session = onnxruntime.InferenceSession(path)
+    signature = onnx.signature_of(session)
+    engine = onnx.OnnxEngine(session, signature, "cpu", FixedMemory(session, signature, "cpu"))
+    first = np.arange(6, dtype=np.float32).reshape(2, 3)
+    one = engine.run({"x": first}, ("z", "y"))
+    other = engine.run({"x": np.asfortranarray(first * 10)}, ("y",))
+    assert list(one) == ["z", "y"]
+    assert one["y"].tolist() == (first * 2).tolist()
+    assert one["z"].tolist() == (-first).tolist()
+    assert other["y"].tolist() == (first * 20).tolist()
+    with pytest.raises(RequestError, match="must be of shape"):
+        engine.run({"x": first[:1]}, ("y",))

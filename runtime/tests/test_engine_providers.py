@@ -1,5 +1,6 @@
 """Decisions about GPUs, taken without one."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from haldane_runtime.engine.providers import (
     choose,
     options,
     require_available,
+    require_graph,
     require_started,
     session_entries,
 )
@@ -104,6 +106,34 @@ def test_tensorrt_builds_one_engine_for_all_batches(
     [(_, entries)] = options(("TensorRT",), None, signature, 8)
     assert entries.get("trt_profile_min_shapes") == least
     assert entries.get("trt_profile_opt_shapes") == entries.get("trt_profile_max_shapes") == most
+
+
+@pytest.mark.parametrize(
+    ("signature", "chosen", "obstacle"),
+    [
+        (inputs((1, 3)), ("CUDA", "CPU"), None),
+        (inputs((1, 3)), ("TensorRT",), None),
+        (inputs((1, 3)), ("CPU",), "a CUDA graph needs a GPU"),
+        (inputs(("N", 3)), ("CUDA",), "the input 'x0' is FP32 of shape [-1, 3], and a CUDA graph needs fixed shapes"),
+        (inputs(()), ("CUDA",), "the input 'x0' is FP32 of shape [], and a CUDA graph needs fixed shapes"),
+        (
+            ModelSignature((), (TensorSpec("y", Datatype.BYTES, (1,)),)),
+            ("CUDA",),
+            "the output 'y' is BYTES, which cannot be bound to a CUDA graph",
+        ),
+    ],
+)
+def test_what_may_be_recorded_as_a_cuda_graph(
+    signature: ModelSignature, chosen: tuple[str, ...], obstacle: str | None
+) -> None:
+    if obstacle is None:
+        require_graph(signature, chosen)
+        [(_, entries), *_] = options(chosen, None, signature, 1, cuda_graph=True)
+        assert "1" in (entries.get("enable_cuda_graph"), entries.get("trt_cuda_graph_enable"))
+        return
+    with pytest.raises(LoadError, match=re.escape(f"HALDANE_CUDA_GRAPH is on, but {obstacle}.")) as caught:
+        require_graph(signature, chosen)
+    assert caught.value.reason is Reason.INVALID_CONFIGURATION
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,7 @@ CASES: dict[str, Case] = {
     "weights cut short": ("short_weights", {}, INVALID, MODEL, "'w' takes 12 bytes from 0, and the file has 4"),
     "no GPU": ("none", {"HALDANE_DEVICE": "gpu"}, 16, "DeviceUnavailable", "use the runtime-gpu image"),
     "a GPU provider on the CPU": ("none", {"HALDANE_PROVIDERS": "CUDA"}, *SETTINGS, "needs HALDANE_DEVICE gpu"),
+    "a CUDA graph on the CPU": ("none", {"HALDANE_CUDA_GRAPH": "on"}, *SETTINGS, "a CUDA graph needs a GPU"),
     "golden requests that cannot be read": ("none", {"HALDANE_GOLDEN": "{}"}, *SETTINGS, "'requests' is missing"),
     "a golden answer missed": ("golden", {}, 18, "GoldenMismatch", "output 'y' is 6 instead of 7 at index [0, 2]"),
     "nothing to convert": ("none", {"HALDANE_PRECISION": "fp16"}, *SETTINGS, "has nothing to convert"),

@@ -68,6 +68,11 @@ def test_an_open_http_port_leaves_that_of_grpc_open(environment: dict[str, str],
     assert (settings.port, settings.grpc_port) == ports
 
 
+def test_a_cuda_graph_is_off_unless_asked_for() -> None:
+    assert not from_environment(URI).cuda_graph
+    assert from_environment({**URI, "HALDANE_CUDA_GRAPH": "on"}).cuda_graph
+
+
 def test_providers_are_a_list_in_the_order_given() -> None:
     assert from_environment({**URI, "HALDANE_PROVIDERS": "tensorrt, CUDA,cpu"}).providers == ("TensorRT", "CUDA", "CPU")
 

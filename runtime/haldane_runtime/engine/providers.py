@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from haldane_runtime.core.errors import LoadError, Reason
-from haldane_runtime.core.types import ModelSignature
+from haldane_runtime.core.types import Datatype, ModelSignature
 
 Provider = tuple[str, dict[str, str]]
 
@@ -94,14 +94,46 @@ def session_entries(chosen: Sequence[str]) -> dict[str, str]:
     return entries
 
 
-def options(chosen: Sequence[str], cache: Path | None, signature: ModelSignature | None, limit: int) -> list[Provider]:
+def options(
+    chosen: Sequence[str],
+    cache: Path | None,
+    signature: ModelSignature | None,
+    limit: int,
+    cuda_graph: bool = False,
+) -> list[Provider]:
     """What `onnxruntime.InferenceSession` takes as `providers`.
 
     `cache` is a folder of this model's own, or None for no caching; `signature` and `limit`, in rows,
     tell TensorRT which shapes will come.
     """
-    made: dict[str, dict[str, str]] = {"TensorRT": _tensorrt(cache, signature, limit), "CUDA": dict(_CUDA), "CPU": {}}
+    made: dict[str, dict[str, str]] = {
+        "TensorRT": _tensorrt(cache, signature, limit) | ({"trt_cuda_graph_enable": "1"} if cuda_graph else {}),
+        "CUDA": _CUDA | ({"enable_cuda_graph": "1"} if cuda_graph else {}),
+        "CPU": {},
+    }
     return [(EXECUTION_PROVIDER[name], made[name]) for name in chosen]
+
+
+def require_graph(signature: ModelSignature, chosen: Sequence[str]) -> None:
+    """Raises: LoadError: InvalidConfiguration, when runs cannot be recorded as a CUDA graph."""
+    if obstacle := graph_obstacle(signature, chosen):
+        raise LoadError(Reason.INVALID_CONFIGURATION, f"HALDANE_CUDA_GRAPH is on, but {obstacle}.")
+
+
+def graph_obstacle(signature: ModelSignature, chosen: Sequence[str]) -> str | None:
+    """Why runs cannot be recorded, as the end of a sentence; None when they can.
+
+    A graph replays the same kernels on the same memory: shapes must be fixed, and nothing may need the host.
+    """
+    if not any(name in GPU_PROVIDERS for name in chosen):
+        return "a CUDA graph needs a GPU"
+    for kind, specs in (("input", signature.inputs), ("output", signature.outputs)):
+        for spec in specs:
+            if not spec.shape or any(isinstance(dim, str) for dim in spec.shape):
+                return f"the {kind} '{spec.name}' is {spec}, and a CUDA graph needs fixed shapes"
+            if spec.datatype in (Datatype.BYTES, Datatype.BF16):
+                return f"the {kind} '{spec.name}' is {spec.datatype}, which cannot be bound to a CUDA graph"
+    return None
 
 
 def _tensorrt(cache: Path | None, signature: ModelSignature | None, limit: int) -> dict[str, str]:
