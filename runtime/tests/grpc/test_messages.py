@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from haldane_runtime.core.errors import Code, RequestError
 from haldane_runtime.protocol.grpc import messages
-from haldane_runtime.protocol.grpc.headers import parse_timeout, percent_encoded, read_head, received, trailers_fault
+from haldane_runtime.protocol.grpc.headers import (
+    metadata_value,
+    parse_timeout,
+    percent_encoded,
+    read_head,
+    received,
+    trailers_fault,
+)
 from haldane_runtime.protocol.grpc.status import Status, Unserved
 
 
@@ -73,6 +80,10 @@ def test_malformed_timeouts(text: bytes) -> None:
 def test_percent_encoding() -> None:
     assert percent_encoded("a b%\n\u00e9") == b"a b%25%0A%C3%A9"
     assert len(percent_encoded("\N{SNOWMAN}" * 2000)) <= 4096
+
+
+def test_metadata_values() -> None:
+    assert metadata_value("rev-1 \u00e9\n") == b"rev-1 ??"
 
 
 REQUEST = ((b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/a.B/C"), (b"te", b"trailers"))

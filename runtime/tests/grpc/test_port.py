@@ -95,6 +95,34 @@ def test_what_is_no_grpc_is_told_so(connect: Connect, sent: bytes, told: bytes) 
     assert told in all_of(client)
 
 
+@pytest.mark.parametrize(
+    ("method", "content_type", "status"),
+    [("GET", "text/plain", b"405"), ("POST", "application/json", b"415"), ("POST", "application/grpc-web", b"415")],
+)
+def test_http_2_that_is_no_grpc(connect: Connect, method: str, content_type: str, status: bytes) -> None:
+    client = connect()
+    fields = [(":method", method), *FIELDS[1:4], ("content-type", content_type)]
+    flags = frames.END_HEADERS | frames.END_STREAM
+    head = frames.frame(frames.HEADERS, flags, 1, hpack.Encoder().encode(fields))
+    client.sendall(frames.PREFACE + frames.settings({}) + head + frames.goaway(0, ErrorCode.NO_ERROR))
+    told = all_of(client)
+    assert status in told
+    assert b"This port speaks gRPC" in told
+
+
+@pytest.mark.parametrize("content_type", ["application/grpc+proto", "application/grpc;charset=utf-8"])
+def test_content_types_of_grpc(connect: Connect, content_type: str) -> None:
+    client = connect()
+    head = hpack.Encoder().encode([*FIELDS[:4], ("content-type", content_type)])
+    client.sendall(
+        frames.PREFACE
+        + frames.settings({})
+        + frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 1, head)
+        + frames.goaway(0, ErrorCode.NO_ERROR)
+    )
+    assert b"but none was sent" in all_of(client)
+
+
 def test_who_does_not_listen_holds_up_nobody(connect: Connect, server: Any, client: Any) -> None:
     """Answers of 1 MiB that their client gives no window: they are kept up to a bound, and others are served."""
     deaf = connect()

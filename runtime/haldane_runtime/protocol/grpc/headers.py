@@ -16,6 +16,7 @@ _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _FORBIDDEN_IN_VALUE = re.compile(rb"[\0\r\n]").search
 _SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])").fullmatch
+_GRPC = re.compile(rb"application/grpc(\+proto)?\s*(;.*)?", re.IGNORECASE).fullmatch
 
 IDENTITY = "identity"
 
@@ -29,7 +30,8 @@ class RequestHead:
 
     method: bytes = b""
     path: bytes = b""
-    content_type: bytes = b""
+    grpc: bool = False
+    """Whether it is a gRPC call at all, with protobuf for its messages."""
     encoding: str = IDENTITY
     accepts: frozenset[str] = frozenset()
     content_length: int | None = None
@@ -81,7 +83,7 @@ def read_head(fields: Fields) -> RequestHead:
     return RequestHead(
         method=values[b":method"],
         path=values[b":path"],
-        content_type=values.get(b"content-type", b""),
+        grpc=values[b":method"] == b"POST" and bool(_GRPC(values.get(b"content-type", b""))),
         encoding=values.get(b"grpc-encoding", b"identity").decode("latin-1"),
         accepts=frozenset(values.get(b"grpc-accept-encoding", b"").decode("latin-1").replace(" ", "").split(",")),
         content_length=None if length is None else int(length),
@@ -141,6 +143,11 @@ def percent_encoded(message: str) -> bytes:
             break
         parts.append(part)
     return b"".join(parts)
+
+
+def metadata_value(text: str) -> bytes:
+    """Printable ASCII, as a value of gRPC's metadata must be."""
+    return "".join(character if " " <= character <= "~" else "?" for character in text).encode()
 
 
 def answer_block(encoding: str, accepted: bytes, metadata: Fields = ()) -> HeaderBlock:

@@ -9,6 +9,7 @@ from haldane_runtime.core.instance import ModelInstance
 from haldane_runtime.core.watch import Prediction
 from haldane_runtime.observe.metrics import ModelMetrics
 from haldane_runtime.protocol.grpc.call import GrpcCall, Method, Shared
+from haldane_runtime.protocol.grpc.headers import metadata_value
 from haldane_runtime.protocol.grpc.hpack import Fields
 from haldane_runtime.protocol.grpc.schema import INFERENCE
 from haldane_runtime.protocol.grpc.tensors import TensorCodec, parse_infer
@@ -162,7 +163,7 @@ class Infer(Method):
         # Models that were unloaded leave with the rest; what still serves is soon prepared again.
         if len(self._prepared) >= _MOST_PREPARED:
             self._prepared.clear()
-        version = (VERSION_METADATA, instance.model.version.encode("latin-1", "replace"))
+        version = (VERSION_METADATA, metadata_value(instance.model.version))
         prepared = _Prepared(instance, TensorCodec(instance.model), (*self._shared.identity, version))
         self._prepared[id(instance)] = prepared
         return prepared

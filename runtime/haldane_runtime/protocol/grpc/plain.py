@@ -5,6 +5,7 @@ from haldane_runtime.protocol.grpc.hpack import HeaderBlock
 from haldane_runtime.protocol.grpc.sending import Sender
 from haldane_runtime.protocol.grpc.stream import Stream
 
+_CONTENT_TYPE = b"whose content-type is application/grpc"
 _HTTP1_TEXT = b"This port speaks gRPC over HTTP/2; REST is served on the other port.\n"
 HTTP1_ANSWER = (
     b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\nconnection: close\r\n"
@@ -12,23 +13,14 @@ HTTP1_ANSWER = (
 )
 
 
-def refusal(head: RequestHead) -> tuple[int, str] | None:
-    """The HTTP status and a sentence; None when the request is gRPC's."""
-    if head.method != b"POST":
-        return 405, "This port speaks gRPC, whose calls are POST; REST is served on the other port.\n"
-    if not head.content_type.startswith(b"application/grpc"):
-        return 415, "This port speaks gRPC, whose content-type is application/grpc; REST is served on the other port.\n"
-    return None
-
-
 class PlainAnswer:
     """The answer, given once the request's body has come to its end, or at once when it has none."""
 
-    def __init__(self, sender: Sender, stream: Stream, status: int, text: str) -> None:
+    def __init__(self, sender: Sender, stream: Stream, head: RequestHead) -> None:
         self._sender = sender
         self._stream = stream
-        self._status = status
-        self._text = text.encode()
+        self._status, what = (405, b"whose calls are POST") if head.method != b"POST" else (415, _CONTENT_TYPE)
+        self._text = b"This port speaks gRPC, %s; REST is served on the other port.\n" % what
 
     def receive(self, _: bytes | memoryview, ended: bool) -> None:
         """See `stream.Call`."""

@@ -11,10 +11,10 @@ from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.protocol.grpc.assembly import Budget
 from haldane_runtime.protocol.grpc.call import GrpcCall, Method, Shared
 from haldane_runtime.protocol.grpc.connection import Connection
-from haldane_runtime.protocol.grpc.headers import Received
+from haldane_runtime.protocol.grpc.headers import Received, metadata_value
 from haldane_runtime.protocol.grpc.health import health_methods
 from haldane_runtime.protocol.grpc.limits import Limits
-from haldane_runtime.protocol.grpc.plain import PlainAnswer, refusal
+from haldane_runtime.protocol.grpc.plain import PlainAnswer
 from haldane_runtime.protocol.grpc.reflection import reflection_methods
 from haldane_runtime.protocol.grpc.sending import Sender
 from haldane_runtime.protocol.grpc.service import inference_methods
@@ -45,8 +45,8 @@ class GrpcServer:
     ) -> None:
         self._limits = limits
         self._clock = clock
-        revision = plane.metrics.revision.encode("latin-1", "replace")
-        identity = ((REVISION_METADATA, revision),) if revision else ()
+        revision = plane.metrics.revision
+        identity = ((REVISION_METADATA, metadata_value(revision)),) if revision else ()
         self._shared = Shared(limits, request_timeout, identity, clock, Budget(limits.assembling))
         self._methods = {
             **inference_methods(plane, repository, self._shared),
@@ -92,18 +92,17 @@ class GrpcServer:
     def open(self, sender: Sender, stream: Stream, received: Received, now: float) -> Call:
         """A new call; see `stream.Application`."""
         head = received.head
-        method = self._methods.get(head.path)
-        if method is None or head.method != b"POST" or not head.content_type.startswith(b"application/grpc"):
-            if plain := refusal(head):
-                return PlainAnswer(sender, stream, *plain)
-            method = _Unknown(head.path)
+        if not head.grpc:
+            return PlainAnswer(sender, stream, head)
+        method = self._methods.get(head.path) or _Unknown(head.path)
         return GrpcCall(self._shared, method, sender, stream, received, now)
 
     def _tick(self) -> None:
+        # First, so that nothing below ends the ticking.
+        self._ticking = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
         now = self._clock()
         for peer in list(self._peers):
             peer.tick(now)
-        self._ticking = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
 
     def connection(self, wake: Callable[[], None]) -> Connection:
         return Connection(self, self._limits, self._clock(), wake)
