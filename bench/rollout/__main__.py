@@ -30,6 +30,8 @@ PROGRESS = 30.0
 """Seconds between two lines of progress."""
 
 Row = dict[str, Any]
+Job = tuple[str, str, int, range]
+"""Whose rollouts, of which scenario, with which seed, and which of them."""
 
 
 def ours(name: str, seed: int, numbers: range) -> list[Row]:
@@ -73,14 +75,14 @@ def theirs(name: str, seed: int, numbers: range) -> list[Row]:
     return rows
 
 
-def _work(job: tuple[str, str, int, range]) -> tuple[str, str, list[Row]]:
+def _work(job: Job) -> tuple[Job, list[Row]]:
     side, name, seed, numbers = job
-    return side, name, (ours if side == "ours" else theirs)(name, seed, numbers)
+    return job, (ours if side == "ours" else theirs)(name, seed, numbers)
 
 
-def jobs(rollouts: int, others: int, rivals: int, seed: int, only: list[str]) -> Iterator[tuple[str, str, int, range]]:
-    """Chunks of work, the bad candidates first: they are the quickest."""
-    wanted = [s for s in (*MAIN, *SENSITIVITY) if not only or s.name in only]
+def jobs(rollouts: int, others: int, rivals: int, seed: int, only: list[str]) -> Iterator[Job]:
+    """Parts of the work; the many A/A rollouts last."""
+    wanted = [s for s in (*MAIN[1:], *SENSITIVITY, SAME) if not only or s.name in only]
     for scenario in wanted:
         count = rollouts if scenario is SAME else others
         for begin in range(0, count, CHUNK):
@@ -90,28 +92,55 @@ def jobs(rollouts: int, others: int, rivals: int, seed: int, only: list[str]) ->
                 yield "theirs", scenario.name, seed, range(begin, min(begin + CHUNK, rivals))
 
 
+def done_before(parts: Path) -> dict[str, tuple[str, str, list[Row]]]:
+    """What an interrupted run has done, by the key of each part."""
+    if not parts.exists():
+        return {}
+    lines = [json.loads(line) for line in parts.read_text().splitlines()]
+    return {line["key"]: (line["side"], line["name"], line["rows"]) for line in lines}
+
+
+def key(job: Job) -> str:
+    """A part of the work by name."""
+    side, name, seed, numbers = job
+    return f"{side} {name} {seed} {numbers.start}-{numbers.stop}"
+
+
 def main() -> None:
     """Run, and write the results."""
     parser = argparse.ArgumentParser(prog="bench.rollout", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rollouts", type=int, default=10_000, help="A/A rollouts (default: 10000)")
     parser.add_argument("--others", type=int, default=1000, help="rollouts of every other scenario (default: 1000)")
     parser.add_argument(
-        "--rivals", type=int, default=300, help="rollouts of each scenario by each rival's rule (default: 300)"
+        "--rivals", type=int, default=300, help="rollouts of a scenario by each rival's rule (default: 300)"
     )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="processes at once")
     parser.add_argument("--seed", type=int, default=1, help="another seed, another draw (default: 1)")
     parser.add_argument("--only", nargs="*", default=[], choices=[*ALL], metavar="NAME", help="only these scenarios")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder to write to")
+    parser.add_argument(
+        "--parts", type=Path, help="file to keep finished parts in: the same command then goes on from there"
+    )
     options = parser.parse_args()
     todo = list(jobs(options.rollouts, options.others, options.rivals, options.seed, options.only))
+    before = done_before(options.parts) if options.parts else {}
     rows: dict[str, dict[str, list[Row]]] = {"ours": {}, "theirs": {}}
+    for job in todo:
+        if key(job) in before:
+            side, name, found = before[key(job)]
+            rows[side].setdefault(name, []).extend(found)
+    left = [job for job in todo if key(job) not in before]
     began = told = time.monotonic()
     with multiprocessing.Pool(options.processes) as pool:
-        for done, (side, name, found) in enumerate(pool.imap_unordered(_work, todo), 1):
+        for done, (job, found) in enumerate(pool.imap_unordered(_work, left), 1):
+            side, name = job[:2]
             rows[side].setdefault(name, []).extend(found)
-            if time.monotonic() - told > PROGRESS or done == len(todo):
+            if options.parts:
+                with options.parts.open("a") as file:
+                    file.write(json.dumps({"key": key(job), "side": side, "name": name, "rows": found}) + "\n")
+            if time.monotonic() - told > PROGRESS or done == len(left):
                 told = time.monotonic()
-                print(f"{done} of {len(todo)} parts after {told - began:.0f} s", flush=True)
+                print(f"{done} of {len(left)} parts after {told - began:.0f} s", flush=True)
     summary = report.summarise(rows, options.seed, time.monotonic() - began)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "results.json").write_text(json.dumps(summary, indent=1) + "\n")

@@ -17,9 +17,10 @@ from typing import Literal
 
 import numpy as np
 
+from haldane.plan.queries import BOUNDS
 from haldane.simulate.counters import ERRORS, FIRST_BUCKET, TOTAL, Counters
 from haldane.simulate.rollout import BEGIN, READY_AFTER
-from haldane.simulate.traffic import BOUNDS, Fault, Floats, Surroundings
+from haldane.simulate.traffic import Fault, Floats, Surroundings
 
 STEPS = ((0.01, 120), (0.05, 600), (0.25, 600), (0.5, 600))
 INTERVAL, WINDOW = 30, 60

@@ -201,6 +201,16 @@ def test_every_query_finds_its_series_and_labels() -> None:
         assert all(f'{label}="' in series[0] for label in grouped)
 
 
+def test_the_operator_knows_every_metric_and_bucket_of_the_runtime() -> None:
+    text = exposition()
+    found = {match[0] for match in re.finditer(r"^haldane_[a-z_]+", text, re.MULTILINE)}
+    # These come with the first model, and with the first lookup.
+    assert queries.METRICS - found == {"haldane_model_info", "haldane_response_cache_total"} - found
+    assert found <= queries.METRICS
+    bounds = re.findall(r'^haldane_request_duration_seconds_bucket{.*le="([0-9.]+)"', text, re.MULTILINE)
+    assert [float(bound) for bound in bounds] == list(queries.BOUNDS)
+
+
 def test_error_codes_are_there_before_the_first_error() -> None:
     assert {200, 500, 503, 504} <= set(FIRST_CODES)
     assert queries.REQUESTS in exposition()

@@ -7,6 +7,23 @@ from haldane.api.v1alpha1 import ModelDeployment
 REQUESTS = "haldane_requests_total"
 DURATION_BUCKET = "haldane_request_duration_seconds_bucket"
 
+BOUNDS = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25),
+    *(0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0),
+)  # fmt: skip
+"""Finite upper bounds of the runtime's `haldane_request_duration_seconds`, in seconds."""
+
+METRICS = frozenset(
+    {REQUESTS, "haldane_nonfinite_outputs_total", "haldane_refused_requests_total", "haldane_response_cache_total"}
+    | {"haldane_model_info", "haldane_queue_requests", "haldane_queue_rows"}
+    | {
+        f"{histogram}_{part}"
+        for histogram in ("haldane_request_duration_seconds", "haldane_inference_seconds", "haldane_batch_rows")
+        for part in ("bucket", "count", "sum")
+    }
+)
+"""Every metric that the runtime has."""
+
 
 def _selector(md: ModelDeployment, revisions: tuple[str, ...]) -> str:
     meta = md.metadata

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from datetime import timedelta
+
 from haldane.api.quantity import parse_duration
 from haldane.api.status import CheckStatus, ModelDeploymentStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.conditions import paragraph
+from haldane.plan.deadlines import deadline
+from haldane.plan.decidable import unknown_metrics
 
 _AT_THE_DEADLINE = {
     "Hold": "it goes on by itself once they are decided",
@@ -50,9 +55,30 @@ def _advice(md: ModelDeployment, status: ModelDeploymentStatus, checks: list[Che
     settled = parse_duration(analysis.warmup) + parse_duration(analysis.window)
     begun, looked = rollout.weight_changed_at, rollout.checked_at
     waited = begun is not None and looked is not None and looked - begun >= settled
-    if waited and any(check.requests is not None and check.requests < analysis.min_requests for check in checks):
-        made.append("send more requests, or lower spec.rollout.analysis.minRequests")
+    few = [check.requests for check in checks if check.requests is not None and check.requests < analysis.min_requests]
+    if waited and few:
+        made.append(
+            _until_enough(md, status, min(few)) or "send more requests, or lower spec.rollout.analysis.minRequests"
+        )
+    made += [sentence for check in checks for sentence in unknown_metrics(md, check.name)]
     return made
+
+
+def _until_enough(md: ModelDeployment, status: ModelDeploymentStatus, requests: int) -> str:
+    """That the requests come too slowly for this step ever to be decided; empty when they do not, or none came."""
+    analysis, rollout = md.spec.rollout.analysis, status.rollout
+    ends = deadline(md.model_copy(update={"status": status}))
+    if not requests or ends is None or rollout.checked_at is None or rollout.weight_changed_at is None:
+        return ""
+    counted = rollout.checked_at - rollout.weight_changed_at - parse_duration(analysis.warmup)
+    missing = counted * (analysis.min_requests - requests) / requests
+    if rollout.checked_at + missing <= ends:
+        return ""
+    minutes = math.ceil(missing / timedelta(minutes=1))
+    return (
+        f"as slowly as requests come, {analysis.min_requests} will not have come before the step's deadline, but in {minutes} min:"
+        " raise the step's weight, send more requests, or lower spec.rollout.analysis.minRequests"
+    )
 
 
 def _consequence(md: ModelDeployment, status: ModelDeploymentStatus) -> str:

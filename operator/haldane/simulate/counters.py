@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from haldane.simulate.traffic import BOUNDS, Fault, Floats, Ints, Surroundings, bucket_shares, grouped
+from haldane.plan.queries import BOUNDS
+from haldane.simulate.traffic import Fault, Floats, Ints, Surroundings, bucket_shares, grouped
 
 TOTAL, ERRORS, FIRST_BUCKET = 0, 1, 2
 P99 = 2.3263478740408408

@@ -18,11 +18,12 @@ from haldane.api.status import ModelDeploymentStatus, RevisionStatus, RolloutSta
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.analysis import Analysis, due_at, judge, queries
 from haldane.plan.observed import Answer, Event, Observed, RevisionPods, Series, Unavailable
+from haldane.plan.queries import BOUNDS
 from haldane.plan.revision import Revision
 from haldane.plan.rollout import LOOK_AGAIN, step
 from haldane.plan.situation import Decision
 from haldane.simulate.counters import ERRORS, FIRST_BUCKET, TOTAL, Counters
-from haldane.simulate.traffic import BOUNDS, Fault, Service, Surroundings
+from haldane.simulate.traffic import Fault, Service, Surroundings
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 BEGIN = 300

@@ -12,14 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from haldane.plan.queries import BOUNDS
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-BOUNDS = (
-    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25),
-    *(0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0),
-)  # fmt: skip
-"""Finite upper bounds of the runtime's `haldane_request_duration_seconds`, in seconds."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,128 @@
+"""Can the checks of a spec be decided at all, by the requests that its steps get? Sentences, for people, before it is tried."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from haldane.api.quantity import parse_duration, parse_percent
+from haldane.api.rollout import Step
+from haldane.api.v1alpha1 import ModelDeployment
+from haldane.plan.capacity import candidate_size, expected_share
+from haldane.plan.looks import PLANNED_LOOK
+from haldane.plan.proportions import Counts, against_baseline, detectable
+from haldane.plan.queries import BOUNDS, METRICS
+
+DISASTER = 3.0
+"""A check that sees less than so many times its limit nowhere is worth a warning."""
+
+_OWN_METRIC = re.compile(r"\bhaldane_[a-z0-9_]+")
+
+
+def share_of(md: ModelDeployment, step: Step) -> float:
+    """The fraction of the requests that the candidate gets in a step, with or without a route."""
+    full = md.spec.scaling.min_replicas
+    return expected_share(md, step.weight, candidate_size(md, step.weight, full), full)
+
+
+def counted_requests(md: ModelDeployment, step: Step, rate: float) -> float:
+    """Candidate requests that count by the end of a step's hold, at so many requests a second to the service."""
+    counted = parse_duration(step.hold) - parse_duration(md.spec.rollout.analysis.warmup)
+    return max(0.0, counted.total_seconds()) * rate * share_of(md, step)
+
+
+def visible(md: ModelDeployment, step: Step, rate: float, limit: str, base: float, rises: bool) -> float:
+    """The smallest true share that the look at the end of a step's hold would show, beside a stable share of `base`.
+
+    `limit` is of the check: a rise over stable when `rises`, else absolute.
+    """
+    requests, share = counted_requests(md, step, rate), share_of(md, step)
+    if requests < 1.0:
+        return 1.0
+    allowed = parse_percent(limit)
+    if not rises or share >= 1.0:
+        return detectable(requests, allowed, PLANNED_LOOK)
+    stable = requests * (1.0 - share) / share
+    one = against_baseline(Counts((base + allowed) * requests, requests), Counts(base * stable, stable), allowed)
+    return detectable(one.counts.requests, one.limit, PLANNED_LOOK)
+
+
+def concerns(md: ModelDeployment, rate: float | None = None, base: float = 0.01) -> list[str]:
+    """What a user should know of the spec, each as a sentence; `rate` is the service's requests a second, when known.
+
+    `base` is stable's error rate as a fraction.
+    """
+    rollout = md.spec.rollout
+    found = []
+    if not rollout.checks:
+        found.append("there are no checks: time alone promotes")
+    warmup = parse_duration(rollout.analysis.warmup)
+    for number, step in enumerate(rollout.steps, 1):
+        if rollout.checks and timedelta(0) < parse_duration(step.hold) <= warmup:
+            found.append(
+                f"step {number} ({step.weight}%): its hold of {step.hold} is over before the warm-up of"
+                f" {rollout.analysis.warmup} is: nothing counts until then"
+            )
+        elif rate is not None and rollout.checks:
+            found += _too_few(md, number, step, rate)
+    if rate is not None:
+        found += _blind(md, rate, base)
+    for check in rollout.checks:
+        if check.latency and check.latency.max:
+            found += _between_bounds(check.name, check.latency.max)
+        found += unknown_metrics(md, check.name)
+    return found
+
+
+def unknown_metrics(md: ModelDeployment, name: str) -> list[str]:
+    """Which metrics of the runtime a check's own query names that the runtime does not have, as sentences."""
+    check = next((check for check in md.spec.rollout.checks if check.name == name), None)
+    texts = [check.query.promql] if check and check.query else []
+    if check and check.proportion:
+        texts += [check.proportion.hits, check.proportion.total or ""]
+    unknown = sorted({metric for text in texts for metric in _OWN_METRIC.findall(text)} - METRICS)
+    return [f"check {name}: the runtime has no metric {metric}" for metric in unknown]
+
+
+def _too_few(md: ModelDeployment, number: int, step: Step, rate: float) -> list[str]:
+    minimum, requests = md.spec.rollout.analysis.min_requests, counted_requests(md, step, rate)
+    if requests >= minimum:
+        return []
+    arriving = rate * share_of(md, step)
+    needed = minimum / arriving if arriving > 0 else float("inf")
+    limit = parse_duration(step.hold) + parse_duration(md.spec.rollout.progress_deadline)
+    much = f"step {number} ({step.weight}% for {step.hold}): about {requests:.0f} requests count by the end of its hold, {minimum} are needed"
+    if needed > limit.total_seconds():
+        return [
+            f"{much}; they will not come before its deadline: hold it longer, raise the weight, or lower minRequests"
+        ]
+    return [f"{much}; it will take about {needed / 60:.0f} min"]
+
+
+def _blind(md: ModelDeployment, rate: float, base: float) -> list[str]:
+    found = []
+    for check in md.spec.rollout.checks:
+        rule = check.error_rate
+        limit = rule and (rule.max_increase or rule.max)
+        if not rule or not limit:
+            continue
+        allowed = parse_percent(limit) + (base if rule.max_increase else 0.0)
+        best = min(visible(md, step, rate, limit, base, bool(rule.max_increase)) for step in md.spec.rollout.steps)
+        if best > DISASTER * max(allowed, 1e-6):
+            found.append(
+                f"check {check.name}: at {rate:g} requests/s no step sees less than {best:.2g} of the requests failing,"
+                f" {best / allowed:.0f} times what is allowed: hold the steps longer, or raise their weights"
+            )
+    return found
+
+
+def _between_bounds(name: str, limit: str) -> list[str]:
+    seconds = parse_duration(limit).total_seconds()
+    if seconds in BOUNDS or seconds > BOUNDS[-1]:
+        return []
+    lower = max((bound for bound in BOUNDS if bound < seconds), default=0.0)
+    upper = min(bound for bound in BOUNDS if bound > seconds)
+    return [
+        f"check {name}: {limit} lies between the runtime's histogram bounds {lower * 1000:g}ms and {upper * 1000:g}ms:"
+        " how many requests take longer is estimated; a limit at a bound is counted exactly"
+    ]
