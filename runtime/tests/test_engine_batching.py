@@ -118,7 +118,7 @@ DEPENDENT: dict[str, tuple[Any, ...]] = {
         [Y],
         [],
     ),
-    "batch norm in training: A row's answer changes with the rows beside it: output 'y' is ": (
+    "batch norm in training, which goes on learning: The model answers the same request in different ways.": (
         [Node("BatchNormalization", ["x", "one", "null", "null", "one"], ["y", "m", "v"], training_mode=1)],
         [X],
         [Y],
@@ -141,7 +141,7 @@ DEPENDENT: dict[str, tuple[Any, ...]] = {
             constant("back", [-1], np.int64),
         ],
     ),
-    "chance: A row's answer changes with the rows beside it: output 'y' is ": (
+    "chance: The model answers the same request in different ways.": (
         [Node("RandomNormalLike", ["x"], ["y"])],
         [X],
         [Y],
@@ -308,7 +308,7 @@ def test_the_measurement_ends_within_its_budget() -> None:
     assert gaining.now < 0.5
     gainless = Tabulated(lambda rows: 0.01 * rows)
     assert max(gainless.profile(budget=budget).seconds) <= 2
-    # Twelve rows of the proof, and a few of one and of two.
+    # Thirteen rows of the proof, and a few of one and of two.
     assert gainless.now < 0.25
 
 

@@ -21,8 +21,10 @@ NOTHING_KNOWN: Mapping[str, list[Any]] = {}
 # Different enough to show what rows do to each other, few enough to make at once even for images.
 ROWS = 4
 
-# For dynamic dimensions but the first: a short sequence, one step, then pictures.
-_SIZES = (8, 1, 32, 224)
+# For dynamic dimensions but the first, the likeliest first: sequences, and pictures where two or more are free. What is
+# measured on too small a size promises too much of large batches.
+_LENGTHS = (32, 8, 1, 224)
+_PICTURES = (224, 32, 8, 1)
 
 # Whole numbers below these: categories, then ages, then whatever people count.
 _WIDE_INTEGERS = (10, 100, 1_000, 100_000)
@@ -54,8 +56,8 @@ class Recipe:
 
 def recipes(signature: ModelSignature) -> Iterator[Recipe]:
     """All there is to try, in order; last what the model's own encoders know."""
-    inner = any(isinstance(dim, str) for spec in signature.inputs for dim in spec.shape[1:])
-    for size in _SIZES if inner else (1,):
+    free = max((sum(isinstance(dim, str) for dim in spec.shape[1:]) for spec in signature.inputs), default=0)
+    for size in ((1,), _LENGTHS, _PICTURES)[min(free, 2)]:
         for values in Values:
             for draw in range(_WIDE_DRAWS if values in (Values.WIDE, Values.KNOWN) else 1):
                 yield Recipe(values, size, draw)
