@@ -35,6 +35,9 @@ ObjectName = Annotated[
         253,
     ),
 ]
+HeaderName = Annotated[
+    str, *text("^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$", "write the name of an HTTP header, for example X-Preview", 64)
+]
 Endpoint = Annotated[
     str,
     *text(

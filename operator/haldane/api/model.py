@@ -81,9 +81,8 @@ class Model(ApiModel):
         )
     )
     uri: ModelUri = Field(
-        description="Where the model is: s3://bucket/key, https://host/path, pvc://claim/path or file:///path; a .onnx file or a folder that holds model.onnx. "
-        "A claim is mounted read-only, and pods run only where its volume can be: in its zone, and on one node when it is ReadWriteOnce. "
-        "ReadWriteOncePod lets no second pod start, hence no rollout: use ReadOnlyMany or ReadWriteMany."
+        description="Where the model is: s3://bucket/key, https://host/path, pvc://claim/path or file:///path; a .onnx file or a folder with model.onnx. "
+        "A claim is mounted read-only, and pods run where it can be: on one node when it is ReadWriteOnce. ReadWriteOncePod lets no second pod start."
     )
     version: Version | None = Field(
         None,

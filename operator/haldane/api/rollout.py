@@ -32,8 +32,11 @@ CheckName = Annotated[
 class Step(ApiModel):
     """One share of the traffic, and how long it is held at least."""
 
-    weight: int = Field(ge=1, le=100, description="Per cent of the requests that go to the candidate.")
+    weight: int = Field(
+        ge=0, le=100, description="Per cent of the requests for the candidate; 0: only those with previewHeader."
+    )
     hold: Duration = Field(description="Shortest time at this weight; the step ends when every check passes after it.")
+    approval: bool | None = Field(None, description="Whether a person must approve the end of the step.")
 
 
 class ErrorRate(ApiModel):
@@ -216,6 +219,19 @@ def _default_checks() -> list[Check]:
 class Rollout(ApiModel):
     """A canary: a new revision gets a few per cent of the traffic, proves itself, and takes over or goes back."""
 
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                "!has(self.strategy) || self.strategy == 'Canary' || !has(self.steps)"
+                " || self.steps.map(s, s.weight) in [[1, 5, 25, 50], self.strategy == 'BlueGreen' ? [0] : []]",
+                "write one step of weight 0 for BlueGreen, or leave out rollout.steps",
+                ".steps",
+            )
+        )
+    )
+    strategy: Literal["Canary", "BlueGreen", "Recreate"] | None = Field(
+        None, description="Canary (default): by steps; BlueGreen: in one switch; Recreate: old pods go first."
+    )
     steps: Annotated[
         list[Step],
         Rule(

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from haldane.api.base import ApiModel, Rule, validations
-from haldane.api.forms import DnsName, MetricTarget, ObjectName, UrlPath
+from haldane.api.forms import DnsName, HeaderName, MetricTarget, ObjectName, UrlPath
 from haldane.api.model import Model
 from haldane.api.rollout import Rollout
 from haldane.api.runtime import Runtime
@@ -69,6 +69,9 @@ class Ingress(ApiModel):
                 "nginx.ingress.kubernetes.io/canary* annotations are set by Haldane: use rollout.steps instead",
             )
         ),
+    )
+    preview_header: HeaderName | None = Field(
+        None, description="Requests with this header, value always, go to a ready candidate at any weight."
     )
     tls_secret: ObjectName | None = Field(None, description="Secret with the TLS certificate for the host.")
 

@@ -33,7 +33,7 @@ Time = Annotated[datetime, AfterValidator(_in_utc), PlainSerializer(_rfc3339, re
 class Condition(ApiModel):
     """A Kubernetes condition, read by `kubectl wait`, Argo CD and Flux (kstatus)."""
 
-    type: str = Field(description="Ready, Available, Reconciling or Stalled.")
+    type: str = Field(description="Ready, Available, Reconciling, Stalled or Suspended.")
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
     reason: str = Field(description="One word for programs.")
     message: str = Field(max_length=32768, description="A sentence for people.")
@@ -72,9 +72,8 @@ class CheckStatus(ApiModel):
 class RolloutStatus(ApiModel):
     """Where the rollout stands."""
 
-    phase: Phase = Field(
-        "Initializing", description="Initializing, Stable, Preparing, Progressing, Promoting, Watching or RollingBack."
-    )
+    phase: Phase = Field("Initializing", description="What is being done.")
+    strategy: str | None = Field(None, description="BlueGreen or Recreate, when the rollout began as one.")
     step: int | None = Field(None, description="Index into spec.rollout.steps, from 0.")
     weight: int = Field(0, description="Per cent of the requests that the route is told to give the candidate.")
     observed_weight: str | None = Field(
@@ -88,6 +87,8 @@ class RolloutStatus(ApiModel):
     step_started_at: Time | None = Field(
         None, description="When the step's hold began: the observed share was near its weight."
     )
+    approved: str | None = Field(None, description="Who approved the current step.")
+    waived: str | None = Field(None, description="Why steps count as passed that were not.")
     checked_at: Time | None = Field(None, description="When the checks were last evaluated.")
     checks: list[CheckStatus] = Field(
         default_factory=list, description="Last evaluation of each check.", json_schema_extra=list_map("name")
@@ -125,7 +126,7 @@ class ModelDeploymentStatus(ApiModel):
     observed_generation: int | None = Field(None, description="Generation of the spec that this status answers.")
     conditions: list[Condition] = Field(
         default_factory=list,
-        description="Ready, Available, and while they hold Reconciling and Stalled.",
+        description="Ready, Available, and while they hold Reconciling, Stalled and Suspended.",
         json_schema_extra=list_map("type"),
     )
     url: str | None = Field(None, description="Where clients reach the model.")
@@ -137,5 +138,6 @@ class ModelDeploymentStatus(ApiModel):
         None, description="The revision that served before, kept warm for an instant undo."
     )
     rollout: RolloutStatus = Field(default_factory=RolloutStatus, description="Where the rollout stands.")
+    verbs: dict[str, str] | None = Field(None, description="Values of the verbs' annotations, once acted on.")
     rejected: list[Rejected] = Field(default_factory=list, description="Revisions that were rolled back, newest last.")
     history: list[HistoryEntry] = Field(default_factory=list, description="Rollouts that have ended, newest last.")

@@ -6,22 +6,30 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from haldane.api.base import API_VERSION, GROUP, KIND, PLURAL, VERSION, ApiModel, Rule, validations
+from haldane.api.base import API_VERSION, GROUP, KIND, PLURAL, VERSION, ApiModel, Passthrough, Rule, validations
 from haldane.api.spec import ModelDeploymentSpec
 from haldane.api.status import ModelDeploymentStatus
 
 __all__ = [
+    "ABORT_ANNOTATION",
     "API_VERSION",
+    "APPROVE_ANNOTATION",
     "GROUP",
     "KIND",
     "NAME_LIMIT",
+    "PAUSE_ANNOTATION",
     "PLURAL",
+    "PROMOTE_ANNOTATION",
     "RETRY_ANNOTATION",
     "VERSION",
     "Metadata",
     "ModelDeployment",
 ]
 
+APPROVE_ANNOTATION = f"{GROUP}/approve"
+PAUSE_ANNOTATION = f"{GROUP}/pause"
+ABORT_ANNOTATION = f"{GROUP}/abort"
+PROMOTE_ANNOTATION = f"{GROUP}/promote"
 RETRY_ANNOTATION = f"{GROUP}/retry"
 # "-candidate" must fit behind the name in a Service name, and "-<revision>" in a label value.
 NAME_LIMIT = 52
@@ -37,6 +45,8 @@ class Metadata(ApiModel):
     generation: int
     resource_version: str = ""
     annotations: dict[str, str] = Field(default_factory=dict)
+    managed_fields: list[Passthrough] = Field(default_factory=list)
+    """Who wrote which field; what the operator has no use for may have been left out."""
     deletion_timestamp: str | None = None
 
 

@@ -34,6 +34,7 @@ from haldane.plan.observe import observe
 from haldane.plan.observed import Observed
 from haldane.plan.status import compose, invalid, problem_events
 from haldane.plan.strategic_merge import PodTemplateError
+from haldane.plan.strategy import in_effect
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class Reconciler:
             self._refusals.pop(key, None)
             return None  # its children are garbage-collected by their owner references
         try:
-            md = ModelDeployment.from_wire(body)
+            md = in_effect(ModelDeployment.from_wire(body))
         except ValueError as error:
             return await self._explain(key, body, error, self._clock.now())
         try:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from haldane.control.ports import FIELD_MANAGER, MODEL_DEPLOYMENTS, OWNED, Kind, Listing, Manifest
 from haldane.plan.names import MODEL_LABEL
 
+_VERB = f"f:{MODEL_DEPLOYMENTS.group}/"
 _OWNED_KINDS = frozenset(kind.kind for kind in OWNED)
 
 
@@ -144,11 +145,25 @@ def _id(obj: Manifest) -> _Id:
 
 
 def _trimmed(obj: Manifest) -> Manifest:
-    """The object without other managers' field lists: half of its size, and only our own is ever looked at."""
+    """The object without the field lists that nobody looks at: half of its size.
+
+    Of a child our own counts; of a ModelDeployment, who set which of the verbs' annotations.
+    """
     fields = obj["metadata"].get("managedFields")
     if not fields:
         return obj
-    return {**obj, "metadata": {**obj["metadata"], "managedFields": _ours(fields)}}
+    kept = _verbs(fields) if obj["kind"] == MODEL_DEPLOYMENTS.kind else _ours(fields)
+    return {**obj, "metadata": {**obj["metadata"], "managedFields": kept}}
+
+
+def _verbs(fields: Iterable[Manifest]) -> list[Manifest]:
+    kept = []
+    for entry in fields:
+        annotations = ((entry.get("fieldsV1") or {}).get("f:metadata") or {}).get("f:annotations") or {}
+        ours: Manifest = {name: {} for name in annotations if name.startswith(_VERB)}
+        if ours:
+            kept.append({**entry, "fieldsV1": {"f:metadata": {"f:annotations": ours}}})
+    return kept
 
 
 def _ours(fields: Iterable[Manifest]) -> list[Manifest]:

@@ -20,6 +20,7 @@ from haldane.plan.latency import judge_latency
 from haldane.plan.looks import hold_ends, look_at
 from haldane.plan.observed import Answer, Unavailable
 from haldane.plan.samples import Requests, one_number, read_durations, read_requests
+from haldane.plan.strategy import previews
 from haldane.plan.verdicts import Judged, Trial, judge_abort, judge_error_rate, judge_proportion, judge_query
 
 SHARE_INTERVAL = timedelta(seconds=5)
@@ -86,7 +87,11 @@ def _scope(md: ModelDeployment, now: datetime) -> _Scope | None:
     spans = (max(1, int(min(window, since.total_seconds()))), max(0, int(counted)), max(0, int(min(window, counted))))
     if rollout.phase == "Watching":
         return _Scope(status.stable.revision, None, *spans)
-    if status.candidate is None or rollout.weight == 0 or rollout.phase not in ("Progressing", "Promoting"):
+    # In a step of weight 0 requests come by a header of their own, or not at all.
+    is_previewed = rollout.phase == "Progressing" and previews(md)
+    if status.candidate is None or rollout.phase not in ("Progressing", "Promoting"):
+        return None
+    if rollout.weight == 0 and not is_previewed:
         return None
     # At 100 the stable revision answers nothing that could be compared.
     baseline = status.stable.revision if rollout.weight < 100 else None

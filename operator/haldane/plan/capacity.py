@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from haldane.api.status import ModelDeploymentStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.observed import Observed
 
@@ -25,6 +26,22 @@ def full_size(md: ModelDeployment, observed: Observed, revision: str | None) -> 
     if not is_autoscaled(md) or revision is None:
         return floor
     return max(floor, observed.pods(revision).replicas)
+
+
+def wanted_pods(status: ModelDeploymentStatus) -> dict[str, int]:
+    """How many pods each revision with a Deployment is to have: a function of status alone.
+
+    Recreate knows no surge: while there is a candidate, stable has no pods, though status remembers how many it had.
+    """
+    stable, candidate, previous = status.stable, status.candidate, status.previous
+    wanted = {}
+    if stable:
+        wanted[stable.revision] = 0 if candidate and status.rollout.strategy == "Recreate" else stable.replicas
+    if candidate:
+        wanted[candidate.revision] = candidate.replicas
+    if previous and previous.replicas > 0:
+        wanted[previous.revision] = previous.replicas
+    return wanted
 
 
 def candidate_size(md: ModelDeployment, weight: int, full: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from haldane.api.status import ModelDeploymentStatus, RevisionStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import scaling, workload
-from haldane.plan.capacity import is_autoscaled
+from haldane.plan.capacity import is_autoscaled, wanted_pods
 from haldane.plan.revision import Revision, to_controller_revision
 from haldane.plan.traffic.ingress import ingresses
 from haldane.plan.traffic.service import services
@@ -37,18 +37,20 @@ def children(md: ModelDeployment, status: ModelDeploymentStatus, revisions: Mapp
     `revisions` is `revision.known_revisions(...)`. A revision in status that is not among them (its object was never
     written before the operator stopped) has no pods to speak of and is left out until status moves on.
     """
+    wanted = wanted_pods(status)
     deployed = [
         (state, revisions[state.revision])
         for state in (status.stable, status.candidate, status.previous)
-        if state is not None and state.revision in revisions and not (state is status.previous and state.replicas == 0)
+        if state is not None and state.revision in revisions and state.revision in wanted
     ]
     made = [*_controller_revisions(md, status, revisions)]
     if not md.spec.runtime.service_account_name or _needs_service_account(md, deployed):
         made.append(Child(workload.service_account(md)))
-    autoscaled = is_autoscaled(md)
+    # An autoscaler leaves a Deployment alone that has no pods, and would fight over one that is to have none.
+    autoscaled = is_autoscaled(md) and status.stable is not None and wanted[status.stable.revision] > 0
     for state, revision in deployed:
         owned = autoscaled and state is status.stable
-        made.append(Child(workload.deployment(md, revision), state.replicas, owned))
+        made.append(Child(workload.deployment(md, revision), wanted[state.revision], owned))
     made.extend(Child(workload.disruption_budget(md, revision)) for _, revision in deployed)
     if autoscaled and status.stable and status.stable.revision in revisions:
         floor = status.stable.replicas if status.candidate or status.rollout.weight else 0

@@ -13,6 +13,7 @@ READY = "Ready"
 AVAILABLE = "Available"
 RECONCILING = "Reconciling"
 STALLED = "Stalled"
+SUSPENDED = "Suspended"
 
 _MESSAGE_LIMIT = 32768
 

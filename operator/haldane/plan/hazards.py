@@ -14,7 +14,7 @@ def interrupted(s: Situation) -> Decision | None:
     if s.rollout.weight and not s.may_go_back:
         return to.stay(s)
     if stable and s.target.name == stable.revision:
-        return to.roll_back(s, "Aborted", "Aborted", f"the spec was set back to version {stable.version}")
+        return to.roll_back(s, "Aborted", "SpecSetBack", f"the spec was set back to version {stable.version}")
     return to.roll_back(
         s, "Superseded", "Superseded", f"version {s.target.version} supersedes version {candidate.version}"
     )
@@ -31,7 +31,8 @@ def in_danger(s: Situation) -> Decision | None:
     if failed:
         return to.roll_back(s, "RolledBack", "CheckFailed", f"check {failed.name} failed: {failed.message}")
     pods = s.pods(s.status.candidate)
-    if pods.ready > 0:
+    # Without a share nobody misses them: a promotion that was asked for waits for them, until its deadline.
+    if pods.ready > 0 or (s.rollout.phase == "Promoting" and s.rollout.weight == 0):
         return None
     if pods.problem and pods.problem.crashed:
         return to.roll_back(s, "RolledBack", "CandidateCrashed", f"its pods crashed: {pods.problem.message}")

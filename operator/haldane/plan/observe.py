@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,18 +17,26 @@ Manifest = dict[str, Any]
 def observe(name: str, children: Iterable[Manifest]) -> Observed:
     """Read the Deployments, Pods, EndpointSlices and Ingresses of the ModelDeployment `name`, told apart by `kind`.
 
-    Other kinds, and objects of other models, are passed over. What is being deleted counts as gone.
+    Other kinds, and objects of other models, are passed over. What is being deleted counts as gone, except that a pod is
+    present until it has ended.
     """
     own: dict[str, list[Manifest]] = {}
+    present: Counter[str] = Counter()
     for child in children:
         metadata = child["metadata"]
-        if metadata.get("labels", {}).get(names.MODEL_LABEL) == name and not metadata.get("deletionTimestamp"):
+        if metadata.get("labels", {}).get(names.MODEL_LABEL) != name:
+            continue
+        if child["kind"] == "Pod" and child.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
+            present[_revision(child)] += 1
+        if not metadata.get("deletionTimestamp"):
             own.setdefault(child["kind"], []).append(child)
     pods: dict[str, list[Manifest]] = {}
     for pod in own.get("Pod", []):
         pods.setdefault(_revision(pod), []).append(pod)
     revisions = {
-        _revision(deployment): _revision_pods(deployment, pods.get(_revision(deployment), []))
+        _revision(deployment): _revision_pods(
+            deployment, pods.get(_revision(deployment), []), present[_revision(deployment)]
+        )
         for deployment in own.get("Deployment", [])
     }
     revision_of_pod = {pod["metadata"]["name"]: _revision(pod) for pod in own.get("Pod", [])}
@@ -45,11 +54,11 @@ def _revision(obj: Manifest) -> str:
     return str(obj["metadata"].get("labels", {}).get(names.REVISION_LABEL, ""))
 
 
-def _revision_pods(deployment: Manifest, pods: list[Manifest]) -> RevisionPods:
+def _revision_pods(deployment: Manifest, pods: list[Manifest], present: int) -> RevisionPods:
     replicas = int(deployment["spec"].get("replicas", 1))
     ready = int(deployment.get("status", {}).get("readyReplicas", 0))
     problem = diagnose(pods, deployment) if ready < replicas else None
-    return RevisionPods(_revision(deployment), replicas, ready, problem)
+    return RevisionPods(_revision(deployment), replicas, ready, problem, present)
 
 
 def _endpoints(slices: Iterable[Manifest], service: str, revision_of_pod: Mapping[str, str]) -> dict[str, int]:

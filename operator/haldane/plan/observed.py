@@ -27,6 +27,8 @@ class RevisionPods:
     ready: int
     """Ready replicas, as the Deployment counts them."""
     problem: Problem | None = None
+    present: int = 0
+    """Pods that exist, those included that are ending: what they hold is not free yet."""
 
 
 @dataclass(frozen=True)

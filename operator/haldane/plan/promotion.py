@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from haldane.api.quantity import parse_duration
+from haldane.plan import recreate
 from haldane.plan import transitions as to
 from haldane.plan.deadlines import is_overdue
 from haldane.plan.hazards import collapse, in_danger, not_ready_in_time
@@ -22,6 +23,8 @@ def promoting(s: Situation) -> Decision:
     if endangered:
         return endangered
     full, ready = s.stable_size, s.pods(s.status.candidate).ready
+    if s.hold and (ready >= full or is_overdue(s.md, s.now)):
+        return sized(to.moved(s, f"weight {s.rollout.weight}%: {s.hold}"), full)
     if ready < full:
         if is_overdue(s.md, s.now):
             return not_ready_in_time(s, full)
@@ -59,7 +62,7 @@ def watching(s: Situation) -> Decision:
     if stable is None or previous is None:
         return to.settled(s, f"version {stable.version if stable else ''} serves")
     if s.target.name == previous.revision:
-        return to.undo(s, "Aborted", "Aborted", f"the spec was set back to version {previous.version}")
+        return to.undo(s, "Aborted", "SpecSetBack", f"the spec was set back to version {previous.version}")
     failed = s.analysis.failed(s.md) if s.analysis else None
     if failed:
         return to.undo(
@@ -68,8 +71,10 @@ def watching(s: Situation) -> Decision:
     collapsed = collapse(s)
     if collapsed:
         return collapsed
-    if s.target.name != stable.revision and not s.is_rejected:
-        return to.begin(s, s.needed(0))
+    if s.wants_another:
+        return to.begin(s)
+    if s.hold:
+        return to.moved(s, f"version {stable.version} serves; {s.hold}")
 
     if s.pods(stable).ready == 0:
         return to.moved(
@@ -79,21 +84,23 @@ def watching(s: Situation) -> Decision:
     keep, watch = parse_duration(s.spec.rollout.keep_stable_for), parse_duration(s.spec.rollout.watch_after_promotion)
     if age >= max(keep, watch):
         return to.settled(s, f"version {stable.version} serves")
-    if age >= keep and previous.replicas > 0:
-        given_back = s.status.model_copy(update={"previous": previous.model_copy(update={"replicas": 0})})
-        return Decision(given_back, watch - age)
-    return Decision(s.status, (keep if age < keep else max(keep, watch)) - age)
+    next_end = keep if age < keep else watch
+    decision = to.moved(s, f"version {stable.version} serves; watching it", after=next_end - age)
+    if age < keep or previous.replicas == 0:
+        return decision
+    given_back = decision.status.model_copy(update={"previous": previous.model_copy(update={"replicas": 0})})
+    return Decision(given_back, decision.requeue_after)
 
 
 def rolling_back(s: Situation) -> Decision:
+    if s.rollout.strategy == "Recreate" and (waiting := recreate.going_back(s)):
+        return waiting
     previous = s.status.previous
     if previous is not None:
         ready, failing = s.pods(previous).ready, s.pods(s.status.stable).ready
         if ready >= previous.replicas or (ready > 0 and failing == 0):
             return to.restore(s, Decision(s.status))
-        stable = s.status.stable
-        wanted = stable is not None and s.target.name not in (stable.revision, previous.revision) and not s.is_rejected
-        return to.undo_failed(s) if wanted or is_overdue(s.md, s.now) else Decision(s.status, to.SOON)
+        return to.undo_failed(s) if s.wants_another or is_overdue(s.md, s.now) else Decision(s.status, to.SOON)
     stable = s.status.stable
     settling = to.ROUTE_SETTLE - s.since(s.rollout.weight_changed_at)
     elsewhere = {revision for revision, ready in s.observed.stable_endpoints.items() if ready}

@@ -17,8 +17,10 @@ from datetime import datetime, timedelta
 from haldane.api.quantity import parse_duration
 from haldane.api.rollout import Step
 from haldane.api.v1alpha1 import ModelDeployment
+from haldane.plan import recreate
 from haldane.plan import transitions as to
 from haldane.plan.analysis import Analysis, due_at
+from haldane.plan.annotations import awaits_approval
 from haldane.plan.capacity import expected_share, full_size
 from haldane.plan.deadlines import is_overdue
 from haldane.plan.hazards import in_danger, interrupted, not_ready_in_time
@@ -26,6 +28,8 @@ from haldane.plan.observed import Observed
 from haldane.plan.promotion import promoting, rolling_back, watching
 from haldane.plan.revision import Revision
 from haldane.plan.situation import Decision, Situation, sized
+from haldane.plan.strategy import in_effect, previews
+from haldane.plan.verbs import hear
 
 LOOK_AGAIN = timedelta(seconds=10)
 """Longest time between two looks at a rollout under way, whatever events were lost."""
@@ -41,7 +45,12 @@ def step(
 
     `target` is the revision that the spec asks for; `analysis` is this pass's evaluation, None when none was due.
     """
-    s = Situation(_recorded(md, observed, analysis), target, observed, analysis, now)
+    heard = hear(Situation(in_effect(_recorded(md, observed, analysis)), target, observed, analysis, now))
+    s, decision = heard.situation, heard.decision or _next(heard.situation)
+    return Decision(decision.status, _next_look(s, decision), (*heard.events, *decision.events))
+
+
+def _next(s: Situation) -> Decision:
     if s.status.stable is None:
         return to.first_deployment(s)
     phases: dict[str, Callable[[Situation], Decision]] = {
@@ -53,8 +62,7 @@ def step(
         "Watching": watching,
         "RollingBack": rolling_back,
     }
-    decision = phases[s.rollout.phase](s)
-    return Decision(decision.status, _next_look(s, decision), decision.events)
+    return phases[s.rollout.phase](s)
 
 
 def _recorded(md: ModelDeployment, observed: Observed, analysis: Analysis | None) -> ModelDeployment:
@@ -108,20 +116,25 @@ def _initializing(s: Situation) -> Decision:
 def _stable(s: Situation) -> Decision:
     stable = s.status.stable
     if stable is None or s.target.name == stable.revision or s.is_rejected:
-        if stable and s.rollout.phase == "Stable" and s.target.name == stable.revision:
-            return to.moved(s, f"version {stable.version} serves")
-        return Decision(s.status)
-    return to.begin(s, s.needed(0))
+        at_rest = s.rollout.phase == "Stable"
+        return to.moved(s, f"version {stable.version} serves") if stable and at_rest else Decision(s.status)
+    if s.hold:
+        return to.moved(s, f"version {s.target.version} is not rolled out: {s.hold}")
+    return to.begin(s)
 
 
 def _preparing(s: Situation) -> Decision:
+    if s.rollout.strategy == "Recreate":
+        return recreate.preparing(s)
     ended = interrupted(s)
     if ended:
         return ended
     index, needed = s.step_index, s.needed(s.step_index)
     pods = s.pods(s.status.candidate)
+    if s.hold and (pods.ready >= needed or is_overdue(s.md, s.now)):
+        return sized(to.moved(s, f"weight 0%: {s.hold}"), needed)
     if pods.ready >= needed and _endpoints(s) > 0:
-        return to.set_weight(s, index, s.spec.rollout.steps[index].weight)
+        return to.set_weight(s, index, s.step.weight) if s.step.weight else to.preview(s, index)
     candidate = s.status.candidate
     if candidate and candidate.revision not in s.observed.revisions:
         # Its pods were never asked for, if the operator was away since the decision: the deadline is theirs, not ours.
@@ -136,9 +149,10 @@ def _progressing(s: Situation) -> Decision:
     endangered = in_danger(s)
     if endangered:
         return endangered
-    index = s.step_index
-    current = s.spec.rollout.steps[index]
+    index, current = s.step_index, s.step
     needed = s.needed(index)
+    if s.hold:
+        return sized(to.moved(s, f"weight {s.rollout.weight}%: {s.hold}"), needed)
     if s.rollout.weight != current.weight:
         if s.pods(s.status.candidate).ready >= needed:
             return to.set_weight(s, index, current.weight)
@@ -164,8 +178,11 @@ def _held(s: Situation, index: int, current: Step) -> Decision:
         return to.moved(s, f"weight {current.weight}%: holding for {current.hold}", after=left)
     open_checks = [c for c in s.rollout.checks if c.verdict != "Pass"]
     unseen = {check.name for check in s.spec.rollout.checks} - {c.name for c in s.rollout.checks}
-    if not open_checks and not unseen:
-        return _advance(s, index)
+    # Without a header that leads to it, nothing reaches a candidate of weight 0 that a check could judge; and where a
+    # person looks at it, the person decides. A check that fails has rolled it back before.
+    is_decided_elsewhere = current.weight == 0 and (not previews(s.md) or bool(current.approval))
+    if is_decided_elsewhere or (not open_checks and not unseen):
+        return _passed(s, index)
     reasons = "; ".join(f"check {c.name}: {c.message}" for c in open_checks) or "the checks have not been evaluated yet"
     missing = f"weight {current.weight}%: holding, {reasons}"
     return _undecided(s, index, missing) if overdue else to.moved(s, missing)
@@ -194,8 +211,11 @@ def _undecided(s: Situation, index: int, why: str) -> Decision:
     if choice == "Rollback":
         return to.roll_back(s, "RolledBack", "Inconclusive", f"undecided at the deadline of its step: {why}")
     if choice == "Promote":
+        if s.step.approval and not s.rollout.approved:
+            return _passed(s, index)
+        waived = f"went on without proof at weight {s.rollout.weight}%, as onInconclusive asks"
         return to.with_event(
-            _advance(s, index),
+            _advance(s, index, waived),
             "Warning",
             "PromotedUndecided",
             f"Going on without proof, as onInconclusive asks: {why}.",
@@ -203,15 +223,21 @@ def _undecided(s: Situation, index: int, why: str) -> Decision:
     return to.moved(s, why)
 
 
-def _advance(s: Situation, index: int) -> Decision:
-    """The step is proven: on to the next one, or to the promotion. The weight rises only when the pods for it are ready."""
+def _passed(s: Situation, index: int) -> Decision:
+    """The step has passed; what may be missing is a person's word."""
+    if s.step.approval and not s.rollout.approved:
+        return to.moved(s, awaits_approval(s.md, s.rollout))
+    return _advance(s, index)
+
+
+def _advance(s: Situation, index: int, waived: str | None = None) -> Decision:
+    """The step is over: on to the next one, or to the promotion. The weight rises only when the pods for it are ready."""
     if index + 1 < len(s.spec.rollout.steps):
         following = s.spec.rollout.steps[index + 1]
         message = f"weight {s.rollout.weight}%: passed; preparing weight {following.weight}%"
-        return to.moved(s, message, after=to.SOON, step=index + 1, phase_started_at=s.now, step_started_at=None)
-    return to.moved(
-        s, "every step passed: preparing the promotion", after=to.SOON, phase="Promoting", phase_started_at=s.now
-    )
+        following_step = {"step": index + 1, "phase_started_at": s.now, "step_started_at": None, "approved": None}
+        return to.moved(s, message, after=to.SOON, waived=waived or s.rollout.waived, **following_step)
+    return to.promote(s, "every step passed: preparing the promotion", waived)
 
 
 def _endpoints(s: Situation) -> int:

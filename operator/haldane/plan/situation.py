@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from haldane.api.rollout import Step
 from haldane.api.spec import ModelDeploymentSpec
 from haldane.api.status import ModelDeploymentStatus, RevisionStatus, RolloutStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.analysis import Analysis
+from haldane.plan.annotations import paused
 from haldane.plan.capacity import candidate_size, full_size, has_route
 from haldane.plan.observed import Event, Observed, RevisionPods
 from haldane.plan.rejection import standing_rejection
@@ -55,6 +57,18 @@ class Situation:
         """Whether the revision that spec asks for was rolled back and nobody asked, by a new token, to try it again."""
         return standing_rejection(self.md, self.status.rejected, self.target.name) is not None
 
+    @property
+    def wants_another(self) -> bool:
+        """Whether spec asks for a revision that has no part in this rollout, that may be tried, and nobody holds it up."""
+        known = (self.status.stable, self.status.candidate, self.status.previous)
+        is_new = self.target.name not in [state.revision for state in known if state]
+        return is_new and not self.is_rejected and not self.hold
+
+    @property
+    def hold(self) -> str | None:
+        """Why nothing may go forward, as a clause: somebody paused the rollouts. None when nobody did."""
+        return paused(self.md)
+
     def pods(self, revision: RevisionStatus | None) -> RevisionPods:
         """The pods of a revision in status."""
         return self.observed.pods(revision.revision) if revision else RevisionPods("", 0, 0)
@@ -82,8 +96,15 @@ class Situation:
         """The current step; the last one when steps were taken out of the spec meanwhile."""
         return min(self.rollout.step or 0, len(self.spec.rollout.steps) - 1)
 
+    @property
+    def step(self) -> Step:
+        """The current step."""
+        return self.spec.rollout.steps[self.step_index]
+
     def needed(self, index: int) -> int:
-        """Pods that the candidate needs for the weight of a step."""
+        """Pods that the candidate needs for the weight of a step; all of them before a switch."""
+        if self.rollout.strategy == "BlueGreen":
+            return self.stable_size
         return candidate_size(self.md, self.spec.rollout.steps[index].weight, self.stable_size)
 
     def route_shows(self, weight: int) -> bool:

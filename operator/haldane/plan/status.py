@@ -1,7 +1,7 @@
 """What the decisions come to, as a person, `kubectl wait`, Argo CD and Flux read it: conditions, counts, the URL.
 
 The rules are kstatus': Ready and Available stand always, Reconciling and Stalled only while they hold and never both,
-and `observedGeneration` is the object's own generation.
+and `observedGeneration` is the object's own generation. Suspended is Haldane's own addition: it stands while a person is awaited.
 """
 
 from __future__ import annotations
@@ -14,7 +14,18 @@ from pydantic import ValidationError
 from haldane.api.status import Condition, ModelDeploymentStatus, Rejected, RevisionStatus
 from haldane.api.v1alpha1 import RETRY_ANNOTATION, ModelDeployment
 from haldane.plan import names
-from haldane.plan.conditions import AVAILABLE, READY, RECONCILING, STALLED, Claim, paragraph, sentence, settle
+from haldane.plan.annotations import awaits_approval, paused
+from haldane.plan.conditions import (
+    AVAILABLE,
+    READY,
+    RECONCILING,
+    STALLED,
+    SUSPENDED,
+    Claim,
+    paragraph,
+    sentence,
+    settle,
+)
 from haldane.plan.deadlines import is_overdue
 from haldane.plan.diagnosis import PASSING
 from haldane.plan.observed import Event, Observed
@@ -52,6 +63,9 @@ def compose(
         }
     )
     claims = _claims(md, shown, observed, now, refusal, flaw)
+    suspension = _suspension(md, shown)
+    if suspension:
+        claims.append(suspension)
     conditions = settle(claims, md.status.conditions, md.metadata.generation, now)
     return shown.model_copy(update={"conditions": conditions})
 
@@ -155,11 +169,10 @@ def _claims(
         doing = status.rollout.message or f"a rollout to revision {wanted} begins"
         meanwhile = "" if phase == "Initializing" else serving
         message = paragraph(doing, *problems, undecided(md, status), meanwhile)
-        return [
-            Claim(READY, False, "Progressing", message),
-            available,
-            Claim(RECONCILING, True, "Progressing", message),
-        ]
+        suspension = _suspension(md, status)
+        # A rollout that goes back does so however much was paused.
+        reason = suspension.reason if suspension and phase != "RollingBack" else "Progressing"
+        return [Claim(READY, False, reason, message), available, Claim(RECONCILING, True, reason, message)]
 
     watching = status.rollout.message if phase == "Watching" else ""
     message = paragraph(serving, watching, *problems, undecided(md, status))
@@ -168,6 +181,16 @@ def _claims(
     if stable.ready_replicas < md.spec.scaling.min_replicas:
         return [ready, available, Claim(RECONCILING, True, "PodsNotReady", paragraph(_pods(stable), problems[0]))]
     return [ready, available]
+
+
+def _suspension(md: ModelDeployment, status: ModelDeploymentStatus) -> Claim | None:
+    """What a person holds up, or has to say, before a rollout goes on; None when it is nobody's turn."""
+    pause, rollout = paused(md), status.rollout
+    if pause:
+        return Claim(SUSPENDED, True, "Paused", sentence(f"rollouts are {pause}"))
+    if rollout.phase == "Progressing" and rollout.message == awaits_approval(md, rollout):
+        return Claim(SUSPENDED, True, "WaitingForApproval", sentence(rollout.message))
+    return None
 
 
 def _evidence(status: ModelDeploymentStatus, rejected: Rejected) -> str:

@@ -6,13 +6,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from haldane.api.status import HistoryEntry, Outcome, Phase, Rejected, RevisionStatus, RolloutStatus
+from haldane.plan.annotations import by
+from haldane.plan.capacity import candidate_size
 from haldane.plan.observed import Event
 from haldane.plan.rejection import retry_token
 from haldane.plan.revision import Revision
 from haldane.plan.situation import Decision, Situation
+from haldane.plan.strategy import chosen
 
 HISTORY_LIMIT = 20
 REJECTED_LIMIT = 10
+
+BLAMELESS = frozenset({"SpecSetBack", "Superseded"})
+"""Reasons to end a rollout that leave its revision free to be tried again: the spec itself asks for another."""
 
 ROUTE_SETTLE = timedelta(seconds=5)
 """How long a new weight or selector may take until every proxy acts on it.
@@ -54,11 +60,19 @@ def initialized(s: Situation) -> Decision:
     return Decision(status, SOON, (Event("Normal", "Serving", f"Version {version} is ready and serves."),))
 
 
-def begin(s: Situation, replicas: int) -> Decision:
+def begin(s: Situation) -> Decision:
     """Start rolling out the revision that spec asks for, with the pods that its first weight needs."""
+    strategy = chosen(s.md)
+    if strategy == "Recreate":
+        replicas = 0
+    elif strategy == "BlueGreen":
+        replicas = s.stable_size
+    else:
+        replicas = candidate_size(s.md, s.spec.rollout.steps[0].weight, s.stable_size)
     rejected = [r for r in s.status.rejected if r.revision != s.target.name]
     rollout = RolloutStatus(
         phase="Preparing",
+        strategy=None if strategy == "Canary" else strategy,
         step=0,
         started_at=s.now,
         phase_started_at=s.now,
@@ -70,8 +84,14 @@ def begin(s: Situation, replicas: int) -> Decision:
         update={"candidate": candidate, "previous": None, "rollout": rollout, "rejected": rejected}
     )
     before = s.status.stable.version if s.status.stable else "none"
-    text = f"Rolling out version {s.target.version} (revision {s.target.name}) beside {before}."
-    return Decision(status, SOON, (Event("Normal", "RolloutStarted", text),))
+    how = f"in place of {before}, whose pods go first" if strategy == "Recreate" else f"beside {before}"
+    text = f"Rolling out version {s.target.version} (revision {s.target.name}) {how}."
+    events = [Event("Normal", "RolloutStarted", text)]
+    if len(rejected) < len(s.status.rejected):
+        events.insert(
+            0, Event("Normal", "Retried", f"Version {s.target.version} is tried again, as asked{by(s.md, 'retry')}.")
+        )
+    return Decision(status, SOON, tuple(events))
 
 
 def set_weight(s: Situation, step: int, weight: int) -> Decision:
@@ -94,6 +114,38 @@ def set_weight(s: Situation, step: int, weight: int) -> Decision:
     return with_event(decision, "Normal", "WeightChanged", f"Version {version} now gets {weight}% of the requests.")
 
 
+def preview(s: Situation, step: int) -> Decision:
+    """The candidate is ready and gets no share yet: its step of weight 0 begins."""
+    header = s.spec.traffic.ingress and s.spec.traffic.ingress.preview_header
+    version = s.status.candidate.version if s.status.candidate else ""
+    led = f"; requests with {header}: always reach it" if header else ""
+    decision = moved(
+        s,
+        f"weight 0%: version {version} is ready and looked at",
+        after=SOON,
+        phase="Progressing",
+        step=step,
+        phase_started_at=s.now,
+        weight_changed_at=s.now,
+        step_started_at=s.now,
+        checks=[],
+    )
+    return with_event(decision, "Normal", "Previewed", f"Version {version} is ready, at weight 0%{led}.")
+
+
+def promote(s: Situation, message: str, waived: str | None = None) -> Decision:
+    """Towards weight 100 and the handover; `waived` is why, when it is not for having passed every step."""
+    return moved(
+        s,
+        message,
+        after=SOON,
+        phase="Promoting",
+        phase_started_at=s.now,
+        step_started_at=None,
+        waived=waived or s.rollout.waived,
+    )
+
+
 def retreat(s: Situation, why: str) -> Decision:
     """The candidate has no ready pod: take its traffic away and wait for its pods again, at the same step."""
     message = f"weight 0%: {why}; the step is tried again when its pods are ready"
@@ -104,9 +156,11 @@ def retreat(s: Situation, why: str) -> Decision:
 def roll_back(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision:
     """Take the traffic from the candidate at once; its pods drain before they go.
 
-    `RolledBack` also rejects the revision; `Aborted` and `Superseded` do not: nothing was found wrong with it.
+    The revision is rejected, too, unless it goes because of what spec asks for now: then nothing was found wrong with it.
     """
     decision = without_weight(s, "RollingBack", f"weight 0%: {why}")
+    if s.rollout.strategy == "Recreate":
+        decision = _emptied(decision)
     return _ended_badly(s, decision, s.status.candidate, outcome, reason, why)
 
 
@@ -116,15 +170,17 @@ def undo(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision:
     if failing is None or previous is None:
         return Decision(s.status)
     decision = without_weight(s, "RollingBack", f"going back to version {previous.version}: {why}")
-    needed = max(previous.replicas, s.full(failing))
+    needed = max(previous.replicas, s.full(failing), failing.replicas)
     decision = Decision(
         decision.status.model_copy(update={"previous": previous.model_copy(update={"replicas": needed})}),
         decision.requeue_after,
     )
     decision = _ended_badly(s, decision, failing, outcome, reason, why)
+    if s.rollout.strategy == "Recreate":
+        return _emptied(restore(s, decision))
     ready = s.pods(previous).ready
-    # A user who only changed his mind loses nothing by waiting for all of them; a failing version costs every second.
-    return restore(s, decision) if ready >= needed or (ready > 0 and outcome == "RolledBack") else decision
+    # Who only set the spec back loses nothing by waiting for all of them; a failing version costs every second.
+    return restore(s, decision) if ready >= needed or (ready > 0 and reason not in BLAMELESS) else decision
 
 
 def undo_failed(s: Situation) -> Decision:
@@ -156,13 +212,17 @@ def restore(s: Situation, decision: Decision) -> Decision:
 
 
 def hand_over(s: Situation) -> Decision:
-    """Move the stable Service to the candidate's own pods, while the route still sends everything to them."""
+    """Move the stable Service to the candidate's own pods.
+
+    The route still sends everything to them, or, after the old pods went first, nobody anything anywhere.
+    """
     candidate, stable = s.status.candidate, s.status.stable
     if candidate is None or stable is None:
         return Decision(s.status)
     message = f"version {candidate.version} takes over: waiting until the Service and the route point at its pods"
-    decision = moved(s, message, after=SOON, weight_changed_at=s.now)
-    previous = stable.model_copy(update={"replicas": max(stable.replicas, s.pods(stable).replicas)})
+    decision = moved(s, message, after=SOON, phase="Promoting", weight_changed_at=s.now)
+    kept = 0 if s.rollout.strategy == "Recreate" else max(stable.replicas, s.pods(stable).replicas)
+    previous = stable.model_copy(update={"replicas": kept})
     status = decision.status.model_copy(update={"stable": candidate, "candidate": None, "previous": previous})
     return Decision(status, SOON)
 
@@ -172,7 +232,9 @@ def promoted(s: Situation) -> Decision:
     version = s.status.stable.version if s.status.stable else ""
     message = f"version {version} serves; watching it"
     decision = without_weight(s, "Watching", message, step=None, observed_weight=None, checks=[])
-    past = history(s, s.status.stable, "Promoted", f"version {version} passed every step")
+    passed = {"BlueGreen": "took over in one switch", "Recreate": "took over from pods that went first"}
+    how = s.rollout.waived or passed.get(s.rollout.strategy or "", "passed every step")
+    past = history(s, s.status.stable, "Promoted", f"version {version} {how}")
     status = decision.status.model_copy(update={"history": past})
     return with_event(
         Decision(status, SOON), "Normal", "Promoted", f"Version {version} is promoted and serves all requests."
@@ -238,13 +300,22 @@ def history(s: Situation, revision: RevisionStatus | None, outcome: Outcome, mes
     return [*s.status.history, entry][-HISTORY_LIMIT:]
 
 
+def _emptied(decision: Decision) -> Decision:
+    """Without surge the failing pods go first, and at once: nothing else can serve before they have gone."""
+    candidate = decision.status.candidate
+    if candidate is None:
+        return decision
+    status = decision.status.model_copy(update={"candidate": candidate.model_copy(update={"replicas": 0})})
+    return Decision(status, decision.requeue_after, decision.events)
+
+
 def _ended_badly(
     s: Situation, decision: Decision, failing: RevisionStatus | None, outcome: Outcome, reason: str, why: str
 ) -> Decision:
     if failing is None:
         return decision
     changes: dict[str, Any] = {"history": history(s, failing, outcome, why)}
-    if outcome == "RolledBack":
+    if reason not in BLAMELESS:
         rejected = Rejected(
             revision=failing.revision,
             version=failing.version,

@@ -181,6 +181,19 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {},
     ),
+    "a look by a header first": (
+        {
+            "traffic": {"host": "fraud.example.com", "path": "/", "ingress": {"previewHeader": "X-Preview"}},
+            "rollout.steps": [{"weight": 0, "hold": "5m", "approval": True}, {"weight": 50, "hold": "5m"}],
+        },
+        {},
+    ),
+    "BlueGreen": ({"rollout.strategy": "BlueGreen"}, {}),
+    "BlueGreen with a look": (
+        {"rollout.strategy": "BlueGreen", "rollout.steps": [{"weight": 0, "hold": "5m", "approval": True}]},
+        {},
+    ),
+    "Recreate": ({"rollout.strategy": "Recreate"}, {}),
     "one step of everything": ({"rollout.steps": [{"weight": 100, "hold": "0s"}]}, {}),
     "durations of every form": (
         {

@@ -56,6 +56,10 @@ PLACEHOLDER = (
     "query.promql has an unknown placeholder: use {{model}}, {{namespace}}, {{revision}} and {{window}}, without spaces"
 )
 
+ONE_SWITCH = "write one step of weight 0 for BlueGreen, or leave out rollout.steps"
+HEADER = "spec.traffic.ingress.previewHeader"
+HEADER_NAME = "write the name of an HTTP header, for example X-Preview"
+
 NOT_CHECKED = {
     (
         "<nil>",
@@ -364,11 +368,14 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "weights that fall": (steps(50, 25), STEPS, RISING),
     "weights that stay": (steps(5, 5, 50), STEPS, RISING),
-    "weight of 0": (
-        steps(0, 50),
+    "weight below 0": (
+        steps(-1, 50),
         f"{STEPS}[0].weight",
-        f"{STEPS}[0].weight in body should be greater than or equal to 1",
+        f"{STEPS}[0].weight in body should be greater than or equal to 0",
     ),
+    "BlueGreen by steps": ({**steps(5, 50), "rollout.strategy": "BlueGreen"}, STEPS, ONE_SWITCH),
+    "Recreate with a look at what is not there yet": ({**steps(0), "rollout.strategy": "Recreate"}, STEPS, ONE_SWITCH),
+    "header with a colon": ({**INGRESS, "traffic.ingress": {"previewHeader": "X-Preview:"}}, HEADER, HEADER_NAME),
     "weight of 101": (
         steps(50, 101),
         f"{STEPS}[1].weight",

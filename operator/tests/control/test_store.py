@@ -135,6 +135,23 @@ def test_only_our_own_field_list_is_kept() -> None:
     assert known["metadata"]["managedFields"] == [ours]
 
 
+def test_of_a_model_deployment_is_kept_who_set_the_verbs() -> None:
+    store = Store()
+    body = parent(2)
+    annotations: Body = {"f:haldane.dev/abort": {}, "f:kubectl.kubernetes.io/last-applied-configuration": {}}
+    alice = {"manager": "haldane:alice", "operation": "Update", "fieldsType": "FieldsV1"}
+    body["metadata"]["managedFields"] = [
+        {"manager": "kubectl", "fieldsV1": {"f:spec": {"f:model": {}}}},
+        {**alice, "fieldsV1": {"f:metadata": {"f:annotations": annotations}, "f:spec": {}}},
+        {"manager": "haldane", "operation": "Update", "subresource": "status", "fieldsV1": {"f:status": {}}},
+    ]
+    store.put(body)
+    known = store.parent(FRAUD)
+    assert known
+    kept = {**alice, "fieldsV1": {"f:metadata": {"f:annotations": {"f:haldane.dev/abort": {}}}}}
+    assert known["metadata"]["managedFields"] == [kept]
+
+
 def test_objects_without_a_label_concern_nobody() -> None:
     body = child(2)
     body["metadata"]["labels"] = None

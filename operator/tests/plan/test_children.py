@@ -15,7 +15,7 @@ from haldane.plan import names
 from haldane.plan.children import KEPT_REVISIONS, Child, children
 from haldane.plan.observe import observe
 from haldane.plan.revision import Revision, target
-from haldane.plan.traffic.ingress import CANARY, CANARY_WEIGHT, url
+from haldane.plan.traffic.ingress import CANARY, CANARY_BY_HEADER, CANARY_WEIGHT, url
 
 Make = Callable[..., ModelDeployment]
 ROUTED = {"host": "fraud.example.com", "path": "/score", "ingress": {"className": "nginx", "tlsSecret": "tls"}}
@@ -34,7 +34,7 @@ def status(stable: str | None, candidate: str | None = None, weight: int = 0, **
 
     phase = more.pop("phase", "Progressing" if candidate else "Stable")
     previous = part(more.pop("previous", None), more.pop("previous_replicas", 2))
-    rollout = RolloutStatus(phase=phase, weight=weight)
+    rollout = RolloutStatus(phase=phase, weight=weight, strategy=more.pop("strategy", None))
     return ModelDeploymentStatus(
         stable=part(stable), candidate=part(candidate, 1), previous=previous, rollout=rollout, **more
     )
@@ -102,6 +102,16 @@ def test_the_autoscaler_follows_the_stable_revision(model_deployment: Make) -> N
     ]
     owned = {name: child.autoscaled for name, child in of("Deployment", found).items()}
     assert owned == {f"fraud-{A}": True, f"fraud-{B}": False, f"fraud-{C}": False}
+
+
+def test_recreate_has_pods_of_one_revision_alone_and_no_autoscaler_for_the_other(model_deployment: Make) -> None:
+    md = model_deployment(scaling={"minReplicas": 2, "maxReplicas": 5})
+    found = made(md, status(A, B, phase="Preparing", strategy="Recreate"))
+    sizes = {name: (child.replicas, child.autoscaled) for name, child in of("Deployment", found).items()}
+    assert sizes == {f"fraud-{A}": (0, False), f"fraud-{B}": (1, False)}
+    assert of("HorizontalPodAutoscaler", found) == {}
+    after = made(md, status(B, previous=A, previous_replicas=0, phase="Watching", strategy="Recreate"))
+    assert set(of("HorizontalPodAutoscaler", after)) == set(of("Deployment", after)) == {f"fraud-{B}"}
 
 
 @pytest.mark.parametrize("scaling", [{"minReplicas": 2}, {"minReplicas": 2, "maxReplicas": 2}])
@@ -220,6 +230,29 @@ def test_both_ingresses(model_deployment: Make) -> None:
             "tls": [{"hosts": ["fraud.example.com"], "secretName": "tls"}],
             "rules": [{"host": "fraud.example.com", "http": {"paths": [path]}}],
         }
+
+
+@pytest.mark.parametrize(
+    ("candidate", "phase", "weight", "leads"),
+    [
+        (None, "Stable", 0, False),
+        (B, "Preparing", 0, False),
+        (B, "Progressing", 0, True),
+        (B, "Progressing", 25, True),
+        (B, "Promoting", 0, False),
+        (B, "Promoting", 100, True),
+        (B, "RollingBack", 0, False),
+        (None, "Watching", 0, False),
+    ],
+)
+def test_a_header_leads_to_a_candidate_that_is_ready(
+    model_deployment: Make, candidate: str | None, phase: Phase, weight: int, leads: bool
+) -> None:
+    traffic = {**ROUTED, "ingress": {"previewHeader": "X-Preview"}}
+    found = of("Ingress", made(model_deployment(traffic=traffic), status(A, candidate, weight, phase=phase)))
+    annotations = found["fraud-candidate"].manifest["metadata"]["annotations"]
+    assert annotations.get(CANARY_BY_HEADER) == ("X-Preview" if leads else None)
+    assert "annotations" not in found["fraud"].manifest["metadata"]
 
 
 @pytest.mark.parametrize(

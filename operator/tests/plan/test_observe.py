@@ -48,6 +48,13 @@ def test_other_models_and_what_is_being_deleted_do_not_count(deployment: Callabl
     assert observe("fraud", [leaving, foreign]) == Observed()
 
 
+def test_a_pod_is_present_until_it_has_ended(deployment: Callable[..., Manifest], pod: Callable[..., Manifest]) -> None:
+    ending, ended = pod(A, "a-1", phase="Running"), pod(A, "a-2", phase="Succeeded")
+    ending["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    observed = observe("fraud", [deployment(A, replicas=0), ending, ended, pod(B, "b-1")])
+    assert observed.pods(A).present == 1
+
+
 def test_problems_only_while_pods_lack(deployment: Callable[..., Manifest], pod: Callable[..., Manifest]) -> None:
     lost = pod(A, phase="Failed", reason="Evicted", message="The node was low on resource: memory.")
     enough = observe("fraud", [deployment(A, replicas=2, ready=2), lost])

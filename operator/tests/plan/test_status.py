@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from haldane.api.status import CheckStatus, Condition, ModelDeploymentStatus, Phase, Rejected, RevisionStatus
 from haldane.api.v1alpha1 import RETRY_ANNOTATION, ModelDeployment
 from haldane.plan.analysis import judge
+from haldane.plan.annotations import awaits_approval
 from haldane.plan.observed import Event, Observed, Problem, RevisionPods, Series, Unavailable
 from haldane.plan.revision import revision_hash, target
 from haldane.plan.rollout import step
@@ -163,6 +164,45 @@ def test_rolled_back(model_deployment: Make, status_of: StatusOf, phase: Phase) 
             "Correct the spec, or set the annotation haldane.dev/retry to a new value to try the same again."
         )
     )
+
+
+PAUSED = "paused (INC-12); to go on: kubectl annotate mdep fraud -n payments haldane.dev/pause-"
+
+
+@pytest.mark.parametrize(
+    ("phase", "expected"),
+    [
+        ("Stable", "True Serving"),
+        ("Watching", "True Serving"),
+        ("Preparing", "False Paused"),
+        ("Progressing", "False Paused"),
+        ("Promoting", "False Paused"),
+        ("RollingBack", "False Progressing"),
+    ],
+)
+def test_paused(model_deployment: Make, status_of: StatusOf, phase: Phase, expected: str) -> None:
+    md = model_deployment(annotations={"haldane.dev/pause": "INC-12"})
+    rolling = phase not in ("Stable", "Watching")
+    decided = rolling_out(md, status_of, phase, message=PAUSED) if rolling else status_of(md, phase)
+    shown = compose(md, decided, pods({OLD: 2, revision_hash(md): 2}), NOW)
+    assert summary(shown)["Ready"] == expected
+    assert summary(shown)["Suspended"] == "True Paused"
+    assert message(shown, "Suspended") == f"Rollouts are {PAUSED}."
+    assert ("Reconciling" in summary(shown)) == rolling
+
+
+def test_waiting_for_approval(model_deployment: Make, status_of: StatusOf) -> None:
+    md = model_deployment()
+    decided = rolling_out(md, status_of, weight=5, step=0)
+    md = md.model_copy(update={"status": decided})
+    waiting = awaits_approval(md, decided.rollout)
+    rollout = decided.rollout.model_copy(update={"message": waiting})
+    shown = compose(md, decided.model_copy(update={"rollout": rollout}), pods({OLD: 2, revision_hash(md): 2}), NOW)
+    approve = f"kubectl annotate mdep fraud -n payments haldane.dev/approve={revision_hash(md)}-1 --overwrite"
+    assert summary(shown)["Suspended"] == "True WaitingForApproval"
+    assert summary(shown)["Reconciling"] == "True WaitingForApproval"
+    assert message(shown, "Suspended") == f"Weight 5%: step 1 waits for approval: {approve}."
+    assert approve in message(shown)
 
 
 def test_rolled_back_before_any_check(model_deployment: Make, status_of: StatusOf) -> None:

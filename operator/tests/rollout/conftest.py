@@ -13,10 +13,11 @@ import pytest
 
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.analysis import judge, queries
-from haldane.plan.capacity import has_route
+from haldane.plan.capacity import has_route, wanted_pods
 from haldane.plan.observed import Answer, Event, Observed, Problem, RevisionPods, Series, Unavailable
 from haldane.plan.revision import Revision, revision_hash
 from haldane.plan.rollout import step
+from haldane.plan.strategy import in_effect
 
 BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, math.inf)
 
@@ -26,6 +27,7 @@ class Behaviour:
     """How the pods of one version behave."""
 
     starts_in: float = 3.0
+    ends_in: float = 2.0
     never_ready: bool = False
     hangs: bool = False
     error_rate: float = 0.0
@@ -42,6 +44,9 @@ class World:
     rate: int = 200
     prometheus_down: str | None = None
     annotations: dict[str, str] = field(default_factory=dict)
+    managers: dict[str, str] = field(default_factory=dict)
+    previewed: float = 0.0
+    ending: dict[str, list[datetime]] = field(default_factory=dict)
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     status: dict[str, Any] = field(default_factory=dict)
     pods: dict[str, list[datetime]] = field(default_factory=dict)
@@ -74,6 +79,10 @@ class World:
                     "uid": "u",
                     "generation": 1,
                     "annotations": self.annotations,
+                    "managedFields": [
+                        {"manager": who, "fieldsV1": {"f:metadata": {"f:annotations": {f"f:haldane.dev/{verb}": {}}}}}
+                        for verb, who in self.managers.items()
+                    ],
                 },
                 "spec": self.spec,
                 "status": self.status,
@@ -107,7 +116,8 @@ class World:
                 problem = Problem("CrashLoopBackOff", "exit code 1", crashed=True)
             elif behaviour.never_ready:
                 problem = Problem("ImagePullBackOff", "no such image")
-            seen[revision] = RevisionPods(revision, len(pods), self.ready(revision), problem)
+            present = len(pods) + sum(at > self.now for at in self.ending.get(revision, []))
+            seen[revision] = RevisionPods(revision, len(pods), self.ready(revision), problem, present)
         candidate = (self.status.get("candidate") or self.status.get("stable") or {}).get("revision")
         return Observed(
             revisions=seen,
@@ -118,7 +128,7 @@ class World:
 
     def one_pass(self) -> None:
         """One reconcile: evaluate what is due, decide, and let the surroundings follow the status."""
-        md = self.md
+        md = in_effect(self.md)
         answers = {key: self.answer(promql) for key, promql in queries(md, self.now).items()}
         analysis = judge(md, answers, self.now)
         revision = revision_hash(md)
@@ -133,42 +143,44 @@ class World:
 
     def follow(self) -> None:
         """What the children's controllers do about the new status."""
-        sizes = {
-            self.status[r]["revision"]: self.status[r]["replicas"]
-            for r in ("stable", "candidate", "previous")
-            if self.status.get(r)
-        }
+        sizes = wanted_pods(self.md.status)
         for revision in list(self.pods):
-            if revision not in sizes or sizes[revision] == 0:
+            if revision not in sizes:
+                self.end(revision, 0)
                 del self.pods[revision]
         for revision, size in sizes.items():
-            if size == 0:
-                continue
             pods = self.pods.setdefault(revision, [])
-            starts_in = self.behaviours[self.versions[revision]].starts_in
-            pods += [self.now + timedelta(seconds=starts_in)] * (size - len(pods))
-            del pods[size:]
+            behaviour = self.behaviours[self.versions[revision]]
+            pods += [self.now + timedelta(seconds=behaviour.starts_in)] * (size - len(pods))
+            self.end(revision, size)
         weight = self.status["rollout"]["weight"]
         if not self.weights or self.weights[-1] != weight:
             self.weights.append(weight)
         self.route_weight = weight
         self.serving = self.status["stable"]["revision"]
 
+    def end(self, revision: str, size: int) -> None:
+        """Pods beyond the size end; what they hold is free when they have."""
+        ends = self.now + timedelta(seconds=self.behaviours[self.versions[revision]].ends_in)
+        self.ending.setdefault(revision, []).extend([ends] * len(self.pods[revision][size:]))
+        del self.pods[revision][size:]
+
     def traffic(self) -> None:
         """One second of requests through the route as it stands."""
         candidate = (self.status.get("candidate") or self.status.get("stable") or {}).get("revision")
         shares = {self.serving: 1 - self.route_weight / 100}
-        if self.route_weight and candidate:
+        if (self.route_weight or self.previewed) and candidate:
             shares[candidate] = shares.get(candidate, 0.0) + self.route_weight / 100
         second: dict[str, tuple[float, float, float]] = {}
         for revision, share in shares.items():
-            if revision is None or share == 0:
+            by_header = self.previewed if revision == candidate and self.phase == "Progressing" else 0.0
+            if revision is None or (share == 0 and by_header == 0):
                 continue
+            requests = self.rate * share + by_header
             if not self.ready(revision):
-                self.stranded += self.rate * share
+                self.stranded += requests
                 continue
             behaviour = self.behaviours[self.versions[revision]]
-            requests = self.rate * share
             second[revision] = (requests, requests * behaviour.error_rate, behaviour.latency)
         self.counts.append(second)
 
@@ -217,7 +229,7 @@ class World:
         rollout = self.status["rollout"]
         assert 0 <= rollout["weight"] <= 100
         if rollout["weight"] and rollout["phase"] == "Progressing":
-            assert rollout["weight"] in [s.weight for s in md.spec.rollout.steps]
+            assert rollout["weight"] in [s.weight for s in in_effect(md).spec.rollout.steps]
         if rollout["weight"]:
             assert self.status.get("candidate") or self.status.get("previous")
         assert has_route(md) or rollout["phase"]

@@ -12,6 +12,7 @@ from haldane.plan.pod_template import PORT_NAME
 Manifest = dict[str, Any]
 
 CANARY = "nginx.ingress.kubernetes.io/canary"
+CANARY_BY_HEADER = "nginx.ingress.kubernetes.io/canary-by-header"
 CANARY_WEIGHT = "nginx.ingress.kubernetes.io/canary-weight"
 
 
@@ -24,6 +25,10 @@ def ingresses(md: ModelDeployment, status: ModelDeploymentStatus) -> list[Manife
         return []
     name = md.metadata.name
     canary = {CANARY: "true", CANARY_WEIGHT: str(status.rollout.weight)}
+    header = md.spec.traffic.ingress.preview_header
+    if header and status.candidate and (status.rollout.phase == "Progressing" or status.rollout.weight > 0):
+        # Only then it has ready pods: whoever sends the header all the time loses nothing before and after.
+        canary[CANARY_BY_HEADER] = header
     return [
         _ingress(md, names.stable_ingress(name), names.stable_service(name), {}),
         _ingress(md, names.candidate_ingress(name), names.candidate_service(name), canary),

@@ -1,0 +1,46 @@
+"""How a new revision takes over: by steps (Canary), in one switch (BlueGreen), or after the old pods have gone (Recreate).
+
+One engine carries out all three. BlueGreen is a canary with one step, of weight 0, at full size; Recreate has its own way of
+getting the candidate's pods and of bringing the old ones back (`recreate`), and shares everything else.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from haldane.api.rollout import Step
+from haldane.api.v1alpha1 import ModelDeployment
+
+Strategy = Literal["Canary", "BlueGreen", "Recreate"]
+
+
+def chosen(md: ModelDeployment) -> Strategy:
+    """What the spec asks of the next rollout."""
+    return md.spec.rollout.strategy or "Canary"
+
+
+def running(md: ModelDeployment) -> Strategy:
+    """What the rollout under way began as: an edit of the strategy is for the next one. At rest, what the spec asks for."""
+    rollout = md.status.rollout
+    if rollout.phase in ("Initializing", "Stable"):
+        return chosen(md)
+    return (
+        "BlueGreen" if rollout.strategy == "BlueGreen" else "Recreate" if rollout.strategy == "Recreate" else "Canary"
+    )
+
+
+def in_effect(md: ModelDeployment, strategy: Strategy | None = None) -> ModelDeployment:
+    """The object with the steps that its strategy takes, so that nobody who looks at steps has to know of strategies."""
+    strategy = strategy or running(md)
+    if strategy == "Canary":
+        return md
+    looks = [step for step in md.spec.rollout.steps if step.weight == 0][:1]
+    steps = looks if strategy == "BlueGreen" and looks else [Step(weight=0, hold="0s")]
+    rollout = md.spec.rollout.model_copy(update={"steps": steps})
+    return md.model_copy(update={"spec": md.spec.model_copy(update={"rollout": rollout})})
+
+
+def previews(md: ModelDeployment) -> bool:
+    """Whether a request header leads to the candidate, so that there is something to judge before it has a share."""
+    ingress = md.spec.traffic.ingress
+    return ingress is not None and ingress.preview_header is not None

@@ -1,0 +1,112 @@
+"""What people ask of a rollout by annotations: approve, pause, abort, promote. Only read, never written.
+
+A value is acted on once: status remembers it for as long as the annotation carries it, so that a tool that applies the same
+manifest again and again asks for nothing new. Each new value is answered at once, by an Event: none lies in wait for a
+rollout that its author did not have in mind. `pause` lasts for as long as it stands. `retry` is in `rejection`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from haldane.plan import transitions as to
+from haldane.plan.annotations import Verb, asked, author, by, paused
+from haldane.plan.observed import Event
+from haldane.plan.situation import Decision, Situation
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The verbs of one pass."""
+
+    situation: Situation
+    """With what was asked for written into its status."""
+    decision: Decision | None = None
+    """What a verb alone decides; None when the phase decides."""
+    events: tuple[Event, ...] = ()
+
+
+def hear(s: Situation) -> Heard:
+    """Act on what is asked for and was not before. Of abort and promote together, abort counts."""
+    known = s.status.verbs or {}
+    new: dict[Verb, str] = {verb: value for verb in _VERBS if (value := asked(s.md, verb)) and value != known.get(verb)}
+    gone = [verb for verb in _VERBS if verb in known and not asked(s.md, verb)]
+    if not new and not gone:
+        return Heard(s)
+    events: list[Event] = []
+    rollout = s.rollout
+    if "pause" in new:
+        events.append(Event("Normal", "Paused", _sentence(paused(s.md) or "")))
+    if "pause" in gone:
+        # What was held has had no fair chance meanwhile: its deadline, and the watch, begin anew.
+        rollout = rollout.model_copy(update={"phase_started_at": s.now} if rollout.phase in _HELD else {})
+        events.append(Event("Normal", "Resumed", f"Rollouts go on{by(s.md, 'pause')}."))
+    if "approve" in new:
+        approved, event = _approve(s)
+        rollout = rollout.model_copy(update={"approved": approved} if approved else {})
+        events.append(event)
+    verbs = {verb: value for verb, value in known.items() if verb not in gone} | new
+    heard = _with(s, verbs=verbs or None, rollout=rollout)
+    decision: Decision | None = None
+    if "abort" in new:
+        if _may_be_undone(heard) and heard.rollout.weight and heard.status.candidate and not heard.may_go_back:
+            # It stays to be done: as soon as there is a pod that takes the requests.
+            waiting = {verb: value for verb, value in verbs.items() if verb != "abort"}
+            return Heard(heard, to.stay(_with(heard, verbs=waiting or None)), tuple(events))
+        decision = _abort(heard)
+        if decision is None:
+            events.append(
+                Event("Normal", "NothingToAbort", f"Nothing to abort{by(s.md, 'abort')}: no rollout is under way.")
+            )
+    if "promote" in new:
+        promoted = None if decision else _promote(heard)
+        decision = decision or promoted
+        if promoted is None:
+            why = "no candidate is waiting" if "abort" not in new else "the rollout is aborted"
+            events.append(Event("Normal", "NothingToPromote", f"Nothing to promote{by(s.md, 'promote')}: {why}."))
+    return Heard(heard, decision, tuple(events))
+
+
+_VERBS: tuple[Verb, ...] = ("pause", "approve", "abort", "promote")
+_HELD = ("Preparing", "Progressing", "Promoting", "Watching")
+
+
+def _approve(s: Situation) -> tuple[str | None, Event]:
+    name = by(s.md, "approve")
+    if s.rollout.phase != "Progressing" or not s.step.approval or s.rollout.approved:
+        return None, Event("Normal", "NothingToApprove", f"Nothing to approve{name}: no step waits for it.")
+    version = s.status.candidate.version if s.status.candidate else ""
+    text = f"Step {s.step_index + 1} (weight {s.step.weight}%) of version {version} is approved{name}."
+    return author(s.md, "approve") or "unknown", Event("Normal", "Approved", text)
+
+
+def _may_be_undone(s: Situation) -> bool:
+    return s.rollout.phase in _HELD and (s.status.candidate is not None or s.status.previous is not None)
+
+
+def _abort(s: Situation) -> Decision | None:
+    if not _may_be_undone(s):
+        return None
+    why = f"aborted{by(s.md, 'abort')}"
+    if s.status.candidate:
+        return to.roll_back(s, "Aborted", "Aborted", why)
+    return to.undo(s, "Aborted", "Aborted", why)
+
+
+def _promote(s: Situation) -> Decision | None:
+    candidate = s.status.candidate
+    is_open = s.rollout.phase in ("Preparing", "Progressing") and s.rollout.strategy != "Recreate"
+    if not is_open or candidate is None or candidate.revision != s.target.name:
+        return None
+    waived = f"was promoted{by(s.md, 'promote')} at weight {s.rollout.weight}%, before it had passed every step"
+    decision = to.promote(s, "promoted now, whatever its steps say: preparing the promotion", waived)
+    return to.with_event(decision, "Normal", "PromotedNow", f"Version {candidate.version} {waived}.")
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _with(s: Situation, **changes: Any) -> Situation:
+    return replace(s, md=s.md.model_copy(update={"status": s.status.model_copy(update=changes)}))
