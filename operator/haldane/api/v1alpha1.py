@@ -11,25 +11,17 @@ from haldane.api.spec import ModelDeploymentSpec
 from haldane.api.status import ModelDeploymentStatus
 
 __all__ = [
-    "ABORT_ANNOTATION",
     "API_VERSION",
-    "APPROVE_ANNOTATION",
     "GROUP",
     "KIND",
     "NAME_LIMIT",
-    "PAUSE_ANNOTATION",
     "PLURAL",
-    "PROMOTE_ANNOTATION",
     "RETRY_ANNOTATION",
     "VERSION",
     "Metadata",
     "ModelDeployment",
 ]
 
-APPROVE_ANNOTATION = f"{GROUP}/approve"
-PAUSE_ANNOTATION = f"{GROUP}/pause"
-ABORT_ANNOTATION = f"{GROUP}/abort"
-PROMOTE_ANNOTATION = f"{GROUP}/promote"
 RETRY_ANNOTATION = f"{GROUP}/retry"
 # "-candidate" must fit behind the name in a Service name, and "-<revision>" in a label value.
 NAME_LIMIT = 52
