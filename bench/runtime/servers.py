@@ -156,7 +156,7 @@ def _mlserver(launch: Launch) -> Start:
         "name": launch.model.name,
         "implementation": "onnx_runtime.OnnxModel",
         "max_batch_size": MAX_BATCH,
-        "max_batch_time": 0.001,
+        "max_batch_time": 0.005,
     }
     (launch.folder / "settings.json").write_text(json.dumps(server))
     (launch.folder / "model-settings.json").write_text(json.dumps(model))
@@ -166,7 +166,7 @@ def _mlserver(launch: Launch) -> Start:
 
 def _kserve(launch: Launch) -> Start:
     command = [str(launch.python), str(tools.HERE / "peers/kserve/app.py")]
-    command += [f"--http_port={launch.http}", f"--grpc_port={launch.grpc}", "--workers=1"]
+    command += [f"--http_port={launch.http}", f"--grpc_port={launch.grpc}", f"--workers={CORES}"]
     return Start([*command, "--enable_latency_logging=false"])
 
 
@@ -231,7 +231,7 @@ SERVERS = (
     Server(
         "mlserver",
         "MLServer 1.7",
-        "adaptive batching (max_batch_size 64, max_batch_time 1 ms), no worker pool, metrics off. "
+        "adaptive batching (max_batch_size 64, max_batch_time 5 ms), no worker pool, metrics off. "
         "Docs: MLServer user guide, Adaptive Batching and Parallel Inference",
         {"json": (Form.OIP_JSON, _OIP), "grpc": (Form.OIP_GRPC, "")},
         "/v2/health/ready",
@@ -241,7 +241,8 @@ SERVERS = (
     Server(
         "kserve",
         "KServe 0.21",
-        "custom predictor with an async predict, latency logging off. Docs: KServe, Python Runtime SDK API",
+        "custom predictor with an async predict, one worker a core (gRPC has one), latency logging off. "
+        "Docs: KServe, Python Runtime SDK API",
         _OIP_ALL,
         "/v2/health/ready",
         _kserve,
@@ -250,7 +251,7 @@ SERVERS = (
     Server(
         "litserve",
         "LitServe 0.2",
-        "batching (max_batch_size 64, batch_timeout 1 ms), one API server a core, fast_queue. Docs: LitServe, Batching",
+        "batching (max_batch_size 64, batch_timeout 5 ms), one API server a core, fast_queue. Docs: LitServe, Batching",
         {"json": (Form.INSTANCES, "/predict")},
         "/health",
         _litserve,

@@ -23,6 +23,14 @@ class OnnxModel(Model):
         self.ready = True
         return True
 
+    def __getstate__(self) -> dict:
+        # KServe pickles the model for each worker; a session is loaded there.
+        return {name: value for name, value in self.__dict__.items() if name != "session"}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self.load()
+
     async def predict(self, payload: InferRequest, headers=None, response_headers=None) -> InferResponse:
         results = self.session.run(self.outputs, {self.input: payload.inputs[0].as_numpy()})
         outputs = []

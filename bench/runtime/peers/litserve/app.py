@@ -34,7 +34,7 @@ class OnnxApi(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    api = OnnxApi(max_batch_size=int(os.environ["BENCH_MAX_BATCH"]), batch_timeout=0.001)
+    api = OnnxApi(max_batch_size=int(os.environ["BENCH_MAX_BATCH"]), batch_timeout=0.005)
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1, fast_queue=True)
     server.run(
         host="127.0.0.1",
