@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 # A batch as it comes under load, and so much time to look at each size.
 _LARGER_BATCH = 4 * ROWS
 _SLICE_SECONDS = 0.005
+_TURNS = 2
 # From here on the first run of a session is as telling as a second, which would cost too much.
 _SLOW_SECONDS = 0.1
 
@@ -53,11 +54,12 @@ def open_tuned(
         return Tuned(engine, 1, trial)
     other = open_with(available)
     shared = _seconds(other, replace(trial, seconds=0.0), clock)
-    if single.keys() == {1} and trial.seconds < _SLOW_SECONDS:
-        # One look each is too few on a busy machine: another, in turn.
-        single = {1: min(single[1], _once(engine, trial, clock))}
-        shared = {1: min(shared[1], _once(other, trial, clock))}
-    log.info("seconds by rows with one thread %s, with %d %s", single, available, shared)
+    if trial.seconds < _SLOW_SECONDS:
+        # In turns, since one look may fall into a moment in which the machine is busy with something else.
+        for _ in range(_TURNS):
+            single = _least(single, _seconds(engine, replace(trial, seconds=_once(engine, trial, clock)), clock))
+            shared = _least(shared, _seconds(other, replace(trial, seconds=_once(other, trial, clock)), clock))
+    log.info("milliseconds by rows: %s with one thread, %s with %d", _told(single), _told(shared), available)
     if threads.all_threads_pay(single, shared):
         engine.close()
         return Tuned(other, available, replace(trial, seconds=shared[1]))
@@ -86,6 +88,14 @@ def _seconds(engine: Engine, trial: Trial, clock: Callable[[], float]) -> dict[i
         with suppress(RequestError):
             seconds[_LARGER_BATCH] = least_seconds(engine, batch, clock, _SLICE_SECONDS)
     return seconds
+
+
+def _least(one: Mapping[int, float], other: Mapping[int, float]) -> dict[int, float]:
+    return {rows: min(seconds, other.get(rows, seconds)) for rows, seconds in one.items()}
+
+
+def _told(seconds: Mapping[int, float]) -> str:
+    return ", ".join(f"{rows}: {1e3 * one:.3g}" for rows, one in seconds.items())
 
 
 def _one(engine: Engine, trial: Trial) -> Inputs:
