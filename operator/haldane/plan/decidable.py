@@ -13,6 +13,9 @@ from haldane.plan.looks import PLANNED_LOOK
 from haldane.plan.proportions import Counts, against_baseline, detectable
 from haldane.plan.queries import BOUNDS, METRICS
 
+SLIGHTLY = 1.25
+"""A step that lasts less than so many times its hold is not worth a word."""
+
 DISASTER = 3.0
 """A check that sees less than so many times its limit nowhere is worth a warning."""
 
@@ -89,10 +92,13 @@ def _too_few(md: ModelDeployment, number: int, step: Step, rate: float) -> list[
     if requests >= minimum:
         return []
     arriving = rate * share_of(md, step)
-    needed = minimum / arriving if arriving > 0 else float("inf")
-    limit = parse_duration(step.hold) + parse_duration(md.spec.rollout.progress_deadline)
+    hold = parse_duration(step.hold).total_seconds()
+    needed = parse_duration(md.spec.rollout.analysis.warmup).total_seconds() + minimum / max(arriving, 1e-9)
+    if needed <= SLIGHTLY * hold:
+        return []
+    limit = hold + parse_duration(md.spec.rollout.progress_deadline).total_seconds()
     much = f"step {number} ({step.weight}% for {step.hold}): about {requests:.0f} requests count by the end of its hold, {minimum} are needed"
-    if needed > limit.total_seconds():
+    if needed > limit:
         return [
             f"{much}; they will not come before its deadline: hold it longer, raise the weight, or lower minRequests"
         ]
@@ -106,6 +112,11 @@ def _blind(md: ModelDeployment, rate: float, base: float) -> list[str]:
         limit = rule and (rule.max_increase or rule.max)
         if not rule or not limit:
             continue
+        if rule.max and base >= parse_percent(rule.max):
+            found.append(
+                f"check {check.name}: stable itself has {base:.3g} of its requests failing, and max allows {rule.max}:"
+                " a good version may be rolled back; compare with stable by maxIncrease, or raise max"
+            )
         allowed = parse_percent(limit) + (base if rule.max_increase else 0.0)
         best = min(visible(md, step, rate, limit, base, bool(rule.max_increase)) for step in md.spec.rollout.steps)
         if best > DISASTER * max(allowed, 1e-6):

@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from haldane.plan.queries import BOUNDS
-from haldane.simulate.traffic import Fault, Floats, Ints, Surroundings, bucket_shares, grouped
+from haldane.simulate.traffic import P99, Fault, Floats, Ints, Surroundings, bucket_shares, grouped
 
 TOTAL, ERRORS, FIRST_BUCKET = 0, 1, 2
-P99 = 2.3263478740408408
-"""The standard normal distribution's 99 % point."""
 COLUMNS = FIRST_BUCKET + len(BOUNDS) + 1
 
 

@@ -220,10 +220,17 @@ def simulated(md: ModelDeployment) -> ModelDeployment:
 
 
 def play_many(
-    md: ModelDeployment, service: Service, fault: Fault, rollouts: int, seed: int, seconds: int, keep: int = 0
+    md: ModelDeployment,
+    service: Service,
+    fault: Fault,
+    rollouts: int,
+    seed: int,
+    seconds: int,
+    keep: int = 0,
+    scrape: int = 15,
 ) -> Iterator[Course]:
     """So many rollouts of one spec, each in surroundings of its own; the first `keep` with all their moments."""
     for number in range(rollouts):
         random = np.random.default_rng((seed, number))
-        around = Surroundings.draw(service, BEGIN + seconds, random)
+        around = Surroundings.draw(service, BEGIN + seconds, random, scrape)
         yield Play(md, around, fault, random, keep=number < keep).run()

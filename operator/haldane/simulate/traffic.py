@@ -18,6 +18,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+P99 = 2.3263478740408408
+"""The standard normal distribution's 99 % point."""
+
+
 @dataclass(frozen=True)
 class Service:
     """What is true of stable. Times in seconds, rates per second, errors as fractions of the requests."""

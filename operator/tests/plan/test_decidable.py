@@ -38,11 +38,16 @@ def test_the_defaults_decide_at_100_requests_a_second() -> None:
         ({"steps": [{"weight": 5, "hold": "20s"}]}, 100, "is over before the warm-up of 30s"),
         (
             {"steps": [{"weight": 1, "hold": "2m"}]},
-            100,
-            "about 90 requests count by the end of its hold, 100 are needed",
+            50,
+            "about 45 requests count by the end of its hold, 100 are needed",
         ),
         ({"steps": [{"weight": 1, "hold": "2m"}]}, 1, "will not come before its deadline"),
         ({"steps": [{"weight": 5, "hold": "10m"}]}, 5, "no step sees less than"),
+        (
+            {"checks": [{"name": "e", "errorRate": {"max": "1%"}}]},
+            100,
+            "stable itself has 0.01 of its requests failing",
+        ),
         (
             {"checks": [{"name": "p99", "latency": {"max": "240ms"}}]},
             100,

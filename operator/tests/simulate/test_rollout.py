@@ -1,0 +1,89 @@
+"""Whole simulated rollouts: the same decisions as the operator's, and how good they are, coarsely."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from haldane.api.v1alpha1 import ModelDeployment
+from haldane.simulate.faults import BY_NAME
+from haldane.simulate.forecast import forecast, horizon
+from haldane.simulate.rollout import BEGIN, Play, play_many, simulated
+from haldane.simulate.traffic import Fault, Service, Surroundings
+
+
+def model(rollout: dict[str, Any] | None = None) -> ModelDeployment:
+    spec = {
+        "model": {"uri": "s3://models/a/"},
+        "scaling": {"minReplicas": 3},
+        "traffic": {"host": "a.example.com", "ingress": {"className": "nginx"}},
+        "rollout": rollout or {},
+    }
+    metadata = {"name": "a", "namespace": "b", "uid": "u", "generation": 1}
+    return ModelDeployment.from_wire(
+        {"apiVersion": "haldane.dev/v1alpha1", "kind": "ModelDeployment", "metadata": metadata, "spec": spec}
+    )
+
+
+def test_a_good_version_goes_through_every_step_and_is_promoted() -> None:
+    (course,) = play_many(model(), Service(), Fault(), 1, seed=1, seconds=5000, keep=1)
+    assert course.outcome == "promoted"
+    weights = [moment.weight for moment in course.moments]
+    assert [w for i, w in enumerate(weights) if i == 0 or w != weights[i - 1]] == [0, 1, 5, 25, 50, 100, 0]
+    assert list(course.step_ended) == [0, 1, 2, 3]
+    assert course.duration is not None
+    assert course.duration >= (2 + 10 + 10 + 10) * 60
+    assert {event.reason for _, event in course.events} >= {"RolloutStarted", "WeightChanged", "Promoted"}
+    assert course.spoilt == 0.0
+
+
+def test_a_broken_version_is_rolled_back_soon_and_its_harm_is_counted() -> None:
+    (course,) = play_many(model(), Service(), Fault(more_errors=0.5), 1, seed=1, seconds=5000)
+    assert (course.outcome, course.step, course.check) == ("rolled back", 0, "errors")
+    assert course.duration is not None
+    assert course.duration < 120
+    assert 0 < course.spoilt < 100
+
+
+def test_the_same_seed_gives_the_same_course() -> None:
+    courses = [next(play_many(model(), Service(), Fault(more_errors=0.02), 1, seed=7, seconds=3000)) for _ in range(2)]
+    assert courses[0] == courses[1]
+
+
+def test_an_outage_of_prometheus_holds_and_rolls_nothing_back() -> None:
+    random = np.random.default_rng(1)
+    around = Surroundings.draw(Service(), BEGIN + 2000, random)
+    around.answers[:] = False
+    course = Play(model(), around, Fault(more_errors=0.5), random, keep=True).run()
+    assert course.outcome == "undecided"
+    assert "Prometheus gave no answer" in course.moments[-1].status.message
+
+
+@pytest.mark.parametrize(("name", "least", "most"), [("good", 0, 2), ("errors", 10, 12), ("slow", 10, 12)])
+def test_verdicts_are_right_about_as_often_as_promised(name: str, least: int, most: int) -> None:
+    """Coarse: the exact figures are measured by bench.rollout, over thousands."""
+    found, first = forecast(model(), Service(), BY_NAME[name], rollouts=12, seed=2)
+    assert least <= found.rolled_back <= most
+    assert first.moments
+    assert found.rolled_back + found.promoted <= found.rollouts == 12
+
+
+def test_own_queries_are_left_out_and_the_horizon_covers_every_deadline() -> None:
+    checks = [
+        {"name": "errors", "errorRate": {"max": "1%"}},
+        {"name": "mine", "query": {"promql": "x", "max": "1"}},
+        {"name": "part", "proportion": {"hits": "x{{revision}}{{window}}", "max": "1%"}},
+    ]
+    md = simulated(model({"checks": checks, "steps": [{"weight": 5, "hold": "1h"}]}))
+    assert [check.name for check in md.spec.rollout.checks] == ["errors"]
+    assert horizon(md) == 3600 + 600 + 600 + 600
+    assert horizon(model({"steps": [{"weight": 5, "hold": "100h"}]})) == 24 * 3600
+
+
+def test_without_a_route_pod_counts_make_the_share() -> None:
+    md = model()
+    spec = md.spec.model_copy(update={"traffic": md.spec.traffic.model_copy(update={"ingress": None})})
+    (course,) = play_many(md.model_copy(update={"spec": spec}), Service(), Fault(), 1, seed=1, seconds=5000)
+    assert course.outcome == "promoted"
