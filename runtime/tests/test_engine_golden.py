@@ -1,11 +1,14 @@
 """Golden requests: how they are read, what is wrong with them, and what a model gets wrong."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from haldane_runtime.core.errors import LoadError, Reason
 from haldane_runtime.core.types import Datatype, ModelSignature, TensorSpec
@@ -51,6 +54,34 @@ def test_values_of_every_type(datatype: Datatype, data: Any, expected: Any) -> N
 def test_a_scalar_and_an_empty_tensor() -> None:
     assert parsed(Datatype.FP32, [2.5], []).shape == ()
     assert parsed(Datatype.FP32, [], [0, 3]).shape == (0, 3)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["x", "FP32"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ["requests", "inputs", "outputs", "name", "shape", "datatype", "data", "tolerance", "relative"]
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(JSON, st.lists(JSON, max_size=3) | JSON)
+def test_whatever_they_hold_a_load_fails_with_a_sentence(anything: Any, inputs: Any) -> None:
+    signature = ModelSignature((spec(Datatype.FP32, ("N", 2)),), ())
+    for document in (anything, {"requests": anything}, {"requests": [{"inputs": inputs}]}):
+        with contextlib.suppress(LoadError):
+            golden.parse(json.dumps(document), "golden.json", signature)
+    for part in ("name", "shape", "datatype", "data"):
+        sound = tensor("x", [1, 2], [1, 2]) | {part: anything}
+        with contextlib.suppress(LoadError):
+            golden.parse(json.dumps({"requests": [{"inputs": [sound]}]}), "golden.json", signature)
 
 
 @pytest.mark.parametrize(

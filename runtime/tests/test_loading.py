@@ -1,6 +1,8 @@
 """A load by the real process: each failure ends it with its own exit code and one sentence; none serves half."""
 
 import json
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,3 +192,22 @@ def test_a_load_gives_all_that_serving_needs(models: Any, tmp_path: Path) -> Non
     assert loaded.inputs is not None
     # The golden request is among what was measured with.
     assert [1, 2, 3] in loaded.inputs["x"].tolist()
+
+
+def test_a_kill_during_a_conversion_leaves_nothing_in_the_way(
+    start: Callable[..., Any], models: Any, tmp_path: Path
+) -> None:
+    uri, cache = f"file://{Faults(models, tmp_path).layer()}", tmp_path / "cache"
+    settings = {"HALDANE_PRECISION": "fp16", "HALDANE_CACHE_DIR": str(cache)}
+    server = start(uri, **settings).listening()
+    deadline = time.monotonic() + 20
+    while not list(cache.glob("partial/*/*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    server.signal(signal.SIGKILL)
+    server.ended()
+    assert not list(cache.glob("converted/*"))
+    start(uri, **settings).ready()
+    [folder] = cache.glob("converted/*")
+    assert sorted(file.name for file in folder.iterdir()) == ["loss.json", "model.onnx"]
+    assert not [entry for entry in cache.glob("partial/*") if entry.is_dir()]

@@ -10,6 +10,7 @@ tools does not. A folder is published by one rename.
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -112,9 +113,10 @@ def converted(
     folder = root / source.key
     if not (folder / _LOSS).is_file():
         with staging(source.key) as place:
-            made = place / "converted"
-            # What a killed process left is not continued: a conversion starts anew.
-            shutil.rmtree(made, ignore_errors=True)
+            # What a killed process left is not continued, and its tools may still be writing: a new name for each try.
+            for left in place.iterdir():
+                shutil.rmtree(left, ignore_errors=True)
+            made = place / secrets.token_hex(4)
             made.mkdir()
             loss = _convert(source, precision, made, open_model, samples)
             (made / _LOSS).write_text(json.dumps(asdict(loss)))
