@@ -228,9 +228,10 @@ class GrpcCall:
     def gone(self) -> None:
         """See `stream.Call`."""
         if not self.over:
+            tell = self.on_gone
             self._close(CLIENT_LEFT, "the client left before its answer")
-            if self.on_gone is not None:
-                self.on_gone()
+            if tell is not None:
+                tell()
 
     def reply(self, *parts: bytes | memoryview) -> None:
         """The one message of a unary answer, in parts that follow each other, and status OK."""
@@ -286,6 +287,8 @@ class GrpcCall:
 
     def _close(self, code: int, message: str) -> None:
         self.over = True
+        # They refer to this call in turn, and what they hold would wait for the garbage collector.
+        self.on_gone = self.on_tick = None
         if self._assembly is not None:
             self._assembly.drop()
         self._method.over(self, code, message)

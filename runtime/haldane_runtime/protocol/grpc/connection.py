@@ -150,7 +150,7 @@ class Connection:
         self.streams.clear()
         for stream in streams:
             self._sender.forget(stream)
-            stream.call.gone()
+            stream.leave().gone()
 
     def _on_data(self, flags: int, number: int, payload: bytes | memoryview) -> None:
         size = len(payload)
@@ -204,9 +204,11 @@ class Connection:
             raise StreamFault(number, ErrorCode.PROTOCOL_ERROR, head.fault or "no data, but a content-length")
         stream = Stream(number, self._sender.initial_window, self._limits.stream_window, head.content_length, ended)
         self.streams[number] = stream
-        stream.call = self._application.open(self._sender, stream, got, self._now)
-        if ended and number in self.streams:
-            stream.call.receive(b"", True)
+        call = self._application.open(self._sender, stream, got, self._now)
+        if number in self.streams:
+            stream.call = call
+            if ended:
+                call.receive(b"", True)
 
     def _on_trailers(self, number: int, got: Received, ended: bool) -> None:
         stream = self.streams.get(number)
@@ -241,7 +243,7 @@ class Connection:
             self._require_known(number, "RST_STREAM")
             return
         self._sender.forget(stream)
-        stream.call.gone()
+        stream.leave().gone()
 
     def _on_settings(self, flags: int, number: int, payload: bytes) -> None:
         if number:
@@ -302,6 +304,7 @@ class Connection:
     def _finished(self, stream: Stream) -> None:
         """The answer's last frame is written."""
         self.streams.pop(stream.id, None)
+        stream.leave()
         if not stream.remote_closed:
             # The client need not send the rest of its request.
             self._remember(stream.id)
@@ -315,7 +318,7 @@ class Connection:
         self._write(frames.rst_stream(number, code))
         if stream is not None:
             self._sender.forget(stream)
-            stream.call.gone()
+            stream.leave().gone()
         if self._leaving:
             self._close_when_empty()
 

@@ -48,8 +48,6 @@ class _Inference:
 
     __slots__ = ("call", "clock", "id", "prepared", "ticket", "told")
 
-    ticket: Ticket
-
     def __init__(
         self, call: GrpcCall, prepared: _Prepared, request_id: str, told: Prediction | None, clock: Clock
     ) -> None:
@@ -58,9 +56,12 @@ class _Inference:
         self.id = request_id
         self.told = told
         self.clock = clock
+        self.ticket: Ticket | None = None
 
     def done(self, outcome: Outcome) -> None:
         call = self.call
+        # It refers to this in turn.
+        self.ticket = None
         try:
             if isinstance(outcome, RequestError):
                 call.refuse(_impatient(outcome, call))
@@ -75,7 +76,9 @@ class _Inference:
             call.fail(error)
 
     def cancel(self) -> None:
-        self.prepared.instance.cancel(self.ticket)
+        if self.ticket is not None:
+            self.prepared.instance.cancel(self.ticket)
+            self.ticket = None
 
 
 class Infer(Method):

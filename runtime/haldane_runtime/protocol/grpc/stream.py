@@ -82,6 +82,11 @@ class Stream:
         self.trailers: HeaderBlock | None = None
         self.blocked_since: float | None = None
 
+    def leave(self) -> Call:
+        """The call, which the stream forgets: the two would else keep each other, and a request's tensors, in memory."""
+        call, self.call = self.call, _NOBODY
+        return call
+
 
 class Application(Protocol):
     """Whoever answers the calls of a connection."""
