@@ -83,8 +83,14 @@ def worth_another_attempt(single: Mapping[int, float], available: int) -> bool:
     return available > 1 and bool(single) and max(single.values()) > SHORT_SECONDS
 
 
-def all_threads_pay(single: Mapping[int, float], all_threads: Mapping[int, float]) -> bool:
-    """Compare seconds by rows: the geometric mean of the speed-ups must reach a least one."""
+def least_speedup(single: Mapping[int, float]) -> float:
+    """What a quick look at the start must show, given seconds by rows with one thread."""
+    return LEAST_SPEEDUP_LONG if single.get(1, 0.0) > LONG_SECONDS else LEAST_SPEEDUP
+
+
+def all_threads_pay(
+    single: Mapping[int, float], all_threads: Mapping[int, float], least: float = LEAST_SPEEDUP
+) -> bool:
+    """Compare seconds by rows: the geometric mean of the speed-ups must reach `least`."""
     speedups = [single[rows] / max(seconds, 1e-9) for rows, seconds in all_threads.items() if rows in single]
-    least = LEAST_SPEEDUP_LONG if single.get(1, 0.0) > LONG_SECONDS else LEAST_SPEEDUP
     return bool(speedups) and math.prod(speedups) ** (1 / len(speedups)) >= least

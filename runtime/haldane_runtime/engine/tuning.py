@@ -60,7 +60,7 @@ def open_tuned(
             single = _least(single, _seconds(engine, replace(trial, seconds=_once(engine, trial, clock)), clock))
             shared = _least(shared, _seconds(other, replace(trial, seconds=_once(other, trial, clock)), clock))
     log.info("milliseconds by rows: %s with one thread, %s with %d", _told(single), _told(shared), available)
-    if threads.all_threads_pay(single, shared):
+    if threads.all_threads_pay(single, shared, threads.least_speedup(single)):
         engine.close()
         return Tuned(other, available, replace(trial, seconds=shared[1]))
     other.close()
