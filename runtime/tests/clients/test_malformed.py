@@ -6,7 +6,8 @@ import socket
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -344,3 +345,35 @@ def test_a_client_that_leaves_within_its_body(server: Any, cut: int) -> None:
     head = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (INFER.encode(), len(document()))
     raw(server, (head + document())[: len(head) + cut - 70], end=True)
     still_serves(server)
+
+
+@pytest.mark.parametrize("parameters", [{}, {"timeout": 9_000_000}], ids=["the hot path", "the general path"])
+def test_a_client_that_leaves_while_it_waits(server: Any, parameters: dict[str, Any]) -> None:
+    def work(rounds: int) -> bytes:
+        tensor = {"name": "rounds", "shape": [1], "datatype": "INT64", "data": [rounds]}
+        body = json.dumps({"inputs": [tensor]} | ({"parameters": parameters} if parameters else {})).encode()
+        return b"POST /v2/models/work/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+    def until(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline
+
+    def left() -> float:
+        with suppress(AssertionError):
+            return float(server.metric("haldane_requests_total", model="work", code="499"))
+        return 0.0
+
+    address = (httpx.URL(server.url).host, httpx.URL(server.url).port or 0)
+    # What it learns from a first run keeps the next one off the event loop.
+    raw(server, work(20_000))
+    runs = server.metric("haldane_inference_seconds_count", model="work")
+    before = left()
+    with socket.create_connection(address, timeout=20) as running:
+        running.sendall(work(40_000))
+        with socket.create_connection(address, timeout=20) as waiting:
+            waiting.sendall(work(1))
+            until(lambda: server.metric("haldane_queue_requests", model="work") == 1)
+        until(lambda: left() == before + 1)
+        assert running.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+    assert server.metric("haldane_inference_seconds_count", model="work") == runs + 1
