@@ -126,8 +126,13 @@ class _Reader(asyncio.Protocol):
             self._done.set_exception(ConnectionError("the runtime closed a connection"))
 
 
-async def send(port: int, count: int, codes: Counter[int], progress: Callable[[int], None]) -> None:
-    """Send so many requests over `CONNECTIONS` connections, each answered before the next group goes."""
+async def send(
+    port: int, count: int, codes: Counter[int], progress: Callable[[int], None], leaving: float = LEAVING
+) -> None:
+    """Send so many requests over `CONNECTIONS` connections, each answered before the next group goes.
+
+    `leaving` is the share of the groups after which the connection is closed without reading.
+    """
     mix = requests()
     left = count
 
@@ -142,7 +147,8 @@ async def send(port: int, count: int, codes: Counter[int], progress: Callable[[i
                 group = choice.choices([one for _, one in mix], [share for share, _ in mix], k=PIPELINE)
                 answered = reader.answered(PIPELINE)
                 transport.write(b"".join(group))
-                if choice.random() < LEAVING:
+                if choice.random() < leaving:
+                    progress(PIPELINE)
                     break
                 async with asyncio.timeout(ANSWER_SECONDS):
                     await answered

@@ -96,6 +96,11 @@ class HotConnection(HotProtocol, HttpToolsProtocol):
         else:
             super().shutdown()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Whatever ended it: uvicorn leaves the timer of a connection that broke, which would hold on to all of this."""
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+
     def timeout_keep_alive_handler(self) -> None:
         """Close when idle for long enough; one timer a connection, looked at late rather than set anew each time."""
         idle = self._route.clock() - self._last_used if self._state is State.IDLE else 0.0
