@@ -44,6 +44,7 @@ from haldane_runtime.scheduling.policy import Limits
 from haldane_runtime.settings import FREE_PORT, Settings
 
 if TYPE_CHECKING:
+    from haldane_runtime.fronts.server import Fronts
     from haldane_runtime.protocol.grpc.server import GrpcServer
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ async def _run(
     # What has been made so far stays to the end: never looked through again, a collection takes no time to notice.
     gc.freeze()
     gc.enable()
+    fronts = _fronts(settings, plane, server)
     stop = _stop_signal()
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     port = listener.getsockname()[1]
@@ -127,7 +129,8 @@ async def _run(
         server.should_exit = True
         if grpc:
             await grpc.stop(stop_seconds(settings))
-        await serving
+        ending = [fronts.stop(stop_seconds(settings))] if fronts is not None else []
+        await asyncio.gather(serving, *ending)
         plane.close(ENGINE_STOP_SECONDS)
         if cache is not None:
             await cache.close()
@@ -183,6 +186,15 @@ def _response_cache(settings: Settings, metrics: Metrics) -> ResponseCache | Non
     # From the start at 0, so that rate() sees the first of each.
     metrics.lookups = dict.fromkeys(Outcome, 0)
     return connect(settings.response_cache, settings.response_cache_ttl, metrics.response_cache)
+
+
+def _fronts(settings: Settings, plane: DataPlane, server: uvicorn.Server) -> "Fronts | None":
+    if not settings.fronts:
+        return None
+    from haldane_runtime.fronts.server import Fronts
+
+    arguments = (settings.request_bytes, settings.request_timeout, float(KEEP_ALIVE_SECONDS))
+    return Fronts(settings.fronts, plane, server, arguments)
 
 
 def _watch(settings: Settings) -> Watch | None:

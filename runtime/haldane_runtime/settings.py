@@ -59,6 +59,7 @@ class Settings:
     host: str
     port: int
     grpc_port: int
+    fronts: int
     drain_seconds: float
 
 
@@ -104,6 +105,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         host=get.text("HALDANE_HOST", ""),
         port=port,
         grpc_port=grpc_port,
+        fronts=get.whole("HALDANE_FRONTS", 0, 0, 64),
         drain_seconds=get.real("HALDANE_DRAIN_SECONDS", 0, 0, 3600),
     )
 

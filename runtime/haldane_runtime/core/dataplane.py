@@ -55,6 +55,8 @@ class DataPlane:
         self._models: dict[str, dict[str, ModelInstance]] = {}
         # Changes with the models, so that what was looked up can be kept until then.
         self.generation = 0
+        # Called after every change of the models and of the phase.
+        self.changed: list[Callable[[], None]] = []
         metrics.waiting = self._waiting
         if expected is not None:
             metrics.model(expected)
@@ -85,6 +87,15 @@ class DataPlane:
         return all(instance.batcher.alive for instance in self.instances)
 
     @property
+    def draining(self) -> bool:
+        return self.phase is Phase.DRAINING
+
+    @property
+    def revision(self) -> str:
+        """The pod's revision, as its metrics have it."""
+        return self.metrics.revision
+
+    @property
     def state(self) -> str:
         """loading, serving or draining."""
         return self.phase.name.lower()
@@ -108,12 +119,14 @@ class DataPlane:
         self._models.setdefault(model.name, {})[model.version] = instance
         self.generation += 1
         self._count_served(model.name)
+        self._tell()
         return instance
 
     def serve(self) -> None:
         """Ready from now on, unless it drains already."""
         if self.phase is Phase.LOADING:
             self.phase = Phase.SERVING
+            self._tell()
 
     def remove(self, name: str, version: str) -> ModelInstance | None:
         """Take a model version away; new requests do not find it any more. Its `unload` is the caller's."""
@@ -123,11 +136,13 @@ class DataPlane:
         if not versions:
             self._models.pop(name, None)
         self._count_served(name)
+        self._tell()
         return instance
 
     def drain(self) -> None:
         """Not ready from now on; requests are still served."""
         self.phase = Phase.DRAINING
+        self._tell()
 
     def close(self, timeout: float) -> None:
         """Stop the engines, waiting at most `timeout` seconds for each."""
@@ -184,6 +199,10 @@ class DataPlane:
     def _names(self) -> str:
         names = sorted(self._models) or ([self.expected] if self.expected else [])
         return ", ".join(f"'{name}'" for name in names) or "no model"
+
+    def _tell(self) -> None:
+        for listener in self.changed:
+            listener()
 
     def _count_served(self, name: str) -> None:
         self.metrics.model(name).served = [instance.model for instance in self._models.get(name, {}).values()]

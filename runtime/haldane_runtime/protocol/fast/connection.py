@@ -5,6 +5,7 @@ and the server's list of connections, by which it shuts down gracefully.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -33,10 +34,21 @@ class HotConnection(HotProtocol, HttpToolsProtocol):
         self._state_of_app = app_state
         # Messages begun and ended by uvicorn's parser: between two of them the connection is free again.
         self._begun = self._ended = 0
+        self._first = b""
+        self._leave: Callable[[HotConnection], None] | None = None
+
+    def resume(self, data: bytes) -> None:
+        """Begin with `data`, which was read from this connection elsewhere. To be called before it is made."""
+        self._first = data
+        # It would only come back again.
+        self._begun = self._ended = 1
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._arm_keep_alive(self.timeout_keep_alive)
+        if self._first:
+            self.data_received(self._first)
+            self._first = b""
 
     @property
     def default_headers(self) -> list[tuple[bytes, bytes]]:
@@ -46,6 +58,9 @@ class HotConnection(HotProtocol, HttpToolsProtocol):
     def answered(self, count: int) -> None:
         """See `HotProtocol.answered`."""
         self.server_state.total_requests += count
+        if self._leave is not None:
+            # Once the answer has left, too.
+            self.loop.call_soon(self._try_to_leave)
 
     def to_general(self, data: bytes, watched: bool | None = None) -> None:
         """See `HotProtocol.to_general`."""
@@ -86,6 +101,25 @@ class HotConnection(HotProtocol, HttpToolsProtocol):
         ):
             self._state = State.IDLE
             self._last_used = self._route.clock()
+
+    # To another process
+
+    def movable(self, since: float) -> bool:
+        """True when it has asked for plain predictions only, one of them after the instant `since`."""
+        return not self._begun and self._last_used > since and self._leave is None
+
+    def leave_by(self, leave: "Callable[[HotConnection], None]") -> None:
+        """Hand the connection to somebody else between two requests, now or later; `leave` closes the transport."""
+        self._leave = leave
+        self._try_to_leave()
+
+    def _try_to_leave(self) -> None:
+        if self._leave is None or self._state is not State.IDLE or self._ahead or self.transport.is_closing():
+            return
+        if not self.transport.get_write_buffer_size():
+            self.transport.pause_reading()
+            leave, self._leave = self._leave, None
+            leave(self)
 
     # The end of a connection
 

@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-from haldane_runtime.core.instance import ModelInstance
 from haldane_runtime.core.types import InferResponse
 from haldane_runtime.protocol.codec import HEADER_LENGTH
 from haldane_runtime.protocol.fast.decode import Decoder, Plain
 from haldane_runtime.protocol.fast.encode import Encoder
+from haldane_runtime.protocol.fast.served import Served
 from haldane_runtime.protocol.frame import REVISION_HEADER, VERSION_HEADER
 from haldane_runtime.protocol.instances import decode_instances, encode_predictions
 
@@ -23,7 +23,7 @@ class Answer(NamedTuple):
 class HotModel:
     """Decodes and encodes for one model instance."""
 
-    def __init__(self, instance: ModelInstance, revision: str) -> None:
+    def __init__(self, instance: Served, revision: str) -> None:
         self.instance = instance
         model = instance.model
         self._signature = model.signature

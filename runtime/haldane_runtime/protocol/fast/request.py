@@ -1,6 +1,7 @@
 """One request on the hot path, from its head to its answer."""
 
 import asyncio
+from typing import Any
 
 from haldane_runtime.core.errors import Code, RequestError, client_deadline
 from haldane_runtime.core.types import InferResponse
@@ -8,7 +9,7 @@ from haldane_runtime.protocol.fast.decode import Plain
 from haldane_runtime.protocol.fast.head import Head
 from haldane_runtime.protocol.fast.hot import HotModel
 from haldane_runtime.protocol.fast.route import HotRoute
-from haldane_runtime.scheduling.ticket import Done, Ticket
+from haldane_runtime.scheduling.ticket import Done
 
 
 class HotRequest:
@@ -36,7 +37,7 @@ class HotRequest:
         self.deadline = started + timeout
         self.start = start
         self.plain: Plain | None = None
-        self.ticket: Ticket | None = None
+        self.ticket: Any = None
         # Only for a body that comes in several pieces.
         self.chunks: list[bytes] = []
         self.missing = 0

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from http import HTTPStatus
 
-from haldane_runtime.core.dataplane import DataPlane, Phase
 from haldane_runtime.core.errors import RequestError
 from haldane_runtime.protocol.fast.head import Head, Heads
 from haldane_runtime.protocol.fast.hot import HotModel
+from haldane_runtime.protocol.fast.served import Plane
 
 _STATUS_LINE: dict[int, bytes] = {
     status: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus
@@ -21,7 +21,7 @@ class HotRoute:
 
     def __init__(
         self,
-        plane: DataPlane,
+        plane: Plane,
         request_bytes: int,
         request_timeout: float,
         clock: Callable[[], float] = time.monotonic,
@@ -42,7 +42,7 @@ class HotRoute:
 
     @property
     def draining(self) -> bool:
-        return self._plane.phase is Phase.DRAINING
+        return self._plane.draining
 
     def find(self, head: Head) -> HotModel | None:
         """The model that is asked for; None when the general path must say why there is none."""
@@ -56,7 +56,7 @@ class HotRoute:
                 instance = self._plane.find(head.model, head.version)
             except RequestError:
                 return None
-            hot = self._models[key] = HotModel(instance, self._plane.metrics.revision)
+            hot = self._models[key] = HotModel(instance, self._plane.revision)
         return hot
 
     def new_id(self) -> str:
