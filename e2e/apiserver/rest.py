@@ -31,6 +31,7 @@ KINDS = {
 """Where each kind that Haldane reads or writes is served."""
 
 MERGE = "application/merge-patch+json"
+APPLY = "application/apply-patch+yaml"
 
 
 def path(kind: str, namespace: str, name: str = "", subresource: str = "") -> str:
@@ -89,13 +90,33 @@ class Rest:
         items: list[Body] = self.send("GET", path(kind, namespace), **query).body["items"]
         return items
 
+    def version(self, kind: str, namespace: str) -> str:
+        """The resourceVersion of now: all kinds count by one clock."""
+        return str(self.send("GET", path(kind, namespace)).body["metadata"]["resourceVersion"])
+
+    def history(self, kind: str, namespace: str, since: str) -> list[tuple[str, Body]]:
+        """Every version of every object of a kind that was written after `since`: what became of it, and the object.
+
+        `resourceVersion` orders them, also between kinds. It takes a second, for the API server says only by ending that
+        it has told all.
+        """
+        query = {"watch": "1", "resourceVersion": since, "timeoutSeconds": "1"}
+        answer = self._client.get(path(kind, namespace), params=query)
+        events = [json.loads(line) for line in answer.text.splitlines()]
+        return [(event["type"], event["object"]) for event in events]
+
     def replace(self, namespace: str, body: Body, subresource: str = "", **query: str) -> Answer:
         where = path(body["kind"], namespace, body["metadata"]["name"], subresource)
         return self.send("PUT", where, body, **query)
 
-    def merge(self, kind: str, namespace: str, name: str, change: Body, subresource: str = "") -> Answer:
+    def merge(self, kind: str, namespace: str, name: str, change: Body, subresource: str = "", **query: str) -> Answer:
         """A JSON merge patch, of the object or of a subresource such as `status`."""
-        return self.send("PATCH", path(kind, namespace, name, subresource), change, media=MERGE)
+        return self.send("PATCH", path(kind, namespace, name, subresource), change, media=MERGE, **query)
+
+    def apply(self, namespace: str, body: Body, manager: str) -> Answer:
+        """Server-side apply as a field manager, as a GitOps tool does it: forced."""
+        where = path(body["kind"], namespace, body["metadata"]["name"])
+        return self.send("PATCH", where, body, media=APPLY, fieldManager=manager, force="true")
 
     def delete(self, kind: str, namespace: str, name: str) -> Answer:
         return self.send("DELETE", path(kind, namespace, name))

@@ -130,7 +130,11 @@ def delete(manifest: Manifest) -> Request:
 
 
 def status(parent: Manifest, written: Manifest) -> Request:
-    """Replace the status of a ModelDeployment that is still at the resourceVersion that `parent` has."""
+    """Replace the status of a ModelDeployment that is still at the resourceVersion that `parent` has.
+
+    All of its metadata goes along: the API server changes none of it here, but takes what is missing from those who own
+    it, in `managedFields`, and a GitOps tool would find that its labels and annotations are nobody's any more.
+    """
     metadata = parent["metadata"]
     return Request(
         "PUT",
@@ -140,7 +144,7 @@ def status(parent: Manifest, written: Manifest) -> Request:
         body={
             "apiVersion": parent["apiVersion"],
             "kind": parent["kind"],
-            "metadata": {field: metadata[field] for field in ("name", "namespace", "uid", "resourceVersion")},
+            "metadata": {field: value for field, value in metadata.items() if field != "managedFields"},
             "spec": parent.get("spec", {}),
             "status": written,
         },

@@ -24,7 +24,7 @@ Body = dict[str, Any]
 StartOperator = Callable[..., OperatorProcess]
 
 USER = "operator"
-MOST_TESTS = 24
+MOST_TESTS = 36
 """Namespaces that the shared operator serves: one for each test, and some to spare."""
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 

@@ -25,7 +25,12 @@ class Model:
 
     def create(self, version: str = "1.0.0", **spec: Any) -> None:
         """Create it; `spec` replaces whole sections."""
-        body = {
+        made = self.rest.create(self.namespace, self.manifest(version, **spec))
+        assert made.status == 201, made
+
+    def manifest(self, version: str, **spec: Any) -> Body:
+        """What stands in git."""
+        return {
             "apiVersion": "haldane.dev/v1alpha1",
             "kind": "ModelDeployment",
             "metadata": {"name": self.name},
@@ -43,12 +48,16 @@ class Model:
                 **spec,
             },
         }
-        made = self.rest.create(self.namespace, body)
-        assert made.status == 201, made
 
     def edit(self, spec: Body) -> None:
         """A JSON merge patch of spec, as a user would."""
         answer = self.rest.merge("ModelDeployment", self.namespace, self.name, {"spec": spec})
+        assert answer.status == 200, answer
+
+    def annotate(self, verb: str, value: str | None, manager: str = "haldane:alice") -> None:
+        """Ask for something by a verb's annotation, as somebody; None takes it away."""
+        change = {"metadata": {"annotations": {f"haldane.dev/{verb}": value}}}
+        answer = self.rest.merge("ModelDeployment", self.namespace, self.name, change, fieldManager=manager)
         assert answer.status == 200, answer
 
     def deploy(self, version: str) -> None:
@@ -84,6 +93,10 @@ class Model:
     def events(self) -> set[str]:
         """Reasons of the Events about it."""
         return {event["reason"] for event in self.rest.items("Event", self.namespace)}
+
+    def notes(self) -> str:
+        """Texts of the Events about it."""
+        return "\n".join(event["message"] for event in self.rest.items("Event", self.namespace))
 
     def until(self, holds: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
         """Let the hands work until something holds."""
