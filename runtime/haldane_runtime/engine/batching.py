@@ -23,6 +23,8 @@ BATCH_OVERHEAD_SECONDS = 50e-6
 # A larger batch must make a row cheaper by this share, or it only makes its neighbours wait.
 LEAST_GAIN = 0.05
 REPEATS = 9
+# Runs from here on are looked at before a proof, which would take a dozen of them.
+_LONG_SECONDS = 0.005
 _TURNS = 2
 
 # Rounding differs with the size of a product; a real dependence on neighbours is far larger.
@@ -171,6 +173,8 @@ def profile(
         return alone(reason)
     if row_seconds * _PROOF_ROWS > budget.most:
         return alone(f"One row takes {row_seconds:.2g} s, too long to prove that rows are independent before serving.")
+    if row_seconds > _LONG_SECONDS and (reason := _no_gain(engine, rows, row_seconds, clock)):
+        return alone(reason)
     proof = prove(engine, rows, tolerance)
     if proof.dependence:
         return alone(proof.dependence)
@@ -181,6 +185,17 @@ def profile(
     gain = f"batches up to {best} rows pay" if best > 1 else "but larger batches gain nothing"
     medians = {size: median(times) for size, times in seconds.items()}
     return BatchProfile(True, f"Requests answered apart and merged agree; {gain}.", best, medians)
+
+
+def _no_gain(engine: Engine, rows: Inputs, row_seconds: float, clock: Callable[[], float]) -> str | None:
+    """Why a proof is not worth its time, as a sentence: two rows of a long run cost as much together as apart."""
+    try:
+        seconds = {1: row_seconds, 2: least_seconds(engine, take(rows, [0, 1]), clock, 0.0)}
+    except RequestError as error:
+        return f"The model does not run on two rows: {error.message}."
+    if _gains(seconds, 1, 2):
+        return None
+    return f"Larger batches gain nothing: one row takes {1e3 * seconds[1]:.3g} ms, two take {1e3 * seconds[2]:.3g} ms."
 
 
 def _measure(
@@ -239,8 +254,11 @@ def worth_doubling(seconds: Mapping[int, float], spent: float, budget: Budget) -
     if ahead <= budget.plenty or len(seconds) == 1:
         return ahead <= budget.most
     before = sorted(seconds)[-2]
-    gained = _row_cost(seconds, last) < (1 - LEAST_GAIN) * _row_cost(seconds, before)
-    return gained and ahead <= budget.most
+    return _gains(seconds, before, last) and ahead <= budget.most
+
+
+def _gains(seconds: Mapping[int, float], size: int, larger: int) -> bool:
+    return _row_cost(seconds, larger) < (1 - LEAST_GAIN) * _row_cost(seconds, size)
 
 
 def least_seconds(engine: Engine, inputs: Inputs, clock: Callable[[], float], slice_seconds: float) -> float:
