@@ -99,9 +99,9 @@ INDEPENDENT: dict[str, tuple[Any, ...]] = {
     "an output of unknown rank": ([Node("Neg", ["x"], ["y"])], [X], [info("y", None)], []),
     "a convolution that wants room": (
         [Node("Conv", ["x", "k"], ["z"]), Node("GlobalAveragePool", ["z"], ["y"])],
-        [info("x", ["N", 3, "H", "W"])],
-        [info("y", ["N", 4, 1, 1])],
-        [constant("k", RANDOM.standard_normal((4, 3, 11, 11)), np.float32)],
+        [info("x", ["N", 1, "H", "W"])],
+        [info("y", ["N", 1, 1, 1])],
+        [constant("k", RANDOM.standard_normal((1, 1, 11, 1)), np.float32)],
     ),
 }
 
