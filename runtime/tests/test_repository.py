@@ -1,6 +1,7 @@
 """The model repository alone: real batchers and a plane, engines that wait for the test."""
 
 import asyncio
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -177,6 +178,19 @@ async def test_a_mended_model_becomes_ready_by_a_load(place: Place) -> None:
     await place.repository.load("iris")
     assert place.plane.ready
     assert await place.index() == [("iris", "1", "READY", "")]
+
+
+@pytest.mark.parametrize("mended_by", ["load", "unload"])
+async def test_a_failed_version_that_is_taken_away_is_forgotten(place: Place, mended_by: str) -> None:
+    place.put("iris/1", "scrap")
+    await place.repository.load_all()
+    place.plane.serve()
+    shutil.rmtree(place.root / "iris/1")
+    if mended_by == "load":
+        place.put("iris/2", "2")
+    await getattr(place.repository, mended_by)("iris")
+    assert place.plane.ready
+    assert await place.index() == ([("iris", "2", "READY", "")] if mended_by == "load" else [])
 
 
 async def test_a_load_takes_what_is_new_or_changed_and_drops_what_is_gone(place: Place, loader: Loader) -> None:

@@ -178,6 +178,8 @@ class ModelRepository:
 
     async def _load_offers(self, name: str, offers: Sequence[Offer]) -> list[LoadError]:
         failures = []
+        versions = {offer.version for offer in offers}
+        self._forget([key for key in self._failed if key[0] == name and key[1] not in versions])
         for offer in offers:
             if offer.stamp is not None and self._stamps.get((name, offer.version)) == offer.stamp:
                 continue
@@ -225,14 +227,14 @@ class ModelRepository:
 
     async def _unload_served(self, name: str) -> None:
         served = self._served(name)
-        if not served and name not in await self._offered():
+        failed = [key for key in self._failed if key[0] == name]
+        if not served and not failed and name not in await self._offered():
             raise RequestError(
                 Code.NOT_FOUND, f"there is no model '{name}'; POST /v2/repository/index lists what there is"
             )
         for version in served:
             await self._unload_version(name, version)
-        for key in [key for key in self._failed if key[0] == name]:
-            del self._failed[key]
+        self._forget(failed)
         self._tell_availability(name)
 
     async def _unload_version(self, name: str, version: str) -> None:
@@ -241,6 +243,10 @@ class ModelRepository:
         if instance is not None:
             await instance.unload(self._request_timeout)
         log.info("model '%s' version %s is unloaded", name, version)
+
+    def _forget(self, failures: Sequence[tuple[str, str]]) -> None:
+        for key in failures:
+            del self._failed[key]
 
     def _tell_availability(self, name: str) -> None:
         """A model of which every version failed keeps the server from being ready, as the protocol has it."""
