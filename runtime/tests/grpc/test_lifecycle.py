@@ -46,7 +46,9 @@ def test_a_port_that_is_taken(start: Callable[..., Any], models: Any, tmp_path: 
     assert f"HALDANE_GRPC_PORT {port} cannot be opened" in (tmp_path / "log").read_text()
 
 
-def test_calls_while_the_model_loads_and_drain(start: Callable[..., Any], models: Any, port_of: PortOf) -> None:
+def test_drain_serves_who_comes_back_and_finishes_what_runs(
+    start: Callable[..., Any], models: Any, port_of: PortOf
+) -> None:
     server = start(
         f"file://{models.work()}", HALDANE_MODEL_NAME="work", HALDANE_DRAIN_SECONDS="1.5", HALDANE_INTRA_OP_THREADS="1"
     ).ready()

@@ -115,7 +115,7 @@ def test_parameters(client: Any) -> None:
 
 
 def test_timeouts(client: Any) -> None:
-    slow = tensor("rounds", np.array([60_000], np.int64), "INT64")
+    slow = tensor("rounds", np.array([20_000], np.int64), "INT64")
     with pytest.raises(InferenceServerException) as caught:
         client.infer("work", [slow], client_timeout=0.2)
     assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED"
@@ -232,7 +232,7 @@ async def test_asyncio_client(address: str, algorithm: str | None) -> None:
         assert texts(answer.as_numpy("y")) == texts(given)
         with pytest.raises(InferenceServerException, match="unknown model"):
             await client.infer("nothing", [tensor("x", given, "BYTES")])
-        slow = tensor("rounds", np.array([60_000], np.int64), "INT64")
+        slow = tensor("rounds", np.array([20_000], np.int64), "INT64")
         with pytest.raises(InferenceServerException) as caught:
             await client.infer("work", [slow], client_timeout=0.1)
         assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED"
