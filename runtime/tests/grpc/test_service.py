@@ -142,6 +142,20 @@ async def test_health_follows_the_server(direct: Direct, plane: DataPlane) -> No
     assert not direct.connection.streams
 
 
+async def test_calls_of_all_clients_together_are_bounded(plane: DataPlane) -> None:
+    repository: Any = SimpleNamespace()
+    server = GrpcServer(plane, repository, Limits(calls=2), 10.0)
+    one, other = Direct(server), Direct(server)
+    request = message_class("grpc.health.v1.HealthCheckRequest")()
+    assert one.ask(f"{HEALTH}/Watch", request)[1]
+    assert other.ask(f"{HEALTH}/Watch", request)[1]
+    for client in (one, other):
+        assert client.ask(f"{HEALTH}/Watch", request) == ({}, [])
+        assert len(client.connection.streams) == 1
+    one.connection.lost()
+    assert other.ask(f"{HEALTH}/Watch", request)[1]
+
+
 async def test_infer_and_its_statistics(direct: Direct, plane: DataPlane) -> None:
     serve(plane)
     assert direct.ask(f"{SERVICE}/ModelInfer", infer()) == ({}, [])

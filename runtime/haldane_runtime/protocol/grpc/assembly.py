@@ -7,13 +7,14 @@ _RETRY_SECONDS = 1.0
 
 
 class Budget:
-    """How many bytes of incomplete messages all calls together hold, and may hold."""
+    """How many bytes of incomplete messages all calls together hold, and may hold; and how many calls there are."""
 
-    __slots__ = ("limit", "used")
+    __slots__ = ("calls", "limit", "used")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
+        self.calls = 0
 
 
 class Assembly:

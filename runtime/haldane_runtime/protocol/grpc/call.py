@@ -122,6 +122,7 @@ class GrpcCall:
         """The method's own."""
         self.on_gone: Callable[[], None] | None = None
         self.on_tick: Callable[[float], None] | None = None
+        shared.budget.calls += 1
         self._guarded(self._begin)
 
     def _begin(self) -> None:
@@ -287,6 +288,7 @@ class GrpcCall:
 
     def _close(self, code: int, message: str) -> None:
         self.over = True
+        self._shared.budget.calls -= 1
         # They refer to this call in turn, and what they hold would wait for the garbage collector.
         self.on_gone = self.on_tick = None
         if self._assembly is not None:

@@ -11,7 +11,7 @@ class Limits:
 
     The windows are what a client may send ahead of us: small requests never wait for an update, and a client cannot make us
     hold more than `connection_window` beyond the messages that are being put together, which `assembling` bounds for all
-    clients. Once `waiting` bytes of answers are not taken by a client, it gets no new ones.
+    clients, as `calls` does the calls that are open. Once `waiting` bytes of answers are not taken by a client, it gets no new ones.
     """
 
     message: int = 64 << 20
@@ -29,6 +29,7 @@ class Limits:
     ping: float = 20.0
     stalled: float = 60.0
     connections: int = 4096
+    calls: int = 32768
 
 
 class Patience:

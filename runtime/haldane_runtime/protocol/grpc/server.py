@@ -11,6 +11,7 @@ from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.protocol.grpc.assembly import Budget
 from haldane_runtime.protocol.grpc.call import GrpcCall, Method, Shared
 from haldane_runtime.protocol.grpc.connection import Connection
+from haldane_runtime.protocol.grpc.frames import ErrorCode, StreamFault
 from haldane_runtime.protocol.grpc.headers import Received, metadata_value
 from haldane_runtime.protocol.grpc.health import health_methods
 from haldane_runtime.protocol.grpc.limits import Limits
@@ -94,6 +95,8 @@ class GrpcServer:
         head = received.head
         if not head.grpc:
             return PlainAnswer(sender, stream, head)
+        if self._shared.budget.calls >= self._limits.calls:
+            raise StreamFault(stream.id, ErrorCode.REFUSED_STREAM, "too many calls of all clients together")
         method = self._methods.get(head.path) or _Unknown(head.path)
         return GrpcCall(self._shared, method, sender, stream, received, now)
 

@@ -92,5 +92,9 @@ class Application(Protocol):
     """Whoever answers the calls of a connection."""
 
     def open(self, sender: "Sender", stream: Stream, received: "Received", now: float) -> Call:
-        """A new call, which came at an instant of `time.monotonic`; it may be answered at once."""
+        """A new call, which came at an instant of `time.monotonic`; it may be answered at once.
+
+        Raises:
+            StreamFault: REFUSED_STREAM, when there is no room for it.
+        """
         ...
