@@ -51,7 +51,7 @@ class Pace:
         return max(4, 2 * self.seconds) if cell.model == "image" else self.seconds
 
 
-FULL = Pace(rounds=3, seconds=2, open_seconds=2.5)
+FULL = Pace(rounds=3, seconds=2, open_seconds=2.0)
 QUICK = Pace(rounds=1, seconds=1, open_seconds=1.5, quick=True)
 
 

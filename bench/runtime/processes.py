@@ -12,7 +12,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
+SETTLE_SECONDS = 15.0
+SETTLED_CORES = 0.3
 END_SECONDS = 10.0
 _PR_SET_CHILD_SUBREAPER = 36
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -94,7 +96,9 @@ def serve(
         )
     try:
         _wait_ready(process, log, *ready)
-        yield Running(process.pid, log)
+        running = Running(process.pid, log)
+        _settle(running)
+        yield running
     finally:
         _end(process, before)
 
@@ -107,6 +111,18 @@ def _wait_ready(process: subprocess.Popen[bytes], log: Path, port: int, path: st
             what = "did not answer in time" if process.returncode is None else f"ended with code {process.returncode}"
             raise BenchError(f"{' '.join(map(str, process.args))} {what}; the end of {log}:\n{tail}")  # type: ignore[arg-type]
         time.sleep(0.05)
+
+
+def _settle(running: Running) -> None:
+    """Some servers answer while their other workers still load: wait until they rest, or for as long as is bearable."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    pause, last = 0.3, running.processor_seconds()
+    while time.monotonic() < deadline:
+        time.sleep(pause)
+        now = running.processor_seconds()
+        if now - last < SETTLED_CORES * pause:
+            return
+        last = now
 
 
 def _answers(port: int, path: str) -> bool:

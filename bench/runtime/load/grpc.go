@@ -76,7 +76,6 @@ func sendGRPC(o options) (report, error) {
 		all     []int64
 		errors  = map[string]int{}
 		ticket  atomic.Int64
-		late    atomic.Int64
 		callers sync.WaitGroup
 	)
 	start := time.Now()
@@ -95,10 +94,7 @@ func sendGRPC(o options) (report, error) {
 				if !due.Before(stop) {
 					break
 				}
-				if wait := time.Until(due); wait > 0 {
-					time.Sleep(wait)
-					raise(&late, int64(time.Since(due)))
-				}
+				time.Sleep(time.Until(due))
 				if _, err := call(connection, o.requests[int(number)%len(o.requests)], o.timeout); err != nil {
 					failed[status.Code(err).String()]++
 					continue
@@ -114,7 +110,7 @@ func sendGRPC(o options) (report, error) {
 		})
 	}
 	callers.Wait()
-	return newReport(all, errors, 0, time.Since(start), time.Duration(late.Load())), nil
+	return newReport(all, errors, 0, time.Since(start)), nil
 }
 
 func call(connection *grpc.ClientConn, request []byte, timeout time.Duration) ([]byte, error) {
@@ -123,11 +119,6 @@ func call(connection *grpc.ClientConn, request []byte, timeout time.Duration) ([
 	var answer []byte
 	err := connection.Invoke(ctx, method, &request, &answer)
 	return answer, err
-}
-
-func raise(highest *atomic.Int64, value int64) {
-	for old := highest.Load(); value > old && !highest.CompareAndSwap(old, value); old = highest.Load() {
-	}
 }
 
 // collectAnswers sends every request once, all at the same time, and writes the answers in the order of the requests.

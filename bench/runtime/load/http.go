@@ -41,9 +41,7 @@ type httpLoop struct {
 	next         int
 	latencies    []int64
 	errors       map[string]int
-	freed        int64
 	answered     int64
-	late         int64
 	buffer       []byte
 }
 
@@ -156,7 +154,7 @@ func (l *httpLoop) run() (report, error) {
 		l.next++
 		unsent++
 	}
-	return newReport(l.latencies, l.errors, unsent, time.Duration(elapsed), time.Duration(l.late)), nil
+	return newReport(l.latencies, l.errors, unsent, time.Duration(elapsed)), nil
 }
 
 // sendDue writes what is due on the connections that are free and sets the timer for what comes next.
@@ -174,8 +172,6 @@ func (l *httpLoop) sendDue() error {
 		c := l.idle[0]
 		l.idle = l.idle[1:]
 		c.busy, c.due, c.answer = true, due, c.answer[:0]
-		// The part of the delay that is this program's own doing, not the wait for a free connection.
-		l.late = max(l.late, now-max(due, l.freed))
 		c.request = l.requests[l.next%len(l.requests)]
 		l.next++
 		if err := l.write(c); err != nil {
@@ -237,15 +233,8 @@ func (l *httpLoop) progress(c *connection, events uint32) error {
 		l.errors[strconv.Itoa(status)]++
 	}
 	c.busy, l.answered = false, now
-	l.free(c, now)
-	return nil
-}
-
-func (l *httpLoop) free(c *connection, now int64) {
-	if len(l.idle) == 0 {
-		l.freed = now
-	}
 	l.idle = append(l.idle, c)
+	return nil
 }
 
 // replace counts a broken connection and opens another, so that the number stays.
@@ -266,7 +255,7 @@ func (l *httpLoop) replace(c *connection, why string) error {
 	if err != nil {
 		return err
 	}
-	l.free(fresh, monotonic())
+	l.idle = append(l.idle, fresh)
 	return nil
 }
 

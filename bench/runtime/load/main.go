@@ -37,7 +37,6 @@ type report struct {
 	Unsent   int                `json:"unsent"`
 	Seconds  float64            `json:"seconds"`
 	Latency  map[string]float64 `json:"latency"`
-	Late     float64            `json:"late"`
 }
 
 func main() {
@@ -109,8 +108,8 @@ func readFrames(path string) ([][]byte, error) {
 	return frames, nil
 }
 
-// newReport sorts the latencies, which are in nanoseconds, in place. late is the worst delay of the generator itself.
-func newReport(latencies []int64, errors map[string]int, unsent int, elapsed, late time.Duration) report {
+// newReport sorts the latencies, which are in nanoseconds, in place.
+func newReport(latencies []int64, errors map[string]int, unsent int, elapsed time.Duration) report {
 	slices.Sort(latencies)
 	quantiles := map[string]float64{}
 	for name, share := range map[string]float64{"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1} {
@@ -118,5 +117,5 @@ func newReport(latencies []int64, errors map[string]int, unsent int, elapsed, la
 			quantiles[name] = float64(latencies[min(int(share*float64(len(latencies))), len(latencies)-1)]) / 1e9
 		}
 	}
-	return report{len(latencies), errors, unsent, elapsed.Seconds(), quantiles, late.Seconds()}
+	return report{len(latencies), errors, unsent, elapsed.Seconds(), quantiles}
 }
