@@ -192,7 +192,7 @@ class Batcher:
             batch = [ticket for ticket in self._apart.popleft() if not ticket.over]
             if batch:
                 return batch
-        batch, late = self._line.take(self._limits.max_rows, now)
+        batch, late = self._line.take(self._limits.max_rows, self._limits.batch_bytes, now)
         for ticket in late:
             # Later, since whoever hears of it may hand in the next request at once.
             self._loop.call_soon(self._deliver, ticket, self._late())

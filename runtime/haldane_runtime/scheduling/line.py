@@ -51,36 +51,39 @@ class WaitingLine:
         if not lane:
             del self._lanes[ticket.key]
 
-    def take(self, max_rows: int, now: float) -> tuple[list[Ticket], list[Ticket]]:
+    def take(self, max_rows: int, max_bytes: int, now: float) -> tuple[list[Ticket], list[Ticket]]:
         """The next batch, and those whose deadline has passed on the way to it; both leave the line.
 
-        The batch begins with the one that waits longest and holds `max_rows` at most, unless the first
-        has more by itself. It is empty only when nobody is left.
+        The batch begins with the one that waits longest and holds `max_rows` and `max_bytes` at most,
+        unless the first has more by itself. It is empty only when nobody is left.
         """
         late: list[Ticket] = []
         while self._lanes:
             key = next(iter(self._lanes))
             if len(self._lanes) > 1:
                 key = min(self._lanes, key=lambda other: self._lanes[other][0].queued)
-            batch = self._take(self._lanes[key], key is None, max_rows, now, late)
+            batch = self._take(self._lanes[key], key is None, max_rows, max_bytes, now, late)
             if not self._lanes[key]:
                 del self._lanes[key]
             if batch:
                 return batch, late
         return [], late
 
-    def _take(self, lane: deque[Ticket], alone: bool, room: int, now: float, late: list[Ticket]) -> list[Ticket]:
+    def _take(
+        self, lane: deque[Ticket], alone: bool, rows: int, room: int, now: float, late: list[Ticket]
+    ) -> list[Ticket]:
         batch: list[Ticket] = []
         while lane:
             ticket = lane[0]
-            if batch and (alone or ticket.rows > room):
+            if batch and (alone or ticket.rows > rows or ticket.nbytes > room):
                 break
             lane.popleft()
             self._left(ticket)
             if ticket.deadline <= now:
                 late.append(ticket)
                 continue
-            room -= ticket.rows
+            rows -= ticket.rows
+            room -= ticket.nbytes
             batch.append(ticket)
         return batch
 

@@ -15,8 +15,8 @@ class Limits:
     """How much may wait, and how it is batched.
 
     `requests` and `rows` are counts (`rows` bounds what waits in one-row units, so that a few huge
-    requests do not hide behind the count), `bytes` is the tensors' memory, `max_rows` the largest
-    batch, `max_delay` the seconds that a batch may wait for company although the engine is free,
+    requests do not hide behind the count), `bytes` is the tensors' memory, `max_rows` and
+    `batch_bytes` bound one batch (rows may be of any size where inner dimensions are free), `max_delay` the seconds that a batch may wait for company although the engine is free,
     `queue_delay` the seconds that a request may have to wait for the engine (0: as long as its
     deadline allows).
     """
@@ -25,6 +25,7 @@ class Limits:
     rows: int = 65536
     bytes: int = 256 << 20
     max_rows: int = 64
+    batch_bytes: int = 32 << 20
     max_delay: float = 0.0
     queue_delay: float = 0.0
 

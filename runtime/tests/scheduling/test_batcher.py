@@ -112,6 +112,17 @@ async def test_a_batch_holds_at_most_its_rows_and_a_larger_request_runs_alone() 
     harness.batcher.close(LATER)
 
 
+async def test_a_batch_holds_at_most_its_bytes() -> None:
+    harness = Harness(Limits(batch_bytes=100))
+    first = await harness.held()
+    others = [harness.ask(1, columns=10), harness.ask(2, columns=10), harness.ask(3, columns=10)]
+    others.append(harness.ask(4, 4, 4, columns=30))
+    harness.engine.gate.set()
+    await values(first, *others)
+    assert harness.engine.batches == [[0], [1, 2], [3], [4, 4, 4]]
+    harness.batcher.close(LATER)
+
+
 async def test_one_bad_request_fails_alone(harness: Harness) -> None:
     first = await harness.held()
     others = [harness.ask(value) for value in (1, 2, -3, 4, 5)]
