@@ -241,16 +241,18 @@ class GrpcCall:
         head = self._head
         encoding = head.encoding if head.encoding in head.accepts else IDENTITY
         if encoding != IDENTITY and sum(map(len, parts)) >= messages.THREAD_BYTES:
-            in_thread(partial(messages.packed, parts, encoding), partial(self._guarded, self._respond, encoding))
+            in_thread(partial(messages.packed, parts, encoding), partial(self._guarded, self._compressed, encoding))
         else:
-            self._respond(encoding, partial(messages.packed, parts, encoding))
+            self._respond(encoding, messages.packed(parts, encoding))
 
-    def _respond(self, encoding: str, packed: Callable[[], bytes]) -> None:
+    def _compressed(self, encoding: str, message: Callable[[], bytes]) -> None:
         if not self.over:
-            message = packed()
-            self._close(200, "")
-            block = _make_head(encoding, messages.ACCEPTED, self.identity)
-            self._sender.respond(self._stream, block, message, _OK)
+            self._respond(encoding, message())
+
+    def _respond(self, encoding: str, message: bytes) -> None:
+        self._close(200, "")
+        block = _make_head(encoding, messages.ACCEPTED, self.identity)
+        self._sender.respond(self._stream, block, message, _OK)
 
     def send(self, message: bytes) -> None:
         """One of several messages of an answer."""
