@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -25,6 +25,8 @@ def main() -> int:
     console = Console()
     servers = [server for server in SERVERS if not options.only or server.name in options.only]
     pace = plan.QUICK if options.quick else plan.FULL
+    if options.rounds:
+        pace = replace(pace, rounds=options.rounds)
     processes.adopt_orphans()
     # The same clean end for a termination as for Ctrl-C: every server is ended on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -59,7 +61,8 @@ def _write(results: Results, servers: Sequence[Server], pace: Pace, out: Path, p
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.runtime", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one round, about 3 minutes")
+    parser.add_argument("--quick", action="store_true", help="one round of what the goals speak of, shorter")
+    parser.add_argument("--rounds", type=int, help="other than 3, or 1 for a quick run")
     parser.add_argument("--only", type=_names([server.name for server in SERVERS]), metavar="SERVER,...")
     parser.add_argument("--cells", type=_names(plan.NAMES), metavar="CELL,...", help=f"of {', '.join(plan.NAMES)}")
     parser.add_argument(

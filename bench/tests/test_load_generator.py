@@ -25,6 +25,8 @@ def test_the_go_program() -> None:
 
 class Stalling(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # One packet an answer: two would meet the delayed acknowledgement of TCP, 40 ms.
+    wbufsize = -1
     stall = threading.Event()
 
     def do_POST(self) -> None:
