@@ -30,6 +30,7 @@ def main() -> int:
     processes.adopt_orphans()
     # The same clean end for a termination as for Ctrl-C: every server is ended on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    partial = tools.HERE.parent.parent / "build/bench/runtime"
     run = Run(servers, options.cells or plan.NAMES, pace, options.first, console)
     try:
         with processes.going_first(os.getpid()) if options.first else nullcontext():
@@ -40,9 +41,11 @@ def main() -> int:
         return 2
     except KeyboardInterrupt:
         console.print("stopped; every server that was started has been ended")
+        run.results.notes.append("The run was stopped before its end.")
+        _write(run.results, servers, pace, options.out or partial, False, console)
         return 130
     whole = not (options.quick or options.only or options.cells)
-    out = options.out or (tools.HERE / "results" if whole else tools.HERE.parent.parent / "build/bench/runtime")
+    out = options.out or (tools.HERE / "results" if whole else partial)
     return _write(run.results, servers, pace, out, options.publish, console)
 
 
