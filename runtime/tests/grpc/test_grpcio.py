@@ -139,6 +139,11 @@ def test_too_long_a_message(channel: grpc.Channel) -> None:
     assert "inflates to more" in error.details()
 
 
+def test_a_long_message_for_no_model_is_refused_before_it_is_read(channel: grpc.Channel, server: Any) -> None:
+    error = refused(channel, request(model="nothing", raw=[bytes(30 << 20)]).SerializeToString())
+    assert error.code() == grpc.StatusCode.NOT_FOUND
+
+
 def test_several_messages_for_one_answer(channel: grpc.Channel) -> None:
     made = request(raw=[ROW]).SerializeToString()
     stream = channel.stream_unary(f"{SERVICE}/ModelInfer")
