@@ -112,12 +112,14 @@ def faults(levels: Sequence[Level]) -> list[str]:
 async def measure(model: Path, width: int, seconds: float) -> list[Level]:
     """Start the runtime twice: to learn the model's cost and the capacity, then with the queue's bound set by it."""
     request = post("/v1/models/model:predict", json.dumps({"instances": [[0.5] * width]}).encode())
-    with RuntimeProcess(model) as runtime:
+    # The same in both processes: what is measured anew at each load could differ.
+    environment = {"HALDANE_INTRA_OP_THREADS": "1"}
+    with RuntimeProcess(model, environment) as runtime:
         alone = await _closed(runtime, request, 1, min(seconds, 3.0))
         cost = percentile([one.seconds for one in alone], 0.5)
         busy = await _closed(runtime, request, CALIBRATION_CLIENTS, min(seconds, 5.0))
         capacity = sum(one.status == 200 for one in busy) / min(seconds, 5.0)
-    environment = {"HALDANE_QUEUE_DELAY": f"{max(0.002, QUEUE_RUNS * cost):.4f}"}
+    environment["HALDANE_QUEUE_DELAY"] = f"{max(0.002, QUEUE_RUNS * cost):.4f}"
     levels = []
     with RuntimeProcess(model, environment) as runtime:
         print(f"one request alone takes {cost * 1000:.1f} ms; the capacity is {capacity:.0f} requests/s; {environment}")
