@@ -9,7 +9,7 @@ from rich.table import Table
 
 from bench.runtime import goals
 from bench.runtime.plan import CELLS
-from bench.runtime.results import ECHO, LIMIT, Results
+from bench.runtime.results import ECHO, ECHO_AND_RUN, LIMIT, Results
 from bench.runtime.servers import Server
 from bench.runtime.statistics import Summary
 
@@ -109,8 +109,9 @@ def _throughput(results: Results, servers: Sequence[Server]) -> Sheet:
         if any(found):
             figures = [_median(one) if one else "" for one in found]
             rows.append([server.title, *figures])
-    if echo := results.get(ECHO, "json c=1"):
-        rows.append(["raw ASGI echo", *(_figure(echo.rate) if key == "json c=1" else "" for key in keys)])
+    for name, title in ((ECHO, "raw ASGI echo"), (ECHO_AND_RUN, "raw ASGI echo with session.run")):
+        if echo := results.get(name, "json c=1"):
+            rows.append([title, *(_figure(echo.rate) if key == "json c=1" else "" for key in keys)])
     limits = {"json": "mlp", "image": "image", "trees": "trees"}
     if LIMIT in results.closed:
         rates = [goals.limit(results, limits.get(key.split()[0], "mlp")) for key in keys]

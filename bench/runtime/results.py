@@ -12,6 +12,8 @@ from bench.runtime.statistics import Summary, summarise
 LIMIT = "session.run"
 """The name of the raw ONNX Runtime among the servers."""
 ECHO = "echo"
+# The same with a run of the model inside.
+ECHO_AND_RUN = "echo-and-run"
 
 
 @dataclass(slots=True)

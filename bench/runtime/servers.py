@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.runtime import tools
 from bench.runtime.models import Model
 from bench.runtime.payloads import Form
+from bench.runtime.results import ECHO, ECHO_AND_RUN
 
 CORES = len(os.sched_getaffinity(0))
 MAX_BATCH = 64
@@ -185,16 +186,18 @@ def _ray(launch: Launch) -> Start:
     return Start([str(launch.python), str(tools.HERE / "peers/ray/app.py")], environ)
 
 
-def echo(answer_bytes: int) -> Server:
-    """The raw ASGI application that the goal for one connection is held against."""
+def echo(answer_bytes: int, run: bool) -> Server:
+    """The raw ASGI application that the goal for one connection is held against, with or without a run of the model."""
 
     def start(launch: Launch) -> Start:
         command = [str(launch.bin / "uvicorn"), "bench.runtime.echo:app", "--app-dir", str(tools.HERE.parent.parent)]
         command += ["--host", "127.0.0.1", "--port", str(launch.http), "--no-access-log"]
-        return Start(command, {"BENCH_ANSWER_BYTES": str(answer_bytes)})
+        return Start(command, {"BENCH_ANSWER_BYTES": str(answer_bytes), "BENCH_RUN": str(int(run))})
 
     wires = {"json": (Form.OIP_JSON, "/")}
-    return Server("echo", "raw ASGI echo", "one process of uvicorn", wires, "/", start)
+    if run:
+        return Server(ECHO_AND_RUN, "raw ASGI echo with raw session.run", "one process of uvicorn", wires, "/", start)
+    return Server(ECHO, "raw ASGI echo", "one process of uvicorn", wires, "/", start)
 
 
 SERVERS = (

@@ -18,6 +18,7 @@ from bench.runtime.models import Model
 from bench.runtime.payloads import Array, Form
 from bench.runtime.plan import Cell
 from bench.runtime.processes import Running
+from bench.runtime.results import ECHO, ECHO_AND_RUN
 from bench.runtime.servers import Launch, Server, environ
 from bench.runtime.tools import Wrk
 
@@ -89,7 +90,7 @@ class Session:
     def _http(self, form: Form, path: str) -> Target:
         launch, expected = self._launch, self._expected
         requests = [payloads.http_request(form, path, launch.model, row) for row in expected.rows]
-        if self._server.name != "echo":
+        if self._server.name not in (ECHO, ECHO_AND_RUN):
             loads.check_http(launch.http, form, launch.model, requests, expected.answers)
         encoded = [request.encode(f"127.0.0.1:{launch.http}") for request in requests[:REQUESTS]]
         return Target(self._running, launch.http, self._file(form, encoded))
