@@ -9,7 +9,7 @@ from haldane.api.quantity import parse_duration, parse_percent
 from haldane.api.rollout import Step
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.capacity import candidate_size, expected_share
-from haldane.plan.looks import PLANNED_LOOK
+from haldane.plan.looks import planned_chance
 from haldane.plan.proportions import Counts, against_baseline, detectable
 from haldane.plan.queries import BOUNDS, METRICS
 
@@ -44,10 +44,10 @@ def visible(md: ModelDeployment, step: Step, rate: float, limit: str, base: floa
         return 1.0
     allowed = parse_percent(limit)
     if not rises or share >= 1.0:
-        return detectable(requests, allowed, PLANNED_LOOK)
+        return detectable(requests, allowed, planned_chance(requests, allowed, False))
     stable = requests * (1.0 - share) / share
     one = against_baseline(Counts((base + allowed) * requests, requests), Counts(base * stable, stable), allowed)
-    return detectable(one.counts.requests, one.limit, PLANNED_LOOK)
+    return detectable(one.counts.requests, one.limit, planned_chance(one.counts.requests, one.limit, True))
 
 
 def concerns(md: ModelDeployment, rate: float | None = None, base: float = 0.01) -> list[str]:

@@ -19,10 +19,20 @@ from datetime import datetime, timedelta
 
 from haldane.api.quantity import parse_duration
 from haldane.api.v1alpha1 import ModelDeployment
+from haldane.plan.proportions import detectable
 
 EVERY_LOOK = 0.0075
-PLANNED_LOOK = 0.04
 SUDDEN_FAULT = 0.0025
+PLANNED_LOOK = 0.01
+DECISIVE_LOOK = 0.07
+DECISIVE_LOOK_AT_MAX = 0.02
+"""What the planned look spends where it then sees `DOUBLE` the limit in 4 of 5 cases.
+
+With fewer requests it would not see it anyway; with more it sees `FINE` times the limit, in 19 of 20 cases, for less. At an
+absolute limit it spends less of it: a service may well live just below its `max`.
+"""
+DOUBLE, FINE = 2.0, 1.6
+SURELY = 0.95
 
 SUSPICION = 0.15
 """A step whose hold is over goes on when so many hits, were the share at its limit, had less than this chance."""
@@ -42,9 +52,20 @@ class Look:
         """The chance that the test of the last window may spend now."""
         return SUDDEN_FAULT * 6.0 / (math.pi * self.number) ** 2
 
-    def planned_level(self, taken: int) -> float:
-        """The chance that the planned look may spend now, when `taken` of them were taken before; 0 when none is due."""
-        return PLANNED_LOOK / 2.0 ** (self.planned - 1) if self.planned > taken else 0.0
+    def planned_part(self, taken: int) -> float:
+        """The part of `planned_chance` that may be spent now, when `taken` such looks were taken before; 0 when none is due."""
+        return 0.5 ** (self.planned - 1) if self.planned > taken else 0.0
+
+
+def planned_chance(requests: float, limit: float, is_rise: bool) -> float:
+    """The chance of a false alarm that the first planned look spends on so many requests, whatever they brought.
+
+    `limit` is the highest share that is allowed; `is_rise` tells whether it is stable's own share with an allowance.
+    """
+    decisive = DECISIVE_LOOK if is_rise else DECISIVE_LOOK_AT_MAX
+    sees_fine = detectable(requests, limit, PLANNED_LOOK, SURELY) <= FINE * limit
+    sees_double = detectable(requests, limit, decisive) <= DOUBLE * limit
+    return decisive if sees_double and not sees_fine else PLANNED_LOOK
 
 
 def hold_ends(md: ModelDeployment) -> datetime | None:

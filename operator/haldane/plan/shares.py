@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from haldane.plan.looks import EVERY_LOOK, PLANNED_LOOK, Look
+from haldane.plan.looks import EVERY_LOOK, Look, planned_chance
 from haldane.plan.proportions import Counts, OneSample, against_baseline, detectable
 from haldane.plan.sequential import is_shown_beyond, upper_limit
 
@@ -43,12 +43,13 @@ class Question:
         """The counts of the whole step as one sample of independent requests."""
         return _one_sample(self.candidate, self.baseline, self.limit, self.dispersion)
 
-    def is_shown(self, look: Look, planned_level: float) -> bool:
+    def is_shown(self, look: Look, planned_part: float) -> bool:
         """Whether it is shown by any of the tests that this look may make (see `looks`)."""
         if self.is_above:
             if self._shown_at_any_look():
                 return True
-            if planned_level and self.would_see(COARSE) and self.as_one_sample().p_value < planned_level:
+            planned = planned_part * self._planned_chance() if planned_part and self.would_see(COARSE) else 0.0
+            if planned and self.as_one_sample().p_value < planned:
                 return True
         if self.recent_candidate is None or self.recent_candidate.share <= self.limit:
             return False
@@ -58,11 +59,15 @@ class Question:
     def detectable(self) -> float:
         """The smallest true share of the candidate that the planned look would show in 4 of 5 cases."""
         one = self.as_one_sample()
-        return detectable(one.counts.requests, one.limit, PLANNED_LOOK)
+        return detectable(one.counts.requests, one.limit, self._planned_chance())
 
     def would_see(self, times: float) -> bool:
         """Whether so many times the limit is detectable."""
         return self.detectable() <= times * self.as_one_sample().limit
+
+    def _planned_chance(self) -> float:
+        one = self.as_one_sample()
+        return planned_chance(one.counts.requests, one.limit, self.baseline is not None)
 
     def _shown_at_any_look(self) -> bool:
         candidate = (self.without_the_worst or self.candidate).thinned(self.dispersion)

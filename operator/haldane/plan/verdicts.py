@@ -156,12 +156,12 @@ def answer(
     otherwise: str | None = None,
 ) -> Judged:
     """Fail when any of the questions is answered by yes; at the end of the hold, Pass only when none may well be."""
-    planned_level = trial.look.planned_level(evidence.planned)
+    planned_part = trial.look.planned_part(evidence.planned)
     evidence = replace(evidence, planned=max(evidence.planned, trial.look.planned))
     seen = f"{told.what} {told.value} of {told.requests} requests"
     for question in questions:
         persistent = dispersion.without_the_worst(question.candidate, evidence)
-        if replace(question, without_the_worst=persistent).is_shown(trial.look, planned_level):
+        if replace(question, without_the_worst=persistent).is_shown(trial.look, planned_part):
             return told.judged("Fail", f"{seen} is beyond {question.text}", question.short, evidence=evidence)
     if not questions:
         message = f"{seen} is not shown to be beyond {otherwise or 'its limit'}"

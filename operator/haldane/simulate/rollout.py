@@ -200,10 +200,14 @@ class Play:
                 continue
             if key.startswith("durations"):
                 below = np.cumsum(gained[FIRST_BUCKET:])
+                # Empty buckets at both ends say nothing; the last one before the first request is where that begins.
+                first = max(0, int(np.argmax(below > 0)) - 1)
+                last = int(np.argmax(below >= below[-1])) + 1
                 series += [
                     Series({"revision": revision, "le": bound}, value)
-                    for bound, value in zip(_BOUNDS, below.tolist(), strict=True)
+                    for bound, value in zip(_BOUNDS[first:last], below[first:last].tolist(), strict=True)
                 ]
+                series.append(Series({"revision": revision, "le": "+Inf"}, float(below[-1])))
             else:
                 errors, total = float(gained[ERRORS]), float(gained[TOTAL])
                 series.append(Series({"revision": revision, "code": "200"}, max(0.0, total - errors)))

@@ -7,23 +7,40 @@ from typing import Any
 
 import pytest
 
-from haldane.plan.looks import EVERY_LOOK, PLANNED_LOOK, SUDDEN_FAULT, Look, hold_ends, look_at
+from haldane.plan.looks import (
+    DECISIVE_LOOK,
+    EVERY_LOOK,
+    PLANNED_LOOK,
+    SUDDEN_FAULT,
+    Look,
+    hold_ends,
+    look_at,
+    planned_chance,
+)
 
 
 def test_the_chances_of_all_looks_stay_within_what_is_promised() -> None:
     sudden = sum(Look(number).sudden_level for number in range(1, 100_000))
-    planned = sum(Look(1, planned).planned_level(planned - 1) for planned in range(1, 60))
+    planned = sum(Look(1, planned).planned_part(planned - 1) for planned in range(1, 60))
     assert sudden <= SUDDEN_FAULT
-    assert planned <= 2 * PLANNED_LOOK
-    assert EVERY_LOOK + PLANNED_LOOK + SUDDEN_FAULT <= 0.05
+    assert planned <= 2
+    assert pytest.approx(0.08) == EVERY_LOOK + DECISIVE_LOOK + SUDDEN_FAULT
+    assert pytest.approx(0.02) == EVERY_LOOK + PLANNED_LOOK + SUDDEN_FAULT
 
 
 @pytest.mark.parametrize(
-    ("planned", "taken", "level"),
-    [(0, 0, 0.0), (1, 0, PLANNED_LOOK), (1, 1, 0.0), (2, 1, PLANNED_LOOK / 2), (2, 2, 0.0)],
+    ("planned", "taken", "part"), [(0, 0, 0.0), (1, 0, 1.0), (1, 1, 0.0), (2, 1, 0.5), (2, 2, 0.0)]
 )
-def test_a_planned_look_is_taken_once(planned: int, taken: int, level: float) -> None:
-    assert Look(1, planned).planned_level(taken) == level
+def test_a_planned_look_is_taken_once(planned: int, taken: int, part: float) -> None:
+    assert Look(1, planned).planned_part(taken) == part
+
+
+@pytest.mark.parametrize(
+    ("requests", "rise", "max_"), [(100, 0.01, 0.01), (2100, 0.07, 0.02), (2850, 0.07, 0.02), (10**4, 0.01, 0.01)]
+)
+def test_a_look_spends_more_only_where_that_shows_a_doubling(requests: int, rise: float, max_: float) -> None:
+    assert planned_chance(requests, 0.011, True) == rise
+    assert planned_chance(requests, 0.011, False) == max_
 
 
 @pytest.mark.parametrize(
