@@ -212,7 +212,7 @@ def _default_steps() -> list[Step]:
 def _default_checks() -> list[Check]:
     return [
         Check(name="errors", error_rate=ErrorRate(max_increase="0.1%", abort="20%")),
-        Check(name="p99", latency=Latency(max_increase="12%")),
+        Check(name="p99", latency=Latency(max_increase="10%")),
     ]
 
 
@@ -255,7 +255,7 @@ class Rollout(ApiModel):
     ] = Field(
         default_factory=_default_checks,
         max_length=16,
-        description="What must hold for the candidate at each step. Default: errors 0.1 points and p99 12 % above stable; 20 % errors at once.",
+        description="What must hold for the candidate at each step. Default: errors 0.1 points and p99 10 % above stable; 20 % errors at once.",
     )
     progress_deadline: PositiveDuration = Field(
         "10m",

@@ -45,7 +45,7 @@ DEFAULTS: dict[str, Any] = {
         },
         "checks": [
             {"name": "errors", "errorRate": {"maxIncrease": "0.1%", "abort": "20%"}},
-            {"name": "p99", "latency": {"quantile": "0.99", "maxIncrease": "12%"}},
+            {"name": "p99", "latency": {"quantile": "0.99", "maxIncrease": "10%"}},
         ],
         "progressDeadline": "10m",
         "keepStableFor": "5m",
