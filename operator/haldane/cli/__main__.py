@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from haldane.cli import verbs
+
 NEEDS = "haldane: {} is missing: install the command line with pip install 'haldane-operator[cli]'"
 
 
@@ -18,6 +20,7 @@ def main() -> None:
         print(NEEDS.format(missing.name), file=sys.stderr)
         raise SystemExit(2) from None
     simulate.register(commands)
+    verbs.register(commands)
     options = parser.parse_args()
     raise SystemExit(options.run(options))
 
