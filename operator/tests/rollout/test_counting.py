@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,10 +13,17 @@ from haldane.plan.looks import hold_ends
 from haldane.plan.observed import Series, Unavailable
 
 
+def asked_next(world: Any) -> tuple[datetime, dict[str, str]]:
+    """When the next look is due, and what it asks."""
+    due = due_at(world.md, world.now)
+    assert due is not None
+    return due, queries(world.md, due)
+
+
 def look(world: Any, changes: dict[str, Any] | None = None) -> Any:
     """The analysis of the next look, with some of Prometheus' answers replaced."""
-    due = due_at(world.md, world.now)
-    answers = {key: world.answer(promql) for key, promql in queries(world.md, due).items()}
+    due, asked = asked_next(world)
+    answers = {key: world.answer(promql) for key, promql in asked.items()}
     return judge(world.md, {**answers, **(changes or {})}, due)
 
 
@@ -32,7 +39,7 @@ def begun(world: Any, seconds: int = 12) -> Any:
 def test_limits_are_tested_on_the_whole_step_and_sudden_faults_on_the_last_window(world: Any) -> None:
     world.spec["rollout"]["steps"] = [{"weight": 5, "hold": "10m"}]
     begun(world, 60)
-    asked = queries(world.md, due_at(world.md, world.now))
+    _, asked = asked_next(world)
     spans = {key: promql.split("[")[1].split("]")[0] for key, promql in asked.items()}
     assert spans["recent"] == spans["durations/recent"] == "20s"
     assert spans["requests"] == spans["durations"]
@@ -55,8 +62,8 @@ def test_the_planned_look_is_counted_in_status_and_not_taken_again(world: Any) -
     world.spec["rollout"]["analysis"]["onInconclusive"] = "Hold"
     world.spec["rollout"]["checks"].append({"name": "never", "query": {"promql": "x", "max": "1"}})
     begun(world, 40)
-    texts = [check["evidence"] for check in world.status["rollout"]["checks"][:2]]
-    assert [Evidence.from_text(text).planned for text in texts] == [1, 1]
+    evidence = [Evidence.from_text(check["evidence"]) for check in world.status["rollout"]["checks"][:2]]
+    assert [each and each.planned for each in evidence] == [1, 1]
     assert world.status["rollout"]["checks"][2].get("evidence") is None
 
 
@@ -106,7 +113,7 @@ def test_a_share_of_the_users_own_is_counted_by_two_queries(
 ) -> None:
     world.spec["rollout"]["checks"] = [{"name": "declined", "proportion": PROPORTION}]
     begun(world)
-    asked = queries(world.md, due_at(world.md, world.now))
+    _, asked = asked_next(world)
     roles = [f"{role}/declined/{part}" for role in ("query", "baseline") for part in ("hits", "total")]
     assert set(roles) <= set(asked)
     assert f"r='{world.serving}'" in asked["baseline/declined/hits"]
