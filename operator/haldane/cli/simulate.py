@@ -18,6 +18,7 @@ from rich.text import Text
 from haldane.api.quantity import parse_duration, parse_percent
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.decidable import concerns, counted_requests, share_of, visible
+from haldane.plan.strategy import in_effect
 from haldane.plan.verdicts import percent
 from haldane.simulate.faults import BY_NAME, KINDS, Kind
 from haldane.simulate.forecast import Forecast, forecast
@@ -64,10 +65,11 @@ def run(options: argparse.Namespace) -> int:
     except (UnusableFileError, OSError, ValueError) as problem:
         print(f"haldane simulate: {problem}", file=sys.stderr)
         return 2
-    worries = concerns(md, service.rate, service.errors)
+    effective = in_effect(md)
+    worries = concerns(effective, service.rate, service.errors)
     if parse_duration(md.spec.rollout.analysis.interval).total_seconds() < scrape:
         worries.append(f"Prometheus scrapes every {scrape}s: looking more often, at every interval, sees nothing new")
-    console.print(_steps(md, service))
+    console.print(_steps(effective, service))
     left_out = [check.name for check in md.spec.rollout.checks if check not in simulated(md).spec.rollout.checks]
     if left_out:
         console.print(f"Left out, for what your own queries give cannot be known here: {', '.join(left_out)}.")

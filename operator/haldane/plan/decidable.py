@@ -12,6 +12,7 @@ from haldane.plan.capacity import candidate_size, expected_share
 from haldane.plan.looks import planned_chance
 from haldane.plan.proportions import Counts, against_baseline, detectable
 from haldane.plan.queries import BOUNDS, METRICS
+from haldane.plan.strategy import chosen
 
 SLIGHTLY = 1.25
 """A step that lasts less than so many times its hold is not worth a word."""
@@ -59,6 +60,8 @@ def concerns(md: ModelDeployment, rate: float | None = None, base: float = 0.01)
     found = []
     if not rollout.checks:
         found.append("there are no checks: time alone promotes")
+    if chosen(md) != "Canary":
+        found += _unjudged(md)
     warmup = parse_duration(rollout.analysis.warmup)
     for number, step in enumerate(rollout.steps, 1):
         if rollout.checks and timedelta(0) < parse_duration(step.hold) <= warmup:
@@ -66,9 +69,9 @@ def concerns(md: ModelDeployment, rate: float | None = None, base: float = 0.01)
                 f"step {number} ({step.weight}%): its hold of {step.hold} is over before the warm-up of"
                 f" {rollout.analysis.warmup} is: nothing counts until then"
             )
-        elif rate is not None and rollout.checks:
+        elif rate is not None and rollout.checks and step.weight > 0:
             found += _too_few(md, number, step, rate)
-    if rate is not None:
+    if rate is not None and chosen(md) == "Canary":
         found += _blind(md, rate, base)
     for check in rollout.checks:
         if check.latency and check.latency.max:
@@ -103,6 +106,16 @@ def _too_few(md: ModelDeployment, number: int, step: Step, rate: float) -> list[
             f"{much}; they will not come before its deadline: hold it longer, raise the weight, or lower minRequests"
         ]
     return [f"{much}; it will take about {needed / 60:.0f} min"]
+
+
+def _unjudged(md: ModelDeployment) -> list[str]:
+    """Checks that a switch in one go never judges: beside the new version nothing answers that it could be compared with."""
+    return [
+        f"check {check.name}: {chosen(md)} never has both versions answering, so that its maxIncrease is not judged: write max"
+        for check in md.spec.rollout.checks
+        for rule in (check.error_rate, check.latency, check.proportion, check.query)
+        if rule and rule.max_increase and not rule.max
+    ]
 
 
 def _blind(md: ModelDeployment, rate: float, base: float) -> list[str]:

@@ -17,6 +17,7 @@ from haldane.api.quantity import parse_duration
 from haldane.api.status import ModelDeploymentStatus, RevisionStatus, RolloutStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.analysis import Analysis, due_at, judge, queries
+from haldane.plan.capacity import wanted_pods
 from haldane.plan.observed import Answer, Event, Observed, RevisionPods, Series, Unavailable
 from haldane.plan.queries import BOUNDS
 from haldane.plan.revision import Revision
@@ -29,7 +30,7 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 BEGIN = 300
 """Second at which the new version is asked for; stable has served alone until then."""
 READY_AFTER = 20
-"""Seconds until the candidate's pods are ready."""
+"""Seconds from when the candidate's pods are asked for until they are ready."""
 STABLE, CANDIDATE = "stable", "candidate"
 _WINDOW = re.compile(r"\[(\d+)s\]")
 _BOUNDS = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
@@ -129,11 +130,14 @@ class Play:
 
     def _observed(self, now: int) -> Observed:
         status = self._md.status
-        pods = {}
-        for state in (status.stable, status.candidate, status.previous):
-            if state:
-                late = state.revision == CANDIDATE and now < BEGIN + READY_AFTER
-                pods[state.revision] = RevisionPods(state.revision, state.replicas, 0 if late else state.replicas)
+        wanted = wanted_pods(status)
+        if wanted.get(CANDIDATE) and self._asked_at is None:
+            self._asked_at = now
+        late = self._asked_at is None or now < self._asked_at + READY_AFTER
+        pods = {
+            revision: RevisionPods(revision, size, 0 if revision == CANDIDATE and late else size)
+            for revision, size in wanted.items()
+        }
         serving = status.stable.revision if status.stable else STABLE
         other = status.candidate.revision if status.candidate else serving
         return Observed(

@@ -82,6 +82,18 @@ def test_own_queries_are_left_out_and_the_horizon_covers_every_deadline() -> Non
     assert horizon(model({"steps": [{"weight": 5, "hold": "100h"}]})) == 24 * 3600
 
 
+@pytest.mark.parametrize("strategy", ["BlueGreen", "Recreate"])
+def test_a_switch_in_one_go_is_watched(strategy: str) -> None:
+    checks = [{"name": "errors", "errorRate": {"max": "3%", "abort": "20%"}}]
+    md = model({"strategy": strategy, "checks": checks})
+    good, broken = (
+        next(play_many(md, Service(), fault, 1, seed=1, seconds=3000)) for fault in (Fault(), Fault(more_errors=0.5))
+    )
+    assert good.outcome == "promoted"
+    assert broken.outcome == "rolled back"
+    assert broken.spoilt > 500, "all requests go there at once"
+
+
 def test_without_a_route_pod_counts_make_the_share() -> None:
     md = model()
     spec = md.spec.model_copy(update={"traffic": md.spec.traffic.model_copy(update={"ingress": None})})
