@@ -1,20 +1,24 @@
 """Answers of a deterministic model, looked up by their question.
 
 A client never waits for a Redis that does not answer: lookups of a moment travel together, the first
-one that takes longer than `LOOKUP_SECONDS` ends all that wait, and until a task in the background has
-found Redis well again nothing is asked. What is kept for whom is the caller's business (see `key_of`).
+batch that takes longer than `LOOKUP_SECONDS` ends all that wait, and until a task in the background has
+found Redis well again nothing is asked. Nor does it wait in a long line: no more lookups are taken than
+Redis answers within `LOOKUP_SECONDS` at its last pace, and each ends that long after it was asked for.
+What is kept for whom is the caller's business (see `key_of`).
 """
 
 import asyncio
 import contextlib
 import logging
+import math
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 
 from haldane_runtime.cache.backend import Backend, RedisBackend
 from haldane_runtime.cache.encoding import Garbage, Unencodable, decode, encode
-from haldane_runtime.core.types import Array
+from haldane_runtime.core.types import Array, tensor_bytes
 
 log = logging.getLogger(__name__)
 
@@ -24,21 +28,27 @@ PROBE_SECONDS = 2.0
 FIRST_BACKOFF_SECONDS = 0.1
 LAST_BACKOFF_SECONDS = 10.0
 LOOKUPS_AT_ONCE = 32
+# However fast Redis is, since requests that are looked up are in nobody's queue.
+BATCHES_IN_LINE = 8
 WRITES_AT_ONCE = 64
 # A larger answer takes longer to fetch than many a model to run.
 VALUE_BYTES = 1 << 18
 WAITING_BYTES = 16 << 20
 # Turns that a busy event loop gets to hear an answer that has long arrived.
 GRACE_TURNS = 5
+# More, because an answer that is heard has still to be handed to those who asked.
+LAST_TURNS = 2 * GRACE_TURNS
 
 
 class Outcome(StrEnum):
-    """What became of a lookup (hit, miss, error) or of an answer that was to be kept (unstored)."""
+    """What became of a lookup (hit, miss, error, skipped) or of an answer that was to be kept (unstored)."""
 
     HIT = "hit"
     MISS = "miss"
     # Redis down, slow or not asked because of it, or the value garbage.
     ERROR = "error"
+    # More lookups waited than Redis answers in time.
+    SKIPPED = "skipped"
     UNSTORED = "unstored"
 
 
@@ -67,6 +77,8 @@ class ResponseCache:
         self._to_read = asyncio.Event()
         self._to_write = asyncio.Event()
         self._served = False
+        # Seconds that the last batch took.
+        self._pace = LOOKUP_SECONDS / 2
         self._task = asyncio.get_running_loop().create_task(self._live(), name="response cache")
 
     @property
@@ -74,26 +86,43 @@ class ResponseCache:
         """False while Redis is not asked."""
         return self._usable
 
-    async def get(self, key: bytes) -> dict[str, Array] | None:
-        """The outputs kept under `key`, or None, at the latest after `LOOKUP_SECONDS`. Arrays may be read-only."""
+    def takes(self) -> bool:
+        """Whether a lookup would be asked now; one that would not is counted."""
         if not self._usable:
             self._count(Outcome.ERROR)
+            return False
+        batches = max(1, min(BATCHES_IN_LINE, int(LOOKUP_SECONDS / self._pace)))
+        if len(self._asked) >= batches * LOOKUPS_AT_ONCE:
+            self._count(Outcome.SKIPPED)
+            return False
+        return True
+
+    async def get(self, key: bytes, seconds: float = math.inf) -> dict[str, Array] | None:
+        """The outputs kept under `key`, or None: after `LOOKUP_SECONDS` or, if that is less, `seconds` at the latest.
+
+        Arrays may be read-only.
+        """
+        if not self.takes():
             return None
-        future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bytes | None] = loop.create_future()
         self._asked.append((key, future))
         self._to_read.set()
+        expiry = loop.call_later(max(0.0, min(LOOKUP_SECONDS, seconds)), _expire, future, LAST_TURNS)
         try:
             value = await future
             outputs = None if value is None else decode(value)
         except (Unanswered, Garbage):
             self._count(Outcome.ERROR)
             return None
+        finally:
+            expiry.cancel()
         self._count(Outcome.MISS if outputs is None else Outcome.HIT)
         return outputs
 
     def put(self, key: bytes, outputs: Mapping[str, Array]) -> None:
         """Keep `outputs`, soon; dropped when Redis is away, they are too large or too much waits already."""
-        if not self._usable or sum(array.nbytes for array in outputs.values()) > VALUE_BYTES:
+        if not self._usable or tensor_bytes(outputs.values()) > VALUE_BYTES:
             self._count(Outcome.UNSTORED)
             return
         try:
@@ -163,8 +192,8 @@ class ResponseCache:
         while True:
             await self._to_read.wait()
             self._to_read.clear()
-            while self._asked:
-                lookups = [self._asked.popleft() for _ in range(min(LOOKUPS_AT_ONCE, len(self._asked)))]
+            while lookups := self._next():
+                started = time.monotonic()
                 try:
                     values = await self._answered([key for key, _ in lookups])
                 except Exception as error:
@@ -172,9 +201,19 @@ class ResponseCache:
                     self._asked.extendleft(lookups)
                     return _line(error)
                 self._served = True
+                self._pace = time.monotonic() - started
                 for (_, future), value in zip(lookups, values, strict=True):
                     if not future.done():
                         future.set_result(value)
+
+    def _next(self) -> list[tuple[bytes, asyncio.Future[bytes | None]]]:
+        """The next batch, without those that nobody waits for any more."""
+        lookups = []
+        while self._asked and len(lookups) < LOOKUPS_AT_ONCE:
+            lookup = self._asked.popleft()
+            if not lookup[1].done():
+                lookups.append(lookup)
+        return lookups
 
     async def _answered(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
         asking = asyncio.ensure_future(self._backend.read(keys))
@@ -228,7 +267,17 @@ class ResponseCache:
 
 
 class Unanswered(Exception):
-    """Redis was given up while a lookup waited."""
+    """Redis was given up while a lookup waited, or the lookup's time is over."""
+
+
+def _expire(future: asyncio.Future[bytes | None], turns: int) -> None:
+    """End a lookup, unless its answer is heard within `turns` of the event loop, which may have been busy."""
+    if future.done():
+        return
+    if turns:
+        asyncio.get_running_loop().call_soon(_expire, future, turns - 1)
+    else:
+        future.set_exception(Unanswered)
 
 
 def connect(url: str, ttl: float, count: Callable[[Outcome], None]) -> ResponseCache:

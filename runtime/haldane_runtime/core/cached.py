@@ -1,11 +1,12 @@
 """A response cache in front of a model's queue: what was answered before is not run again."""
 
 import asyncio
+import time
 
 from haldane_runtime.cache.key import key_of
 from haldane_runtime.cache.responses import ResponseCache
-from haldane_runtime.core.errors import RequestError
-from haldane_runtime.core.types import InferRequest, InferResponse, ServedModel
+from haldane_runtime.core.errors import Code, RequestError
+from haldane_runtime.core.types import InferRequest, InferResponse, ServedModel, tensor_bytes
 from haldane_runtime.scheduling.batcher import Batcher
 from haldane_runtime.scheduling.ticket import Done, Outcome, Ticket
 
@@ -24,8 +25,8 @@ class LookupTicket(Ticket):
 class CachedQueue:
     """Looks an answer up before it asks the batcher, and keeps what the batcher says.
 
-    For models that answer the same question the same way. Has a batcher's methods, and holds lookups
-    to its bounds: a cache that fails sends them all to the engine at once.
+    For models that answer the same question the same way. Has a batcher's methods, and holds lookups to its
+    bounds and requests to their deadlines: a cache that fails or has too much to do sends them to the engine at once.
     """
 
     def __init__(self, model: ServedModel, batcher: Batcher, cache: ResponseCache) -> None:
@@ -36,10 +37,10 @@ class CachedQueue:
 
     def submit(self, request: InferRequest, deadline: float, done: Done, admitted: bool = False) -> Ticket:
         """See `Batcher.submit`."""
-        if not self._cache.usable:
+        if not self._cache.takes():
             return self._batcher.submit(request, deadline, done, admitted)
         if not admitted:
-            self._batcher.admit(sum(array.nbytes for array in request.inputs.values()), deadline)
+            self._batcher.admit(tensor_bytes(request.inputs.values()), deadline)
         ticket = LookupTicket(request, deadline, done, self._loop.time())
         ticket.task = self._loop.create_task(self._look_up(ticket))
         return ticket
@@ -57,11 +58,14 @@ class CachedQueue:
 
     async def _look_up(self, ticket: LookupTicket) -> None:
         key = key_of(self._model.digest, ticket.request, self._model.precision)
-        outputs = await self._cache.get(key)
+        outputs = await self._cache.get(key, ticket.deadline - time.monotonic())
         if ticket.over:
             return
         if outputs is not None:
             self._deliver(ticket, InferResponse(self._model, outputs, self._loop.time() - ticket.queued, 0.0))
+            return
+        if ticket.deadline <= time.monotonic():
+            self._deliver(ticket, self._late())
             return
 
         def keep(outcome: Outcome) -> None:
@@ -73,6 +77,11 @@ class CachedQueue:
             ticket.joined = self._batcher.submit(ticket.request, ticket.deadline, keep)
         except RequestError as error:
             self._deliver(ticket, error)
+
+    def _late(self) -> RequestError:
+        return RequestError(
+            Code.DEADLINE_EXCEEDED, f"model '{self._model.name}' was not asked within the request's deadline"
+        )
 
     def _deliver(self, ticket: LookupTicket, outcome: Outcome) -> None:
         if not ticket.over:

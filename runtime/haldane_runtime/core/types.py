@@ -1,6 +1,7 @@
 """Tensors, signatures, requests and answers, as every layer of the runtime knows them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -49,6 +50,21 @@ NUMPY_DTYPE: Mapping[Datatype, np.dtype[Any]] = {
 }
 
 FLOATS = frozenset({Datatype.FP16, Datatype.FP32, Datatype.FP64})
+
+
+def tensor_bytes(tensors: Iterable[Array]) -> int:
+    """About how much memory the tensors take, in bytes.
+
+    An array of text holds references alone: the length of each element is added (a character that is
+    not ASCII takes up to four times as much). Elements without a length count as their reference.
+    """
+    total = 0
+    for array in tensors:
+        total += array.nbytes
+        if array.dtype.hasobject:
+            with suppress(TypeError):
+                total += sum(map(len, array.ravel().tolist()))
+    return total
 
 
 @dataclass(frozen=True, slots=True)

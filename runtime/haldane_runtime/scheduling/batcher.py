@@ -16,7 +16,7 @@ from itertools import chain
 from typing import Protocol
 
 from haldane_runtime.core.errors import Code, RequestError
-from haldane_runtime.core.types import InferRequest, InferResponse, ServedModel
+from haldane_runtime.core.types import InferRequest, InferResponse, ServedModel, tensor_bytes
 from haldane_runtime.engine.base import BatchProfile, Engine
 from haldane_runtime.scheduling.cost import LearnedCost
 from haldane_runtime.scheduling.executor import EngineThread, InlineBound, Run, run_engine
@@ -104,9 +104,7 @@ class Batcher:
         Raises:
             RequestError: UNAVAILABLE, when there is no room.
         """
-        nbytes = 0
-        for array in request.inputs.values():
-            nbytes += array.nbytes
+        nbytes = tensor_bytes(request.inputs.values())
         if not admitted:
             self.admit(nbytes, deadline)
         rows, key = self._size(request)
