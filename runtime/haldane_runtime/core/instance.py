@@ -37,6 +37,7 @@ class ModelInstance:
         self.batcher = batcher
         queue = batcher if cache is None else CachedQueue(model, batcher, cache)
         self.admit = batcher.admit
+        self.foresee = batcher.foresee
         self.submit = queue.submit
         self.cancel = queue.cancel
 

@@ -86,14 +86,16 @@ class Batcher:
         return not self._running and not self._line and not self._apart
 
     def admit(self, nbytes: int, deadline: float) -> None:
-        """Raises: RequestError: UNAVAILABLE, when a request of `nbytes` would be refused now."""
-        if self._closed:
-            raise RequestError(Code.UNAVAILABLE, "the model is being unloaded; try again later", retry_after=1.0)
-        if not self.alive:
-            raise RequestError(Code.UNAVAILABLE, "the engine thread has ended; the server must be restarted")
-        error = refusal(self._limits, self._line.backlog, self._cost, nbytes, deadline, self._clock())
+        """Raises: RequestError: UNAVAILABLE or WOULD_BE_LATE, when a request of `nbytes` is refused now."""
+        error = self._refusal(nbytes, deadline)
         if error is not None:
             self._recorder.refused()
+            raise error
+
+    def foresee(self, nbytes: int, deadline: float) -> None:
+        """Raises what `admit` would raise, and counts nothing: for who asks again once more is known."""
+        error = self._refusal(nbytes, deadline)
+        if error is not None:
             raise error
 
     def submit(self, request: InferRequest, deadline: float, done: Done, admitted: bool = False) -> Ticket:
@@ -145,6 +147,14 @@ class Batcher:
         if not self.idle:
             self._emptied = self._loop.create_future()
             await self._emptied
+
+    def _refusal(self, nbytes: int, deadline: float) -> RequestError | None:
+        """Why the queue refuses. Raises: RequestError: UNAVAILABLE, when there is no queue any more."""
+        if self._closed:
+            raise RequestError(Code.UNAVAILABLE, "the model is being unloaded; try again later", retry_after=1.0)
+        if not self.alive:
+            raise RequestError(Code.UNAVAILABLE, "the engine thread has ended; the server must be restarted")
+        return refusal(self._limits, self._line.backlog, self._cost, nbytes, deadline, self._clock())
 
     def _turn(self) -> None:
         """Hand the next batch to the engine, if it is free."""

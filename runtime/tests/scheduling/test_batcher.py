@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from haldane_runtime.core.errors import Code, RequestError
+from haldane_runtime.core.instance import ModelInstance
 from haldane_runtime.core.types import Array, Datatype, InferRequest, ModelSignature, ServedModel, TensorSpec
 from haldane_runtime.engine.base import BatchProfile
 from haldane_runtime.observe.metrics import ModelMetrics
@@ -241,6 +242,25 @@ async def test_what_the_queue_delay_does_not_allow_is_refused() -> None:
     harness.engine.gate.set()
     await values(first)
     harness.batcher.close(LATER)
+
+
+async def test_a_refusal_that_is_only_foreseen_is_not_counted() -> None:
+    harness = Harness(Limits(requests=1))
+    first = await harness.held()
+    waiting = harness.ask(1)
+    instance = ModelInstance(MODEL, BatchProfile(True, "proved", 64, LONG), harness.batcher, harness.metrics)
+    with pytest.raises(RequestError, match="the queue is full"):
+        instance.foresee(4, time.monotonic() + LATER)
+    assert harness.metrics.refusals == 0
+    with pytest.raises(RequestError, match="the queue is full"):
+        instance.admit(4, time.monotonic() + LATER)
+    assert harness.metrics.refusals == 1
+    harness.engine.gate.set()
+    await values(first, waiting)
+    instance.foresee(4, time.monotonic() + LATER)
+    harness.batcher.close(LATER)
+    with pytest.raises(RequestError, match="being unloaded"):
+        instance.foresee(4, time.monotonic() + LATER)
 
 
 async def test_a_batch_may_wait_for_company() -> None:
