@@ -71,6 +71,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
     """
     get = _Reader(environ)
     port, grpc_port = _ports(get)
+    request_timeout = get.real("HALDANE_REQUEST_TIMEOUT", 10, 0.001, 3600)
     return Settings(
         model_uri=get.text("HALDANE_MODEL_URI", ""),
         model_repository=_repository(get),
@@ -92,11 +93,11 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         precision_tolerance=get.real("HALDANE_PRECISION_TOLERANCE", 0.01, 0, 1),
         golden=get.text("HALDANE_GOLDEN", "") or None,
         max_batch_size=get.whole("HALDANE_MAX_BATCH_SIZE", 64, 1, 65536),
-        max_batch_delay=get.real("HALDANE_MAX_BATCH_DELAY", 0, 0, 10),
+        max_batch_delay=_batch_delay(get, request_timeout),
         queue=get.whole("HALDANE_QUEUE", 1024, 1, 1_000_000),
         queue_bytes=get.whole("HALDANE_QUEUE_BYTES", 256 << 20, 1, 1 << 40),
         queue_delay=get.real("HALDANE_QUEUE_DELAY", 0, 0, 3600),
-        request_timeout=get.real("HALDANE_REQUEST_TIMEOUT", 10, 0.001, 3600),
+        request_timeout=request_timeout,
         request_bytes=get.whole("HALDANE_REQUEST_BYTES", 64 << 20, 1, 1 << 40),
         request_log=get.real("HALDANE_REQUEST_LOG", 0, 0, 1),
         response_cache=_response_cache(get),
@@ -177,6 +178,14 @@ def _ports(get: _Reader) -> tuple[int, int]:
     if port and port == grpc_port:
         raise _wrong("HALDANE_GRPC_PORT", "another port than HALDANE_PORT, or 0 for no gRPC", repr(str(port)))
     return port, grpc_port
+
+
+def _batch_delay(get: _Reader, request_timeout: float) -> float:
+    delay = get.real("HALDANE_MAX_BATCH_DELAY", 0, 0, 10)
+    if delay >= request_timeout:
+        expected = f"less than HALDANE_REQUEST_TIMEOUT, which is {request_timeout:g}"
+        raise _wrong("HALDANE_MAX_BATCH_DELAY", expected, repr(get.text("HALDANE_MAX_BATCH_DELAY", "")))
+    return delay
 
 
 def _response_cache(get: _Reader) -> str | None:

@@ -108,6 +108,7 @@ def test_a_wrong_cache_url_is_not_repeated() -> None:
         ("HALDANE_PRECISION", "fp8", "fp32, fp16 or int8"),
         ("HALDANE_PRECISION_TOLERANCE", "2", "a number from 0 to 1"),
         ("HALDANE_MAX_BATCH_SIZE", "0", "a whole number from 1"),
+        ("HALDANE_MAX_BATCH_DELAY", "10", "less than HALDANE_REQUEST_TIMEOUT, which is 10"),
         ("HALDANE_REQUEST_LOG", "50%", "a number from 0 to 1"),
         ("HALDANE_RESPONSE_CACHE_TTL", "0", "a number from 0.001"),
     ],

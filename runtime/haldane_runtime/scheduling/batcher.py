@@ -22,7 +22,7 @@ from haldane_runtime.scheduling.cost import LearnedCost
 from haldane_runtime.scheduling.executor import EngineThread, InlineBound, Run, run_engine
 from haldane_runtime.scheduling.line import WaitingLine
 from haldane_runtime.scheduling.merge import sizer, split
-from haldane_runtime.scheduling.policy import Backlog, Limits, refusal
+from haldane_runtime.scheduling.policy import Backlog, Limits, company_until, is_full, refusal
 from haldane_runtime.scheduling.ticket import Done, Outcome, Ticket
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,10 @@ class Batcher:
         # Parts of a failed run, to be tried apart before anything else.
         self._apart: deque[list[Ticket]] = deque()
         self._running: list[Ticket] = []
+        # A turn is due also while a batch waits for company, until `_gathered_by`.
         self._turn_due = False
+        self._gathering: asyncio.TimerHandle | None = None
+        self._gathered_by = 0.0
         self._expiry: asyncio.TimerHandle | None = None
         self._expiry_at = 0.0
         self._thread: EngineThread | None = None
@@ -117,6 +120,10 @@ class Batcher:
         if not self._turn_due and not self._running:
             self._turn_due = True
             self._loop.call_soon(self._turn)
+        elif self._gathering is not None and (
+            is_full(self._limits, self._line.backlog) or self._company_until(ticket) < self._gathered_by
+        ):
+            self._turn_now()
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:
@@ -133,8 +140,9 @@ class Batcher:
         for ticket in list(self._unfinished()):
             self._line.withdraw(ticket)
             self._deliver(ticket, RequestError(Code.UNAVAILABLE, "the server is stopping; try again later", 1.0))
-        if self._expiry is not None:
-            self._expiry.cancel()
+        for timer in (self._expiry, self._gathering):
+            if timer is not None:
+                timer.cancel()
         if self._thread is not None:
             self._thread.stop(timeout)
             if self._thread.alive:
@@ -144,6 +152,7 @@ class Batcher:
     async def finish(self) -> None:
         """Admit nothing more, and wait until what waits and runs has its outcome."""
         self._closed = True
+        self._turn_now()
         if not self.idle:
             self._emptied = self._loop.create_future()
             await self._emptied
@@ -159,6 +168,7 @@ class Batcher:
     def _turn(self) -> None:
         """Hand the next batch to the engine, if it is free."""
         self._turn_due = False
+        self._gathering = None
         now = self._clock()
         if self._running or self._gathers(now):
             return
@@ -186,14 +196,29 @@ class Batcher:
     def _gathers(self, now: float) -> bool:
         """True while a batch that is not full waits for company; only with `max_delay`."""
         limits = self._limits
-        if not limits.max_delay or not self._line or limits.max_rows == 1 or self._apart:
+        if not limits.max_delay or not self._line or limits.max_rows == 1 or self._apart or self._closed:
             return False
-        wait = self._line.oldest + limits.max_delay - now
-        if wait <= 0 or self._line.backlog.rows >= limits.max_rows:
+        if is_full(limits, self._line.backlog):
+            return False
+        # Fewer than a batch: all of them are looked at.
+        until = min(map(self._company_until, self._line))
+        if until <= now:
             return False
         self._turn_due = True
-        self._loop.call_later(wait, self._turn)
+        self._gathered_by = until
+        self._gathering = self._loop.call_later(until - now, self._turn)
         return True
+
+    def _company_until(self, ticket: Ticket) -> float:
+        expected = self._cost.predict(self._line.backlog.rows)
+        return company_until(self._limits, expected, ticket.queued, ticket.deadline)
+
+    def _turn_now(self) -> None:
+        """End the wait for company, if there is one."""
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+            self._loop.call_soon(self._turn)
 
     def _next(self, now: float) -> list[Ticket]:
         while self._apart:

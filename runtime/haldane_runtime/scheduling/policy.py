@@ -97,5 +97,23 @@ def expected_wait(limits: Limits, backlog: Backlog, cost: LearnedCost, now: floa
     return running + math.ceil(backlog.rows / limits.max_rows) * cost.predict(batch)
 
 
+def is_full(limits: Limits, backlog: Backlog) -> bool:
+    """True when waiting for company would only keep others out: no more fits in the batch, or in the queue."""
+    return (
+        backlog.rows >= limits.max_rows
+        or backlog.requests >= limits.requests
+        or backlog.bytes >= min(limits.batch_bytes, limits.bytes)
+    )
+
+
+def company_until(limits: Limits, expected: float, queued: float, deadline: float) -> float:
+    """The instant until which a request may wait for company before a run of `expected` seconds.
+
+    `max_delay` after it was `queued`; sooner when that would take more than half of the time that it
+    has left beside the run, which the estimate of the run may well be wrong by.
+    """
+    return queued + min(limits.max_delay, (deadline - queued - expected) / 2)
+
+
 def _full(message: str, seconds: float) -> RequestError:
     return RequestError(Code.UNAVAILABLE, message, retry_after=max(MIN_RETRY_SECONDS, seconds))

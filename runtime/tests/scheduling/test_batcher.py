@@ -276,6 +276,41 @@ async def test_a_batch_may_wait_for_company() -> None:
     harness.batcher.close(LATER)
 
 
+async def test_a_batch_that_is_full_waits_for_nobody() -> None:
+    for limits in (Limits(max_delay=LATER, max_rows=3), Limits(max_delay=LATER, requests=3)):
+        harness = Harness(limits, SHORT)
+        harness.engine.gate.set()
+        first = harness.ask(1, seconds=10 * LATER)
+        await asyncio.sleep(0.01)
+        assert not harness.engine.batches
+        others = [harness.ask(value, seconds=10 * LATER) for value in (2, 3)]
+        assert await asyncio.wait_for(values(first, *others), LATER / 3) == [[1], [2], [3]]
+        assert harness.engine.batches == [[1, 2, 3]]
+        harness.batcher.close(LATER)
+
+
+async def test_a_batch_waits_no_longer_than_its_deadlines_allow() -> None:
+    harness = Harness(Limits(max_delay=LATER), SHORT)
+    harness.engine.gate.set()
+    assert await values(harness.ask(1, seconds=0.1)) == [[1]]
+    patient = harness.ask(2, seconds=10 * LATER)
+    await asyncio.sleep(0.01)
+    hurried = harness.ask(3, seconds=0.1)
+    assert await values(patient, hurried) == [[2], [3]]
+    assert harness.engine.batches == [[1], [2, 3]]
+    harness.batcher.close(LATER)
+
+
+async def test_nobody_is_waited_for_once_the_end_has_come() -> None:
+    harness = Harness(Limits(max_delay=LATER), SHORT)
+    harness.engine.gate.set()
+    first = harness.ask(1, seconds=10 * LATER)
+    await asyncio.sleep(0.01)
+    await asyncio.wait_for(harness.batcher.finish(), LATER / 3)
+    assert await values(first) == [[1]]
+    harness.batcher.close(LATER)
+
+
 async def test_an_end_lets_what_waits_finish_and_takes_nothing_new(harness: Harness) -> None:
     first = await harness.held()
     waiting = harness.ask(1)

@@ -2,7 +2,7 @@ import pytest
 
 from haldane_runtime.core.errors import Code
 from haldane_runtime.scheduling.cost import LearnedCost
-from haldane_runtime.scheduling.policy import Backlog, Limits, expected_wait, refusal
+from haldane_runtime.scheduling.policy import Backlog, Limits, company_until, expected_wait, is_full, refusal
 
 LIMITS = Limits(requests=10, rows=100, bytes=1000, max_rows=8)
 COST = LearnedCost({1: 0.010, 8: 0.040})
@@ -64,3 +64,31 @@ def test_a_standing_queue_is_shed_by_its_delay() -> None:
     error = refusal(limits, Backlog(24, 24, 1), COST, 1, FAR, NOW)
     assert error is not None
     assert "longer than the 0.1 s" in error.message
+
+
+@pytest.mark.parametrize(
+    ("backlog", "full"),
+    [
+        (Backlog(7, 7, 400), False),
+        (Backlog(1, 8, 1), True),
+        # Nobody else is let in, so that the batch would wait in vain.
+        (Backlog(10, 7, 1), True),
+        (Backlog(1, 1, 500), True),
+    ],
+)
+def test_when_a_batch_is_full(backlog: Backlog, full: bool) -> None:
+    assert is_full(Limits(requests=10, rows=100, bytes=1000, max_rows=8, batch_bytes=500), backlog) is full
+
+
+@pytest.mark.parametrize(
+    ("deadline", "expected", "until"),
+    [
+        (FAR, 0.0, 0.5),
+        (NOW + 1.2, 0.2, 0.5),
+        (NOW + 0.5, 0.1, 0.2),
+        (NOW + 0.1, 0.1, 0.0),
+        (NOW + 0.1, 0.2, -0.05),
+    ],
+)
+def test_how_long_a_request_waits_for_company(deadline: float, expected: float, until: float) -> None:
+    assert company_until(Limits(max_delay=0.5), expected, NOW, deadline) == pytest.approx(NOW + until)
