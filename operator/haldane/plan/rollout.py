@@ -181,9 +181,14 @@ def _held(s: Situation, index: int, current: Step) -> Decision:
     # Without a header that leads to it, nothing reaches a candidate of weight 0 that a check could judge; and where a
     # person looks at it, the person decides. A check that fails has rolled it back before.
     is_decided_elsewhere = current.weight == 0 and (not previews(s.md) or bool(current.approval))
-    if is_decided_elsewhere or (not open_checks and not unseen):
+    # Prometheus may take a while to answer: a look that was asked for before the end of the hold is not the one at its end.
+    ended = s.rollout.step_started_at + parse_duration(current.hold)
+    is_last_look = not s.spec.rollout.checks or (s.rollout.checked_at is not None and s.rollout.checked_at >= ended)
+    if is_decided_elsewhere or (not open_checks and not unseen and is_last_look):
         return _passed(s, index)
-    reasons = "; ".join(f"check {c.name}: {c.message}" for c in open_checks) or "the checks have not been evaluated yet"
+    reasons = (
+        "; ".join(f"check {c.name}: {c.message}" for c in open_checks) or "the checks are to be evaluated once more"
+    )
     missing = f"weight {current.weight}%: holding, {reasons}"
     return _undecided(s, index, missing) if overdue else to.moved(s, missing)
 
