@@ -208,7 +208,7 @@ class ResponseCache:
 
     def _next(self) -> list[tuple[bytes, asyncio.Future[bytes | None]]]:
         """The next batch, without those that nobody waits for any more."""
-        lookups = []
+        lookups: list[tuple[bytes, asyncio.Future[bytes | None]]] = []
         while self._asked and len(lookups) < LOOKUPS_AT_ONCE:
             lookup = self._asked.popleft()
             if not lookup[1].done():
