@@ -7,6 +7,7 @@ from enum import Enum, auto
 from haldane_runtime.cache.responses import ResponseCache
 from haldane_runtime.core.errors import Code, RequestError
 from haldane_runtime.core.instance import ModelInstance
+from haldane_runtime.core.intake import Intake
 from haldane_runtime.core.types import ServedModel
 from haldane_runtime.core.watch import Watch
 from haldane_runtime.engine.base import BatchProfile, Engine
@@ -50,6 +51,7 @@ class DataPlane:
         self.watch = watch
         self.unavailable: dict[str, str] = {}
         self._limits = limits or Limits()
+        self.intake = Intake(self._limits.bytes)
         self._cache = cache
         self._clock = clock
         self._models: dict[str, dict[str, ModelInstance]] = {}

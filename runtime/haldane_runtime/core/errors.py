@@ -85,6 +85,16 @@ def client_deadline(seconds: float) -> RequestError:
     )
 
 
+def slow_body(seconds: float, timeout: float) -> RequestError | None:
+    """What to say of a missed deadline when the body alone took the larger part of it; None when it did not."""
+    if seconds <= timeout / 2:
+        return None
+    return RequestError(
+        Code.BODY_TIMEOUT,
+        f"the request body took {seconds:.3g} s of the request's {timeout:g} s to arrive; send it faster",
+    )
+
+
 class Reason(StrEnum):
     """Why a load failed; the operator shows it as the reason of a condition."""
 

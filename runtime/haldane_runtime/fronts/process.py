@@ -16,6 +16,7 @@ import uvloop
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from haldane_runtime.core.errors import Code, RequestError
+from haldane_runtime.core.intake import Intake
 from haldane_runtime.core.types import InferRequest, InferResponse
 from haldane_runtime.fronts.handover import Handover
 from haldane_runtime.fronts.wire import Frames, Offer, TensorNames, Turn, frame, unpack_error, unpack_model
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 # What the server has not answered yet; the server's own queue refuses long before.
 _MOST_PENDING = 65536
+# Bodies of the largest size that may be on their way to a front at once.
+_MOST_REQUESTS_ARRIVING = 4
 _REPORT_SECONDS = 0.1
 _FLUSH_POLL_SECONDS = 0.005
 
@@ -70,7 +73,8 @@ class Front(asyncio.Protocol):
     # What the hot path looks at of a data plane.
     watch = None
 
-    def __init__(self, keep_alive: float) -> None:
+    def __init__(self, keep_alive: float, request_bytes: int) -> None:
+        self.intake = Intake(_MOST_REQUESTS_ARRIVING * request_bytes)
         self.generation = -1
         self.draining = False
         self.revision = ""
@@ -224,6 +228,7 @@ class FrontConnection(HotProtocol):
 
     def resume_writing(self) -> None:
         self.flow.resume_writing()
+        self.writable()
 
     def to_general(self, data: bytes, watched: bool | None = None) -> None:
         """Only the server can answer this."""
@@ -247,7 +252,7 @@ class FrontConnection(HotProtocol):
 async def serve(wire: int, handover: int, request_bytes: int, request_timeout: float, keep_alive: float) -> None:
     """Until the server says stop; `wire` and `handover` are open descriptors of two socket pairs."""
     loop = asyncio.get_running_loop()
-    front = Front(keep_alive)
+    front = Front(keep_alive, request_bytes)
     route = HotRoute(front, request_bytes, request_timeout)
 
     async def adopt(connection: socket.socket) -> None:

@@ -157,7 +157,7 @@ class Metrics:
 def _histograms(labelled: Sequence[tuple[ModelMetrics, tuple[str, ...]]]) -> Iterator[Metric]:
     duration = HistogramMetricFamily(
         "haldane_request_duration_seconds",
-        "From the arrival of an inference request's headers to the last byte of its answer, whatever its code.",
+        "From the arrival of an inference request's last byte to the last byte of its answer, whatever its code.",
         labels=_LABELS,
     )
     inference = HistogramMetricFamily(

@@ -20,6 +20,7 @@ REVISION_HEADER = b"x-haldane-revision"
 VERSION_HEADER = b"x-haldane-version"
 
 _STARTED = "haldane.started"
+_ARRIVED = "haldane.arrived"
 _INFERENCE = "haldane.inference"
 _VERSION = "haldane.version"
 _PREDICTION = "haldane.prediction"
@@ -31,6 +32,11 @@ def started_at(scope: Scope) -> float:
     """The clock's instant at which the request's headers had arrived."""
     started: float = scope[_STARTED]
     return started
+
+
+def mark_arrival(scope: Scope, now: float) -> None:
+    """The whole request had arrived at this instant: from here on its time is the server's."""
+    scope[_ARRIVED] = now
 
 
 def mark_inference(scope: Scope, metrics: ModelMetrics) -> None:
@@ -99,7 +105,7 @@ class RequestFrame:
         finally:
             metrics: ModelMetrics | None = scope.get(_INFERENCE)
             if metrics is not None:
-                seconds = self._clock() - started
+                seconds = self._clock() - scope.get(_ARRIVED, started)
                 metrics.request(status, seconds)
                 self._tell(prediction_of(scope), status, seconds)
 

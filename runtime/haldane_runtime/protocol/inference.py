@@ -3,6 +3,7 @@
 No pydantic on the way: the body goes from bytes to numpy in one pass of `codec` or `instances`.
 """
 
+import asyncio
 import os
 import time
 from collections.abc import Callable
@@ -10,20 +11,22 @@ from collections.abc import Callable
 from fastapi import APIRouter, Request, Response
 
 from haldane_runtime.core.dataplane import DataPlane
-from haldane_runtime.core.errors import Code, RequestError, invalid
+from haldane_runtime.core.errors import Code, RequestError, invalid, slow_body
 from haldane_runtime.core.types import InferResponse, ModelSignature
 from haldane_runtime.core.watch import Prediction
 from haldane_runtime.protocol.body import read_body
 from haldane_runtime.protocol.codec import HEADER_LENGTH, Decoded, decode_infer, encode_infer, header_length
 from haldane_runtime.protocol.compression import compressed
 from haldane_runtime.protocol.disconnect import while_connected
-from haldane_runtime.protocol.frame import mark_inference, sign_version, started_at, watch_prediction
+from haldane_runtime.protocol.frame import mark_arrival, mark_inference, sign_version, started_at, watch_prediction
 from haldane_runtime.protocol.instances import decode_instances, encode_predictions
 from haldane_runtime.protocol.parameters import NONE, timeout_seconds
 from haldane_runtime.protocol.schema import INFER_SCHEMA, PREDICT_SCHEMA
 
 TIMEOUT_HEADER = "x-request-timeout"
 REQUEST_ID_HEADER = "x-request-id"
+# Reading or writing more takes milliseconds, in which the event loop should have turns for others.
+LONG_BYTES = 1 << 19
 
 Decode = Callable[[bytes, int | None, ModelSignature], Decoded]
 Encode = Callable[[InferResponse, str, float, frozenset[str]], tuple[bytes, int | None]]
@@ -61,28 +64,40 @@ class Inference:
         told.model, told.version = instance.model.name, instance.model.version
         sign_version(request.scope, instance.model.version)
         json_bytes = header_length(request.headers.get(HEADER_LENGTH))
+        arrived = started
         try:
             # Before the body, which would otherwise fill the memory of a server that cannot take it anyway.
             instance.admit(int(request.headers.get("content-length", "0") or 0), deadline)
-            body = await read_body(request, self._request_bytes, max(0.0, deadline - self._clock()))
-            begun = self._clock()
-            decoded = decode(body, json_bytes, instance.model.signature)
+            body = await read_body(request, self._request_bytes, max(0.0, deadline - self._clock()), self._plane.intake)
+            begun = arrived = self._clock()
+            mark_arrival(request.scope, arrived)
+            signature = instance.model.signature
+            if len(body) > LONG_BYTES:
+                decoded = await asyncio.to_thread(decode, body, json_bytes, signature)
+            else:
+                decoded = decode(body, json_bytes, signature)
             told.decode, told.request = self._clock() - begun, decoded.request
             own = timeout_seconds(decoded.parameters)
             if own is not None and own < timeout:
                 timeout, whose, deadline = own, "the parameter 'timeout'", started + own
             response = await while_connected(request, instance.infer(decoded.request, deadline))
         except RequestError as error:
-            if error.code in (Code.DEADLINE_EXCEEDED, Code.WOULD_BE_LATE) and timeout < self._request_timeout:
+            if error.code not in (Code.DEADLINE_EXCEEDED, Code.WOULD_BE_LATE):
+                raise
+            if timeout < self._request_timeout:
                 raise RequestError(
                     Code.CLIENT_DEADLINE_EXCEEDED,
                     f"the model did not answer within the {timeout:g} s that {whose} allows; allow more",
                 ) from error
-            raise
+            raise slow_body(arrived - started, timeout) or error from error
         told.queue, told.infer = response.queue_seconds, response.infer_seconds
         told.id = request_id = decoded.id or told.id or new_request_id()
         begun = self._clock()
-        encoded, json_bytes = encode(response, request_id, (begun - started) * 1000, decoded.binary)
+        milliseconds = (begun - started) * 1000
+        if sum(array.nbytes for array in response.outputs.values()) > LONG_BYTES:
+            encoded, json_bytes = await asyncio.to_thread(encode, response, request_id, milliseconds, decoded.binary)
+        else:
+            encoded, json_bytes = encode(response, request_id, milliseconds, decoded.binary)
         answer = await _answer(encoded, json_bytes, request.headers.get("accept-encoding"))
         told.encode = self._clock() - begun
         return answer

@@ -384,3 +384,109 @@ async def test_rows_are_hot_too() -> None:
         writer.close()
     assert server.engine.ran == [1, 2, 1, 2]
     np.testing.assert_array_equal(server.engine.ran[:2], [1, 2])
+
+
+async def test_an_upgrade_never_makes_a_request_of_a_body() -> None:
+    """Cut in its head, or sent behind another request: the body must not be taken for the next request."""
+    hidden = b"GET /v2 HTTP/1.1\r\nHost: hidden\r\n\r\n"
+    upgrading = (
+        b"POST /v2/models/m/infer HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+        b"Content-Length: %d\r\n\r\n" % len(hidden)
+    )
+    async with running() as server:
+        for pieces in (
+            (upgrading[:30], upgrading[30:] + hidden),
+            (GET + upgrading, hidden),
+            (chunked(1) + upgrading, hidden),
+        ):
+            reader, writer = await server.connect()
+            for piece in pieces:
+                writer.write(piece)
+                await asyncio.sleep(0.05)
+            answers = b""
+            async with asyncio.timeout(LATER):
+                with contextlib.suppress(ConnectionError, OSError):
+                    writer.write_eof()
+                    while piece := await reader.read(65536):
+                        answers += piece
+            assert answers.count(b'"name":"haldane"') <= pieces[0].startswith(b"GET")
+            writer.close()
+
+
+async def test_a_client_that_does_not_read_is_not_answered_without_end() -> None:
+    async with running() as server:
+        reader, writer = await server.connect()
+        writer.write(b"".join(infer(number) for number in range(30_000)))
+        await asyncio.sleep(0.5)
+        (connection,) = server.server.server_state.connections
+        assert isinstance(connection, HotConnection)
+        assert connection.transport.get_write_buffer_size() < 1 << 20
+        assert len(connection._ahead) < 1 << 20
+        for number in range(30_000):
+            assert value_of(await read(reader)) == 2 * number
+        writer.close()
+
+
+async def test_half_a_head_is_not_waited_for_without_end() -> None:
+    async with running(seconds=0.3) as server:
+        reader, writer = await server.connect()
+        writer.write(infer(1)[:40])
+        answer = await read(reader)
+        assert answer.status == 408
+        assert await reader.read() == b""
+        writer.close()
+
+
+@pytest.mark.parametrize("before", [b"", GET, chunked(1)[:-5]])
+async def test_a_head_has_a_limit(before: bytes) -> None:
+    async with running() as server:
+        reader, writer = await server.connect()
+        writer.write(before + (chunked(1)[-5:] if before and before is not GET else b""))
+        writer.write(b"GET /v2 HTTP/1.1\r\nX: ")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(64):
+                writer.write(b"y" * 65536)
+                await writer.drain()
+        async with asyncio.timeout(LATER):
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
+        await until(lambda: not server.server.server_state.connections)
+        writer.close()
+
+
+async def test_unfinished_bodies_are_bounded_together() -> None:
+    async with running(Limits(bytes=1000)) as server:
+        first, first_writer = await server.connect()
+        first_writer.write(infer(1, length=900)[:-3])
+        await until(lambda: server.plane.intake.taken)
+        reader, writer = await server.connect()
+        writer.write(infer(2, length=900) + b" " * 700)
+        refused = await read(reader)
+        assert refused.status == 503
+        assert "unfinished bodies" in refused.document["error"]
+        first_writer.transport.abort()
+        await until(lambda: not server.plane.intake.taken)
+        writer.close()
+        first.feed_eof()
+
+
+async def test_a_slow_body_is_its_clients_fault_and_not_the_models_time() -> None:
+    async with running(seconds=1.0) as server:
+        server.engine.gate.clear()
+        reader, writer = await server.connect()
+        message = infer(1)
+        writer.write(message[:-2])
+        await asyncio.sleep(0.6)
+        writer.write(message[-2:])
+        answer = await read(reader)
+        assert answer.status == 408
+        assert "took 0." in answer.document["error"]
+        server.engine.gate.set()
+        writer.write(message[:-2])
+        await asyncio.sleep(0.5)
+        writer.write(message[-2:])
+        assert value_of(await read(reader)) == 2
+        duration = server.plane.metrics.model("m").duration
+        assert sum(duration.counts) == 2
+        assert duration.sum < 0.8
+        writer.close()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from haldane_runtime.protocol.fast.head import Head, Heads, parse
+from haldane_runtime.protocol.fast.head import Head, Heads, looks_like_http, parse
 
 PLAIN = "POST /v2/models/m/infer HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n"
 
@@ -71,10 +71,19 @@ def test_a_head_is_read_once_and_found_again() -> None:
     assert again[1] is first[1]
 
 
-def test_a_head_that_is_cut_or_endless_is_left_to_the_general_path() -> None:
+def test_a_head_that_is_cut_is_not_read_and_a_long_one_is_left_to_the_general_path() -> None:
     heads = Heads()
     assert heads.read(PLAIN.encode()) == (0, None)
-    assert heads.read(PLAIN.encode() + b"X: " + b"y" * 4096 + b"\r\n\r\n") == (0, None)
+    long = PLAIN.encode() + b"X: " + b"y" * 4096 + b"\r\n\r\n"
+    assert heads.read(long) == (len(long), None)
+
+
+@pytest.mark.parametrize(
+    ("data", "waited_for"),
+    [(b"P", True), (b"POST", True), (b"GET /v2 HT", True), (b"\x16\x03\x01", False), (b"get /", False), (b" ", False)],
+)
+def test_only_what_may_become_a_request_is_waited_for(data: bytes, waited_for: bool) -> None:
+    assert looks_like_http(data) is waited_for
 
 
 def test_memory_stays_bounded_whatever_clients_send() -> None:

@@ -8,12 +8,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import orjson
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from haldane_runtime.protocol.fast.protocol import JSON, HotProtocol, State
+from haldane_runtime.protocol.fast.protocol import HEAD_BYTES, HotProtocol, State
 from haldane_runtime.protocol.fast.route import HotRoute
 from haldane_runtime.protocol.frame import WATCHED
 
@@ -34,6 +33,10 @@ class HotConnection(HotProtocol, HttpToolsProtocol):
         self._state_of_app = app_state
         # Messages begun and ended by uvicorn's parser: between two of them the connection is free again.
         self._begun = self._ended = 0
+        # Nothing more is read once what follows may not be what the other side means.
+        self._last = False
+        self._in_head = False
+        self._head_bytes = 0
         self._first = b""
         self._leave: Callable[[HotConnection], None] | None = None
 
@@ -45,7 +48,7 @@ class HotConnection(HotProtocol, HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._arm_keep_alive(self.timeout_keep_alive)
+        self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._close_when_idle)
         if self._first:
             self.data_received(self._first)
             self._first = b""
@@ -62,24 +65,44 @@ class HotConnection(HotProtocol, HttpToolsProtocol):
             # Once the answer has left, too.
             self.loop.call_soon(self._try_to_leave)
 
+    def resume_writing(self) -> None:
+        """The client has read what it was sent."""
+        super().resume_writing()
+        self.writable()
+
     def to_general(self, data: bytes, watched: bool | None = None) -> None:
         """See `HotProtocol.to_general`."""
+        if self._last:
+            return
         self.app_state = self._state_of_app if watched is None else self._state_of_app | {WATCHED: watched}
+        self._last_used = self._route.clock()
         HttpToolsProtocol.data_received(self, data)
+        self._head_bytes = self._head_bytes + len(data) if self._in_head else 0
+        if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("the request's headers are too long")
         self._settle()
 
     def send_400_response(self, msg: str) -> None:
-        """What is not HTTP gets an error of the same form as every other."""
-        body = orjson.dumps({"error": "the request is not valid HTTP"})
-        self.transport.write(
-            b"%b%d\r\nconnection: close\r\n\r\n%b"
-            % (self._route.opening(400, JSON, self.default_headers), len(body), body)
-        )
-        self.transport.close()
+        """What is not HTTP gets an error of the same form as every other, unless another answer is due before it."""
+        self._last = True
+        cycle = self.cycle
+        if self.pipeline or (cycle is not None and not cycle.response_complete and not cycle.more_body):
+            cycle.keep_alive = False
+        else:
+            self.reject(400, "the request is not valid HTTP")
 
     def on_message_begin(self) -> None:
         self._begun += 1
+        self._in_head = True
         super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+        if self.parser.should_upgrade():
+            # The parser takes what follows for another protocol's, a proxy in front may not: nothing of it is read.
+            self._last = True
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         self._ended += 1
@@ -134,14 +157,16 @@ class HotConnection(HotProtocol, HttpToolsProtocol):
         """Whatever ended it: uvicorn leaves the timer of a connection that broke, which would hold on to all of this."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
+        self._idle_timer.cancel()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close when idle for long enough; one timer a connection, looked at late rather than set anew each time."""
-        idle = self._route.clock() - self._last_used if self._state is State.IDLE else 0.0
-        if idle >= self.timeout_keep_alive:
-            super().timeout_keep_alive_handler()
-        else:
-            self._arm_keep_alive(self.timeout_keep_alive - idle)
+        """uvicorn's own timer, which knows of its own answers only; `_close_when_idle` looks at all."""
 
-    def _arm_keep_alive(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+    def _close_when_idle(self) -> None:
+        """Close when idle for long enough; one timer a connection, looked at late rather than set anew each time."""
+        due = self._request is not None or (self.cycle is not None and not self.cycle.response_complete)
+        idle = 0.0 if due else self._route.clock() - self._last_used
+        if idle >= self.timeout_keep_alive:
+            self.transport.close()
+        else:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive - idle, self._close_when_idle)

@@ -28,6 +28,8 @@ _FORMAT: Mapping[Datatype, str] = {
 # Their bytes need a look of their own: a BOOL may only be 0 or 1, BYTES have lengths in between.
 _NOT_RAW = frozenset({Datatype.BOOL, Datatype.BYTES})
 _MAX_PLANS = 256
+# What clients repeat is short; what is long would only fill the memory.
+_MAX_REMEMBERED_BYTES = 4096
 # What a document of another form than expected makes plain code raise.
 _STRANGE = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, struct.error)
 _NOTHING: frozenset[str] = frozenset()
@@ -152,7 +154,7 @@ class Decoder:
                 return None
             if layout is None:
                 return None
-            if request_id is None:
+            if request_id is None and json_length <= _MAX_REMEMBERED_BYTES:
                 if len(self._layouts) >= _MAX_PLANS:
                     self._layouts.clear()
                 self._layouts[head] = layout
@@ -227,7 +229,12 @@ def _mould_of(body: bytes, tensor: _Input, shape: tuple[int, ...], outputs: tupl
     start = body.find(b"[", body.find(b'"data"'))
     end = body.find(b"]", start) + 1
     before, after = body[:start], body[end:]
-    if body.count(b'"data"') != 1 or not after or body[start + 1 :].lstrip()[:1] == b"[":
+    if (
+        len(before) + len(after) > _MAX_REMEMBERED_BYTES
+        or body.count(b'"data"') != 1
+        or not after
+        or body[start + 1 :].lstrip()[:1] == b"["
+    ):
         return None
     return _Mould(before, after, tensor, shape, outputs)
 

@@ -20,8 +20,10 @@ _ROUTE = re.compile(
 _EXTRAORDINARY = frozenset({"transfer-encoding", "content-encoding", "expect", "upgrade"})
 # Values of one request only: a head with one of these never comes again.
 _PASSING = frozenset({"x-request-id", "traceparent", "x-amzn-trace-id", "x-cloud-trace-context", "x-b3-traceid", "b3"})
+_METHOD = re.compile(rb"[A-Z]{1,20}($| )")
 _MAX_BYTES = 2048
 _MAX_HEADS = 256
+_LIGHT_BYTES = 1 << 19
 _END = b"\r\n\r\n"
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 
@@ -41,6 +43,11 @@ class Head(NamedTuple):
     timeout: float | None
     request_id: str | None
 
+    @property
+    def is_light(self) -> bool:
+        """False for JSON so long that reading it takes milliseconds, which other requests must not wait for."""
+        return self.length <= _LIGHT_BYTES or self.json_length is not None
+
 
 class Heads:
     """Finds the head of a request and what it says."""
@@ -49,10 +56,12 @@ class Heads:
         self._known: dict[bytes, Head | None] = {}
 
     def read(self, data: bytes) -> tuple[int, Head | None]:
-        """Where the body starts, and the head; None when the request is for the general path."""
+        """Where the body starts, 0 as long as the head is not complete; and the head, None for the general path."""
         end = data.find(_END)
-        if end < 0 or end > _MAX_BYTES:
+        if end < 0:
             return 0, None
+        if end > _MAX_BYTES:
+            return end + len(_END), None
         end += len(_END)
         raw = data[:end]
         known = self._known
@@ -117,6 +126,11 @@ def _parse(raw: bytes, reader: "_Reader") -> Head | None:
         timeout,
         reader.headers.get("x-request-id"),
     )
+
+
+def looks_like_http(data: bytes) -> bool:
+    """True when this can be the start of a request; anything else need not be waited for."""
+    return _METHOD.match(data) is not None
 
 
 def ignoring_upgrade(data: bytes) -> bytes:

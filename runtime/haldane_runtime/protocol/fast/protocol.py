@@ -17,7 +17,7 @@ import orjson
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from haldane_runtime.core.errors import HTTP_STATUS, Code, RequestError
-from haldane_runtime.protocol.fast.head import ignoring_upgrade
+from haldane_runtime.protocol.fast.head import ignoring_upgrade, looks_like_http
 from haldane_runtime.protocol.fast.request import HotRequest
 from haldane_runtime.protocol.fast.route import HotRoute
 from haldane_runtime.protocol.frame import CLIENT_CLOSED_REQUEST
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 JSON = b"content-type: application/json\r\n"
 # A client may send its next requests ahead, up to this many bytes.
 _AHEAD_BYTES = 65536
+HEAD_BYTES = 65536
 
 
 class State(Enum):
@@ -57,6 +58,8 @@ class HotProtocol(asyncio.Protocol):
         self._closing = False
         self._request: HotRequest | None = None
         self._watched: bool | None = None
+        # Runs while a head is incomplete.
+        self._head_timer: asyncio.TimerHandle | None = None
 
     @property
     @abstractmethod
@@ -79,50 +82,67 @@ class HotProtocol(asyncio.Protocol):
         """Bytes from the client, cut wherever the network cut them."""
         if self._state is State.GENERAL:
             self.to_general(data)
-            return
-        if self._state is State.BODY:
+        elif self._state is State.BODY:
             self._more(data)
-            return
-        if self._state is State.IDLE and not self._ahead:
+        elif self._state is State.IDLE and not self._ahead and not self.flow.write_paused:
             self._begin(data)
+            self._look_ahead()
         else:
             self._ahead += data
-        if self._ahead:
-            self._pump()
-        if len(self._ahead) > _AHEAD_BYTES:
-            self.flow.pause_reading()
+            self._look_ahead()
+
+    def writable(self) -> None:
+        """The client reads again: go on with what it has sent ahead."""
+        self._look_ahead()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone: what it waited for is not run."""
         request, self._request = self._request, None
+        self._stop_head_timer()
         if request is not None:
+            if self._state is State.BODY:
+                self._route.intake.release(request.head.length)
             request.forget()
             request.count(CLIENT_CLOSED_REQUEST, self._route.clock())
         super().connection_lost(exc)
 
     # The hot path
 
-    def _pump(self) -> None:
-        while self._ahead and self._state is State.IDLE:
+    def _look_ahead(self) -> None:
+        """Go on with what has been sent ahead, as far as the client reads its answers; read no more than that."""
+        while self._ahead and self._state is State.IDLE and not self.flow.write_paused:
             data, self._ahead = self._ahead, b""
-            self._begin(data)
+            if not self._begin(data):
+                break
+        if self.transport.is_closing() or self._state is State.GENERAL:
+            return
+        if len(self._ahead) > _AHEAD_BYTES or (self._ahead and self.flow.write_paused):
+            self.flow.pause_reading()
+        elif self.flow.read_paused:
+            self.flow.resume_reading()
 
-    def _begin(self, data: bytes) -> None:
+    def _begin(self, data: bytes) -> bool:
+        """Begin a request; False when its head is not complete, and is kept until it is."""
         route = self._route
         started = route.clock()
         start, head = route.heads.read(data)
+        if not start and looks_like_http(data):
+            self._wait_for_head(data)
+            return False
+        if self._head_timer is not None:
+            self._stop_head_timer()
         hot = route.find(head) if head is not None and head.length <= route.request_bytes else None
-        if head is None or hot is None:
+        if head is None or hot is None or not head.is_light:
             self._state = State.GENERAL
             self.to_general(ignoring_upgrade(data))
-            return
+            return True
         if route.watch is not None:
             # The general path notes what is to be told; only the choice is made here, once for the request.
             self._watched = route.watch.wants()
             if self._watched:
                 self._state = State.GENERAL
                 self.to_general(data, self._watched)
-                return
+                return True
         timeout = route.request_timeout
         if head.timeout is not None and head.timeout < timeout:
             timeout = head.timeout
@@ -131,22 +151,54 @@ class HotProtocol(asyncio.Protocol):
         if len(data) > end:
             self._ahead = data[end:]
             data = data[:end]
+        if len(data) < end:
+            self._wait_for_body(request, data, end)
+            return True
         try:
             hot.instance.admit(head.length, request.deadline)
         except RequestError as error:
-            if len(data) < end:
-                # Its body is still to be read and thrown away, which uvicorn knows how to do.
-                self._give_up(data)
-            else:
-                self._refuse(request, error)
-            return
-        if len(data) == end:
-            self._run(request, data, admitted=True)
+            self._refuse(request, error)
         else:
-            self._state = State.BODY
-            request.chunks.append(data)
-            request.missing = end - len(data)
-            request.timer = self.loop.call_later(timeout, self._body_late)
+            self._run(request, data, admitted=True)
+        return True
+
+    def _wait_for_body(self, request: HotRequest, data: bytes, end: int) -> None:
+        try:
+            request.hot.instance.admit(request.head.length, request.deadline)
+            self._route.intake.take(request.head.length)
+        except RequestError:
+            # The rest of its body is still to be read and thrown away, which the general path knows how to do.
+            self._give_up(data)
+            return
+        self._state = State.BODY
+        request.chunks.append(data)
+        request.missing = end - len(data)
+        request.timer = self.loop.call_later(request.timeout, self._body_late)
+
+    def _wait_for_head(self, data: bytes) -> None:
+        if len(data) > HEAD_BYTES:
+            self.reject(431, f"the request's headers may have at most {HEAD_BYTES} bytes")
+            return
+        self._ahead = data
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self._route.request_timeout, self._head_late)
+
+    def _head_late(self) -> None:
+        self.reject(408, "the request's headers did not arrive in time")
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def reject(self, status: int, message: str) -> None:
+        """Answer what is not a request that anybody could count, and close."""
+        self._stop_head_timer()
+        self._ahead = b""
+        body = orjson.dumps({"error": message})
+        opening = self._route.opening(status, JSON, self.default_headers)
+        self.transport.write(b"%b%d\r\nconnection: close\r\n\r\n%b" % (opening, len(body), body))
+        self.transport.close()
 
     def _more(self, data: bytes) -> None:
         request = self._request
@@ -160,9 +212,11 @@ class HotProtocol(asyncio.Protocol):
             return
         assert request.timer is not None
         request.timer.cancel()
+        request.arrived = self._route.clock()
+        self._route.intake.release(request.head.length)
         self._state = State.IDLE
         self._run(request, b"".join(request.chunks), admitted=False)
-        self._pump()
+        self._look_ahead()
 
     def _run(self, request: HotRequest, message: bytes, admitted: bool) -> None:
         try:
@@ -189,8 +243,8 @@ class HotProtocol(asyncio.Protocol):
                 self._refuse(request, RequestError(Code.MODEL_FAILED, f"internal error: {type(error).__name__}"))
             else:
                 self._write(request, 200, headers, body)
-        if self._ahead:
-            self._pump()
+        if self._ahead or self.flow.read_paused:
+            self._look_ahead()
 
     def _refuse(self, request: HotRequest, error: RequestError) -> None:
         error = request.worded(error, self._route.request_timeout)
@@ -212,14 +266,13 @@ class HotProtocol(asyncio.Protocol):
         if close:
             self._ahead = b""
             self.transport.close()
-        elif self.flow.read_paused:
-            self.flow.resume_reading()
 
     def _body_late(self) -> None:
         request = self._request
         assert request is not None
         # What follows on this connection is the rest of a body that nobody reads.
         self._closing = True
+        self._route.intake.release(request.head.length)
         self._refuse(
             request, RequestError(Code.BODY_TIMEOUT, "the request body did not arrive within the request's deadline")
         )

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from haldane_runtime.core.errors import Code, RequestError, client_deadline
+from haldane_runtime.core.errors import Code, RequestError, client_deadline, slow_body
 from haldane_runtime.core.types import InferResponse
 from haldane_runtime.protocol.fast.decode import Plain
 from haldane_runtime.protocol.fast.head import Head
@@ -16,6 +16,7 @@ class HotRequest:
     """Times are in seconds, instants of the route's clock; `start` is where the body begins in the message."""
 
     __slots__ = (
+        "arrived",
         "chunks",
         "deadline",
         "head",
@@ -33,6 +34,8 @@ class HotRequest:
         self.hot = hot
         self.head = head
         self.started = started
+        # When the last byte of the body had come.
+        self.arrived = started
         self.timeout = timeout
         self.deadline = started + timeout
         self.start = start
@@ -72,10 +75,12 @@ class HotRequest:
         return self.hot.answer(response, request_id, milliseconds, plain.binary)
 
     def worded(self, error: RequestError, request_timeout: float) -> RequestError:
-        """The error as this client should read it: its own short deadline is not the server's fault."""
-        if error.code in (Code.DEADLINE_EXCEEDED, Code.WOULD_BE_LATE) and self.timeout < request_timeout:
+        """The error as this client should read it: neither its own short deadline nor its slow body is our fault."""
+        if error.code not in (Code.DEADLINE_EXCEEDED, Code.WOULD_BE_LATE):
+            return error
+        if self.timeout < request_timeout:
             return client_deadline(self.timeout)
-        return error
+        return slow_body(self.arrived - self.started, self.timeout) or error
 
     def forget(self) -> None:
         """Nobody waits for the answer any more."""
@@ -85,4 +90,5 @@ class HotRequest:
             self.hot.instance.cancel(self.ticket)
 
     def count(self, status: int, now: float) -> None:
-        self.hot.instance.metrics.request(status, now - self.started)
+        """From the arrival of the whole request: how long a client takes to send it says nothing of the model."""
+        self.hot.instance.metrics.request(status, now - self.arrived)

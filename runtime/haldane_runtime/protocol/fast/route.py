@@ -28,6 +28,7 @@ class HotRoute:
     ) -> None:
         self._plane = plane
         self.watch = plane.watch
+        self.intake = plane.intake
         self.request_bytes = request_bytes
         self.request_timeout = request_timeout
         self.clock = clock

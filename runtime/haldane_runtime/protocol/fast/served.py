@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol
 
+from haldane_runtime.core.intake import Intake
 from haldane_runtime.core.types import InferRequest, ServedModel
 from haldane_runtime.core.watch import Watch
 from haldane_runtime.scheduling.ticket import Done
@@ -33,6 +34,9 @@ class Plane(Protocol):
     """See `DataPlane`."""
 
     generation: int
+
+    @property
+    def intake(self) -> Intake: ...
 
     @property
     def draining(self) -> bool: ...
