@@ -376,6 +376,7 @@ class WebServer:
     """https on localhost with ETag and, unless `knows_ranges` is False, Range; paths are answered as `files` and
     `statuses` say.
 
+    `part_headers` changes the headers of a part (None takes one away); with `if_range` False any Range gets a part.
     `pause_after` makes the first answer stop after that many bytes, until `resume` is set.
     """
 
@@ -389,6 +390,8 @@ class WebServer:
         self.statuses: dict[str, tuple[int, dict[str, str]]] = {}
         self.ranges: list[str | None] = []
         self.knows_ranges = True
+        self.if_range = True
+        self.part_headers: dict[str, str | None] = {}
         self.pause_after: int | None = None
         self.paused = threading.Event()
         self.resume = threading.Event()
@@ -427,11 +430,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(404, 0, {})
             return
         tag = f'"{hash(body)}"'
-        partial = self.web.knows_ranges and self.headers["Range"] and self.headers.get("If-Range", tag) == tag
+        held = not self.web.if_range or self.headers.get("If-Range", tag) == tag
+        partial = self.web.knows_ranges and self.headers["Range"] and held
+        told: dict[str, str | None] = {"ETag": tag}
         if partial:
             start, end = self.headers["Range"].removeprefix("bytes=").split("-")
-            body = body[int(start) : int(end) + 1 if end else None]
-        self._head(206 if partial else 200, len(body), {"ETag": tag})
+            size, body = len(body), body[int(start) : int(end) + 1 if end else None]
+            told["Content-Range"] = f"bytes {start}-{int(start) + len(body) - 1}/{size}"
+            told |= self.web.part_headers
+        self._head(206 if partial else 200, len(body), {name: value for name, value in told.items() if value})
         with suppress(OSError):
             self._send(body)
 

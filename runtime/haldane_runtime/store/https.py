@@ -1,5 +1,6 @@
 """Models on a web server: one .onnx file by https."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -47,17 +48,19 @@ class HttpsSource:
     def _read(self, entry: Entry, start: int, end: int | None) -> Iterator[Iterator[bytes]]:
         last = "" if end is None or end == entry.size else str(end - 1)
         headers = {"Range": f"bytes={start}-{last}", "If-Range": entry.tag} if start or last else {}
-        with self._open(headers) as response:
+        response = self._open(headers)
+        part = response.status == 206
+        if part and not _proven(response, entry, start):
+            # Nothing says which bytes of which content these are; the whole file comes with its tag.
+            response.close()
+            response, part = self._open({}), False
+        with response:
             self._same(entry, response)
-            skip = 0 if response.status == 206 else start
-            yield _chunks(response, skip, None if end is None else end - start)
+            yield _chunks(response, 0 if part else start, None if end is None else end - start)
 
     def _same(self, entry: Entry, response: HTTPResponse) -> None:
         """A server answers a range of a replaced file with the whole of the new one, which must not follow the old."""
-        tag = _strong(response.headers.get("ETag", ""))
-        # A part needs no tag of its own: the server sends one only when If-Range holds.
-        unnamed_part = response.status == 206 and not tag
-        if entry.tag and tag != entry.tag and not unnamed_part:
+        if entry.tag and _strong(response.headers.get("ETag", "")) != entry.tag:
             raise Replaced(str(self._location))
 
     def _open(self, headers: dict[str, str]) -> HTTPResponse:
@@ -102,6 +105,18 @@ class _StayOnHttps(HTTPRedirectHandler):
                 Reason.ACCESS_DENIED, f"{req.host} redirects the model to an address without https; name the final URL."
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _proven(part: HTTPResponse, entry: Entry, start: int) -> bool:
+    """Whether `part` names its content and is what was asked for of it.
+
+    RFC 9110, 15.3.7, has a 206 carry the ETag of the 200, but caches and small servers answer a Range without a look
+    at If-Range and without a tag: what was replaced meanwhile would be spliced.
+    """
+    told = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", part.headers.get("Content-Range", "").strip())
+    if told is None or not _strong(part.headers.get("ETag", "")):
+        return False
+    return int(told[1]) == start and (entry.size is None or told[2] in ("*", str(entry.size)))
 
 
 def _strong(tag: str) -> str:

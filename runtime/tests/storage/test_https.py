@@ -132,3 +132,40 @@ def test_a_file_replaced_before_its_first_byte_is_told(web: Any) -> None:
     web.files["/m.onnx"] = b"new"
     with pytest.raises(LoadError, match="was replaced"), source.read(entry, 0, None):
         pass
+
+
+UNPROVEN: list[dict[str, str | None]] = [
+    {"ETag": None},
+    {"ETag": 'W/"weak"'},
+    {"Content-Range": None},
+    {"Content-Range": "bytes 0-149999/200000"},
+    {"Content-Range": "bytes 50000-199999/300000"},
+    {"Content-Range": "items 50000-199999/200000"},
+]
+
+
+@pytest.mark.parametrize("headers", UNPROVEN)
+def test_a_part_that_does_not_say_what_it_is_part_of_is_not_taken(web: Any, headers: dict[str, str | None]) -> None:
+    old, new = bytes(range(200)) * 1000, b"n" * 200_000
+    web.files["/m.onnx"] = old
+    web.if_range = False
+    web.part_headers = headers
+    source = HttpsSource(parse(f"https://{web.host}/m.onnx"))
+    (entry,) = source.entries()
+    with source.read(entry, 50_000, None) as chunks:
+        assert b"".join(chunks) == old[50_000:]
+    assert web.ranges[-2:] == ["bytes=50000-", None]
+    web.files["/m.onnx"] = new
+    with pytest.raises(LoadError, match="was replaced"), source.read(entry, 50_000, None):
+        pass
+
+
+def test_a_part_of_another_content_is_told_at_once(web: Any) -> None:
+    web.files["/m.onnx"] = b"o" * 1000
+    web.if_range = False
+    source = HttpsSource(parse(f"https://{web.host}/m.onnx"))
+    (entry,) = source.entries()
+    web.files["/m.onnx"] = b"n" * 1000
+    with pytest.raises(LoadError, match="was replaced"), source.read(entry, 500, None):
+        pass
+    assert web.ranges[-1] == "bytes=500-"
