@@ -185,7 +185,12 @@ class Batcher:
             self._finish(run_engine(self._engine, requests, self._clock))
             return
         if self._thread is None:
-            self._thread = EngineThread(self._engine, self._clock)
+            try:
+                self._thread = EngineThread(self._engine, self._clock)
+            except RuntimeError as error:
+                # The system has no thread to give: the next batch may find one.
+                self._finish(Run(now, now, error=error))
+                return
         self._thread.run(requests, self._finish_from_thread)
 
     def _finish_from_thread(self, run: Run) -> None:

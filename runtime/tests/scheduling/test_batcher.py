@@ -165,6 +165,22 @@ async def test_a_run_that_has_proved_to_be_short_goes_in_the_loops_own_thread() 
     assert harness.engine.closed
 
 
+async def test_a_thread_that_cannot_be_started_fails_the_requests_of_that_moment_alone(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", exhausted)
+        outcomes = await asyncio.wait_for(asyncio.gather(harness.ask(1), harness.ask(2)), LATER)
+    for outcome in outcomes:
+        assert isinstance(outcome, RequestError)
+        assert "can't start new thread" in outcome.message
+    harness.engine.gate.set()
+    assert await values(harness.ask(3)) == [[3]]
+
+
 async def test_who_hears_of_a_missed_deadline_may_ask_again_at_once() -> None:
     """The next request must not start a second run beside the first."""
     harness = Harness(seconds={})
