@@ -1,0 +1,227 @@
+"""A world that lies: what the operator sees is late, its passes come too often or not at all, it dies in mid-pass, its clock
+jumps, and proxies follow a route some seconds after it was written. What is true is kept apart, and judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from haldane.api.status import ModelDeploymentStatus
+from haldane.api.v1alpha1 import ModelDeployment
+from haldane.plan.analysis import judge, queries
+from haldane.plan.annotations import paused
+from haldane.plan.capacity import candidate_size, wanted_pods
+from haldane.plan.observed import Observed
+from haldane.plan.rejection import standing_rejection
+from haldane.plan.revision import Revision, revision_hash
+from haldane.plan.rollout import step
+from haldane.plan.situation import Decision
+from haldane.plan.strategy import in_effect
+
+from .world import World
+
+PASSES_AT_ONCE = 6
+"""Passes that may follow each other in one second, each because the one before changed something."""
+
+
+@dataclass
+class Route:
+    """Where requests go."""
+
+    serving: str | None = None
+    behind: str | None = None
+    """The revision behind the candidate Service."""
+    weight: int = 0
+
+
+@dataclass
+class LyingWorld(World):
+    """See above; all the lies are off until a test turns them on."""
+
+    lag: int = 0
+    """Seconds by which readiness and endpoints are seen late."""
+    proxy_lag: int = 0
+    """Seconds by which proxies follow the route; less than what the engine waits for them."""
+    skew: timedelta = timedelta(0)
+    """What the operator's clock is ahead."""
+    late: int = 0
+    """Seconds that Prometheus takes."""
+    deaf: bool = False
+    """Whether events are lost, so that only a pass's own wish brings the next one."""
+    dies_after: int | None = None
+    """Effects after which the operator dies in the next pass that changes status."""
+    spoiled: bool = False
+    """Whether pods that served were harmed: then requests may be lost, and it is nobody's fault."""
+    excused_until: int = 0
+    behind: str | None = None
+    born: dict[str, int] = field(default_factory=dict)
+    """When each Deployment was made, in seconds: one of the same name later is another."""
+    routes: list[Route] = field(default_factory=list)
+    truths: list[tuple[Observed, dict[str, int]]] = field(default_factory=list)
+    due: int = 0
+    second: int = 0
+    news: Any = None
+
+    def truth(self) -> Observed:
+        """What is the case."""
+        seen = super().observe()
+        behind = {self.behind: self.ready(self.behind)} if self.behind else {}
+        return replace(seen, candidate_endpoints=behind)
+
+    def observe(self) -> Observed:
+        """What the operator sees: its own writes at once, everything else late."""
+        fresh = self.truth()
+        old, born = self.truths[-min(self.lag, len(self.truths))] if self.lag and self.truths else (fresh, self.born)
+        revisions = {}
+        for name, pods in fresh.revisions.items():
+            known = old.revisions.get(name) if born.get(name) == self.born.get(name) else None
+            ready, problem, present = (known.ready, known.problem, known.present) if known else (0, None, 0)
+            revisions[name] = replace(pods, ready=ready, problem=problem, present=present)
+        return replace(
+            fresh,
+            revisions=revisions,
+            stable_endpoints=old.stable_endpoints,
+            candidate_endpoints=old.candidate_endpoints,
+        )
+
+    def one_pass(self) -> bool:
+        """One reconcile; whether it changed anything."""
+        md = in_effect(self.md)
+        clock = self.now + self.skew
+        asked_at = clock - timedelta(seconds=self.late)
+        answers = {key: self.answer(promql) for key, promql in queries(md, asked_at).items()}
+        analysis = judge(md, answers, asked_at)
+        revision = revision_hash(md)
+        target = Revision(revision, self.versions[revision], None, {})
+        observed = self.observe()
+        decision = step(md, target, observed, analysis, clock)
+        assert step(md, target, observed, analysis, clock) == decision, "a step taken twice gives the same state"
+        self.examine(md, observed, decision)
+        self.events += decision.events
+        before, self.status = self.status, decision.status.to_wire()
+        changed = self.status != before
+        effects, self.dies_after = (self.dies_after if changed else None), (None if changed else self.dies_after)
+        self.act(md.status, decision.status, observed, effects)
+        wish = decision.requeue_after
+        asleep = 10**9 if wish is None else max(1, round(wish.total_seconds()))
+        self.due = self.second + (2 if effects is not None else asleep)
+        return changed and effects is None
+
+    def examine(self, md: ModelDeployment, observed: Observed, decision: Decision) -> None:
+        """What must hold of every decision."""
+        old, new = md.status, decision.status
+        rollout = new.rollout
+        assert 0 <= rollout.weight <= 100
+        assert rollout.phase == "Stable" or decision.requeue_after is not None, "somebody looks again"
+        states = [state.revision for state in (new.stable, new.candidate, new.previous) if state]
+        assert len(states) == len(set(states)), "a revision has one part"
+        if rollout.weight > old.rollout.weight and new.candidate:
+            name = new.candidate.revision
+            assert observed.pods(name).ready > 0, "no weight without pods that were seen ready"
+            assert not paused(md), "a pause holds"
+            if self.is_fair:
+                assert self.ready(name) > 0, "no weight without ready pods"
+        begins = new.candidate and (old.candidate is None or old.candidate.revision != new.candidate.revision)
+        if begins and new.candidate and rollout.phase == "Preparing":
+            assert not standing_rejection(md, old.rejected, new.candidate.revision), "rejected stays rejected"
+            assert not paused(md), "a pause holds"
+        if rollout.phase == "Watching" and old.rollout.phase == "Promoting" and new.stable:
+            assert {name for name, ready in observed.stable_endpoints.items() if ready} == {new.stable.revision}
+        if rollout.phase in ("Progressing", "Promoting") and rollout.weight and new.candidate and new.stable:
+            enough = candidate_size(md, rollout.weight, md.spec.scaling.min_replicas)
+            assert new.candidate.replicas >= enough, "the share has its pods"
+        if new.stable and new.candidate and rollout.strategy != "Recreate" and rollout.phase != "RollingBack":
+            assert new.stable.replicas >= md.spec.scaling.min_replicas, "stable can carry everything"
+        self._examine_approval(md, new)
+
+    @staticmethod
+    def _examine_approval(md: ModelDeployment, new: ModelDeploymentStatus) -> None:
+        old = md.status.rollout
+        if old.phase != "Progressing" or new.candidate is None or new.rollout.phase not in ("Progressing", "Promoting"):
+            return
+        left = new.rollout.phase == "Promoting" or new.rollout.step != old.step
+        steps = md.spec.rollout.steps
+        if left and steps[min(old.step or 0, len(steps) - 1)].approval:
+            approved = old.approved or "approve" in str(new.verbs)
+            assert approved or "was promoted" in (new.rollout.waived or ""), "no step is left without its approval"
+
+    def act(
+        self, before: ModelDeploymentStatus, status: ModelDeploymentStatus, observed: Observed, effects: int | None
+    ) -> None:
+        """Let the cluster follow, in the order of `control.converge`; only the first `effects` when the operator dies."""
+        less = status.rollout.weight < max(before.rollout.weight, observed.route_weight or 0)
+        moved = before.stable and status.stable and before.stable.revision != status.stable.revision
+        steps = [self._size, self._select, self._route, self._prune]
+        if less or moved:
+            steps = [self._route, self._select, self._size, self._prune]
+        for effect in steps[:effects]:
+            effect(status)
+
+    def _size(self, status: ModelDeploymentStatus) -> None:
+        for revision, size in wanted_pods(status).items():
+            if revision not in self.pods:
+                self.born[revision] = self.second
+                self.pods[revision] = []
+            starts_in = timedelta(seconds=self.behaviours[self.versions[revision]].starts_in)
+            self.pods[revision] += [self.now + starts_in] * (size - len(self.pods[revision]))
+            self.end(revision, size)
+
+    def _select(self, status: ModelDeploymentStatus) -> None:
+        if status.stable:
+            self.serving = status.stable.revision
+            self.behind = (status.candidate or status.stable).revision
+
+    def _route(self, status: ModelDeploymentStatus) -> None:
+        self.route_weight = status.rollout.weight
+
+    def _prune(self, status: ModelDeploymentStatus) -> None:
+        for revision in set(self.pods) - set(wanted_pods(status)):
+            self.end(revision, 0)
+            del self.pods[revision]
+            self.born.pop(revision)
+
+    @property
+    def is_fair(self) -> bool:
+        """Whether a lost request is the engine's fault."""
+        recreates = self.status and self.status["rollout"].get("strategy") == "Recreate"
+        if recreates:
+            self.excused_until = self.second + 20  # until its pods are all there again
+        served = self.status and self.status.get("history")
+        return bool(served) and not self.spoiled and self.second >= self.excused_until
+
+    def traffic(self) -> None:
+        """One second of requests through the route as proxies know it."""
+        self.routes.append(Route(self.serving, self.behind, self.route_weight))
+        route = self.routes[-1 - min(self.proxy_lag, len(self.routes) - 1)]
+        shares: dict[str, float] = {}
+        for name, weight in ((route.serving, 100 - route.weight), (route.behind, route.weight)):
+            if name and weight:
+                shares[name] = shares.get(name, 0.0) + weight / 100
+        second: dict[str, tuple[float, float, float]] = {}
+        for revision, share in shares.items():
+            if not self.ready(revision):
+                assert not self.is_fair, f"{share:.0%} of the requests meet no ready pod of {self.versions[revision]}"
+                continue
+            behaviour = self.behaviours[self.versions[revision]]
+            requests = self.rate * share
+            second[revision] = (requests, requests * behaviour.error_rate, behaviour.latency)
+        self.counts.append(second)
+
+    def run(self, seconds: int, until: Any = None) -> LyingWorld:
+        """Advance; passes come when they were wished for and, unless events are lost, when something is seen to change."""
+        for _ in range(seconds):
+            self.truths.append((self.truth(), dict(self.born)))
+            asked = (self.md.spec, self.annotations, self.observe())
+            heard = not self.deaf and asked != self.news
+            if self.second >= self.due or heard:
+                self.news = asked
+                for _ in range(PASSES_AT_ONCE):
+                    if not self.one_pass():
+                        break
+            self.traffic()
+            self.now += timedelta(seconds=1)
+            self.second += 1
+            if until and until(self):
+                break
+        return self

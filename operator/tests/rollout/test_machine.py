@@ -1,0 +1,195 @@
+"""The engine in a world that lies, driven at random: what must never happen does not, and honest surroundings lead to rest."""
+
+from __future__ import annotations
+
+import copy
+import os
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from .lying import LyingWorld
+from .world import SPEC, Behaviour
+
+VERSIONS = st.sampled_from(["1", "2", "3"])
+THEN = st.sampled_from([0, 0, 1, 2, 5, 15, 40])
+"""Seconds that pass after something has happened."""
+PHASES = st.sampled_from(["Preparing", "Progressing", "Promoting", "Watching", "RollingBack"])
+VALUES = st.sampled_from(["a", "b", "c"])
+REST = 1500
+"""Seconds in which every rollout ends: the longest is one whose every phase takes until its deadline."""
+
+
+class Machine(RuleBasedStateMachine):
+    """Whatever users, pods, clocks and caches do in whatever order."""
+
+    world: LyingWorld
+
+    @initialize(
+        replicas=st.integers(1, 3),
+        proxy_lag=st.integers(0, 3),
+        strategy=st.sampled_from(["Canary", "Canary", "BlueGreen", "Recreate"]),
+        then=THEN,
+    )
+    def serve(self, replicas: int, proxy_lag: int, strategy: str, then: int) -> None:
+        self.world = LyingWorld(copy.deepcopy(SPEC), proxy_lag=proxy_lag)
+        self.world.spec["scaling"]["minReplicas"] = replicas
+        self.world.spec["rollout"]["steps"] = [{"weight": 5, "hold": "10s"}, {"weight": 50, "hold": "10s"}]
+        self.world.spec["rollout"]["strategy"] = strategy
+        self.world.deploy("1")
+        self.world.run(20)
+        self.world.deploy("2")
+        self.world.run(then)
+
+    @rule(phase=PHASES)
+    def wait_for(self, phase: str) -> None:
+        self.world.run(120, lambda world: world.phase == phase)
+
+    @rule(version=VERSIONS, then=THEN)
+    def deploy(self, version: str, then: int) -> None:
+        self.world.deploy(version)
+        self.world.run(then)
+
+    @rule(phase=PHASES, then=THEN)
+    def deploy_another(self, phase: str, then: int) -> None:
+        versions = sorted({"1", "2", "3"} - {str(self.world.md.spec.model.version)})
+        self.world.deploy(versions[self.world.second % 2])
+        self.world.run(120, lambda world: world.phase == phase)
+        self.world.run(then)
+
+    @rule(version=VERSIONS, error_rate=st.sampled_from([0.0, 0.3]), latency=st.sampled_from([0.008, 0.3]), then=THEN)
+    def behave(self, version: str, error_rate: float, latency: float, then: int) -> None:
+        behaviour = self.world.behaviours.setdefault(version, Behaviour())
+        behaviour.error_rate, behaviour.latency = error_rate, latency
+        self.world.run(then)
+
+    @rule(version=VERSIONS, starts_in=st.sampled_from([0.0, 3.0, 40.0, 200.0]), then=THEN)
+    def start_slowly(self, version: str, starts_in: float, then: int) -> None:
+        self.world.behaviours.setdefault(version, Behaviour()).starts_in = starts_in
+        self.world.run(then)
+
+    @rule(
+        verb=st.sampled_from(["approve", "pause", "abort", "promote", "retry"]),
+        value=VALUES,
+        gone=st.booleans(),
+        then=THEN,
+    )
+    def ask(self, verb: str, value: str, gone: bool, then: int) -> None:
+        self.world.annotations.pop(f"haldane.dev/{verb}", None)
+        if not gone:
+            self.world.annotations[f"haldane.dev/{verb}"] = value
+        self.world.run(then)
+
+    @rule(strategy=st.sampled_from(["Canary", "Canary", "BlueGreen", "Recreate"]), then=THEN)
+    def choose(self, strategy: str, then: int) -> None:
+        self.world.spec["rollout"]["strategy"] = strategy
+        self.world.run(then)
+
+    @rule(
+        first=st.sampled_from([0, 5]),
+        approval=st.booleans(),
+        choice=st.sampled_from(["Hold", "Promote", "Rollback"]),
+        then=THEN,
+    )
+    def edit(self, first: int, approval: bool, choice: str, then: int) -> None:
+        self.world.spec["rollout"]["steps"][0] = {"weight": first, "hold": "10s", "approval": approval}
+        self.world.spec["rollout"]["analysis"]["onInconclusive"] = choice
+        self.world.run(then)
+
+    @rule(replicas=st.integers(1, 5), then=THEN)
+    def scale(self, replicas: int, then: int) -> None:
+        self.world.spec["scaling"]["minReplicas"] = replicas
+        self.world.run(then)
+
+    @rule(rate=st.sampled_from([0, 3, 200]), down=st.booleans(), late=st.integers(0, 8), then=THEN)
+    def measure(self, rate: int, down: bool, late: int, then: int) -> None:
+        self.world.rate, self.world.late = rate, late
+        self.world.prometheus_down = "connection refused" if down else None
+        self.world.run(then)
+
+    @rule(lag=st.integers(0, 9), deaf=st.booleans(), then=THEN)
+    def lie(self, lag: int, deaf: bool, then: int) -> None:
+        self.world.lag, self.world.deaf = lag, deaf
+        self.world.run(then)
+
+    @rule(effects=st.integers(0, 3), then=THEN)
+    def die(self, effects: int, then: int) -> None:
+        self.world.dies_after = effects
+        self.world.run(then)
+
+    @rule(then=THEN)
+    def pass_again(self, then: int) -> None:
+        self.world.one_pass()
+        self.world.run(then)
+
+    @rule(seconds=st.integers(-600, 600), then=THEN)
+    def jump(self, seconds: int, then: int) -> None:
+        self.world.skew += timedelta(seconds=seconds)
+        # What waits for proxies waits by that clock: the requests of the next seconds are not the engine's to answer for.
+        self.world.excused_until = self.world.second + 15
+        self.world.run(then)
+
+    def teardown(self) -> None:
+        """From wherever it is: an honest world leads to rest, and the next version is served."""
+        world = getattr(self, "world", None)
+        if world is None:
+            return
+        world.lag, world.deaf, world.late, world.dies_after = 0, False, 0, None
+        world.prometheus_down, world.rate = None, 200
+        for behaviour in world.behaviours.values():
+            behaviour.hangs = behaviour.crashed = behaviour.never_ready = False
+            behaviour.error_rate, behaviour.latency, behaviour.starts_in = 0.0, 0.008, 3.0
+        world.annotations.pop("haldane.dev/pause", None)
+        world.spec["rollout"]["steps"][0] = {"weight": 5, "hold": "10s"}
+        world.run(REST, lambda w: w.phase == "Stable" and w.second >= 60)
+        world.run(30)
+        asked = world.md.spec.model.version
+        rejected = [entry["version"] for entry in world.status.get("rejected", [])]
+        assert world.phase == "Stable", world.status["rollout"]["message"]
+        assert world.version("stable") == asked or asked in rejected, world.status["rollout"]["message"]
+        final = world.deploy("9")
+        world.run(REST, lambda w: w.phase == "Stable" and w.serving == final)
+        assert (world.phase, world.serving) == ("Stable", final), world.status["rollout"]["message"]
+        world.run(15)
+        assert list(world.pods) == [final], "nothing is left behind"
+        before = world.status
+        world.one_pass()
+        assert world.status == before, "at rest nothing is written"
+
+
+class HarshMachine(Machine):
+    """Pods that serve are harmed, too: requests are lost then, and everything else must still hold."""
+
+    def harm(self) -> None:
+        self.world.spoiled = True
+
+    @precondition(lambda self: hasattr(self, "world"))
+    @rule(role=st.sampled_from(["stable", "candidate", "previous"]), then=THEN)
+    def lose_pods(self, role: str, then: int) -> None:
+        self.harm()
+        state: dict[str, Any] | None = self.world.status.get(role)
+        if state and state["revision"] in self.world.pods:
+            pods = self.world.pods[state["revision"]]
+            pods[:] = [self.world.now + timedelta(seconds=5)] * len(pods)
+        self.world.run(then)
+
+    @rule(version=VERSIONS, how=st.sampled_from(["hangs", "crashed", "never_ready"]), on=st.booleans(), then=THEN)
+    def break_down(self, version: str, how: str, on: bool, then: int) -> None:
+        self.harm()
+        setattr(self.world.behaviours.setdefault(version, Behaviour()), how, on)
+        self.world.run(then)
+
+
+LAWS = settings(
+    max_examples=int(os.environ.get("HALDANE_ROLLOUT_EXAMPLES", "12")),
+    stateful_step_count=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+TestWithPodsThatLive = Machine.TestCase
+TestWithPodsThatLive.settings = LAWS
+TestWithPodsThatDie = HarshMachine.TestCase
+TestWithPodsThatDie.settings = LAWS
