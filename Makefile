@@ -12,7 +12,7 @@ UV := $(BIN)/uv
 # ONNX Runtime's wheels report their use over the network unless told not to.
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help demo test lint unit api e2e fuzz cluster cluster-down images crds models lock bench format clean
+.PHONY: help demo test lint unit api e2e fuzz cluster cluster-down images crds models lock bench bench-rollout format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ bench: .venv/ready images ## Measure the operator, the runtime beside other serv
 	@$(BIN)/python -m bench.runtime_memory --requests 1000000
 	@$(BIN)/python -m bench.image_size
 	@$(BIN)/python -m bench.runtime
+
+bench-rollout: .venv/ready ## Simulate 10,000 rollouts and more, beside Flagger's and Argo Rollouts' rules (half an hour)
+	@$(BIN)/python -m bench.rollout
 
 lock: .venv/ready ## Resolve the dependencies anew into locks/
 	@$(UV) pip compile -q pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o locks/dev.txt --upgrade
