@@ -182,8 +182,8 @@ def _ports(get: _Reader) -> tuple[int, int]:
 
 def _batch_delay(get: _Reader, request_timeout: float) -> float:
     delay = get.real("HALDANE_MAX_BATCH_DELAY", 0, 0, 10)
-    if delay >= request_timeout:
-        expected = f"less than HALDANE_REQUEST_TIMEOUT, which is {request_timeout:g}"
+    if delay > request_timeout:
+        expected = f"at most HALDANE_REQUEST_TIMEOUT, which is {request_timeout:g}"
         raise _wrong("HALDANE_MAX_BATCH_DELAY", expected, repr(get.text("HALDANE_MAX_BATCH_DELAY", "")))
     return delay
 

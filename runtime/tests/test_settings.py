@@ -108,14 +108,14 @@ def test_a_wrong_cache_url_is_not_repeated() -> None:
         ("HALDANE_PRECISION", "fp8", "fp32, fp16 or int8"),
         ("HALDANE_PRECISION_TOLERANCE", "2", "a number from 0 to 1"),
         ("HALDANE_MAX_BATCH_SIZE", "0", "a whole number from 1"),
-        ("HALDANE_MAX_BATCH_DELAY", "10", "less than HALDANE_REQUEST_TIMEOUT, which is 10"),
+        ("HALDANE_MAX_BATCH_DELAY", "10", "at most HALDANE_REQUEST_TIMEOUT, which is 2.5"),
         ("HALDANE_REQUEST_LOG", "50%", "a number from 0 to 1"),
         ("HALDANE_RESPONSE_CACHE_TTL", "0", "a number from 0.001"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_was_expected(name: str, value: str, expected: str) -> None:
     with pytest.raises(LoadError) as caught:
-        from_environment({**URI, name: value})
+        from_environment({**URI, "HALDANE_REQUEST_TIMEOUT": "2.5", name: value})
     assert caught.value.reason is Reason.INVALID_CONFIGURATION
     assert name in caught.value.message
     assert expected in caught.value.message
