@@ -76,8 +76,10 @@ class HotConnection(HotProtocol, HttpToolsProtocol):
             return
         self.app_state = self._state_of_app if watched is None else self._state_of_app | {WATCHED: watched}
         self._last_used = self._route.clock()
+        began = self._begun if self._in_head else None
         HttpToolsProtocol.data_received(self, data)
-        self._head_bytes = self._head_bytes + len(data) if self._in_head else 0
+        # Bytes before a head that only begins in them are those of other requests.
+        self._head_bytes = self._head_bytes + len(data) if self._in_head and self._begun == began else 0
         if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response("the request's headers are too long")
         self._settle()
