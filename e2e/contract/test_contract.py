@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from haldane.api import crd
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import analysis, diagnosis, environment, pod_template, queries
+from haldane_runtime import lifecycle
 from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.errors import LoadError, Reason
 from haldane_runtime.observe.metrics import FIRST_CODES, Metrics
@@ -92,6 +93,17 @@ def test_the_runtime_is_tuned_as_spec_says() -> None:
     assert (read.response_cache, read.response_cache_ttl, read.request_log) == ("redis://cache:6379/0", 90, 0.025)
     assert read.grpc_port == 0
     assert json.loads(read.golden or "") == golden
+
+
+@pytest.mark.parametrize("timeout", ["1ms", "10s", "44500ms", "1m", "1h"])
+def test_a_pod_tells_kept_connections_of_its_end_and_has_the_time_for_it(timeout: str) -> None:
+    spec = {"model": SPEC["model"], "runtime": {"limits": {"requestTimeout": timeout}}}
+    read = settings(spec)
+    assert read.drain_seconds >= 1
+    stop = lifecycle.stop_seconds(read) + lifecycle.ENGINE_STOP_SECONDS
+    template = pod_template.render(model_deployment(spec), "abcdef0123", "1", "haldane/runtime:dev")
+    grace = template["spec"]["terminationGracePeriodSeconds"]
+    assert grace >= pod_template.DRAIN_BEFORE_SIGTERM + read.drain_seconds + stop + 5
 
 
 def test_the_runtime_serves_grpc_where_the_pod_says() -> None:

@@ -50,7 +50,7 @@ environment, the server:
   HALDANE_HOST, HALDANE_PORT   where to listen (default: every address, 8080)
   HALDANE_GRPC_PORT            gRPC; 0 for none (default: 8081)
   HALDANE_FRONTS               processes that read and write HTTP for a saturated server (default: 0)
-  HALDANE_DRAIN_SECONDS        seconds to go on serving after SIGTERM (default: 0)
+  HALDANE_DRAIN_SECONDS        seconds to go on serving after SIGTERM (default: 1)
   HALDANE_REQUEST_LOG          share of the predictions with a line of JSON, 0 to 1 (default: 0)
   HALDANE_MODEL_NAMESPACE, HALDANE_REVISION
                                labels of the metrics

@@ -10,6 +10,9 @@ from haldane_runtime.core.errors import LoadError, Reason
 
 GRPC_PORT = 8081
 FREE_PORT = -1
+# Without a drain, requests are on the wire to connections that are closed as idle. A preStop sleep does not help:
+# it ends before the process hears that it is to tell its clients.
+DRAIN_SECONDS = 1.0
 
 PROVIDERS = ("TensorRT", "CUDA", "CPU")
 
@@ -107,7 +110,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         port=port,
         grpc_port=grpc_port,
         fronts=get.whole("HALDANE_FRONTS", 0, 0, 64),
-        drain_seconds=get.real("HALDANE_DRAIN_SECONDS", 0, 0, 3600),
+        drain_seconds=get.real("HALDANE_DRAIN_SECONDS", DRAIN_SECONDS, 0, 3600),
     )
 
 

@@ -1,5 +1,6 @@
 """Start, failed loads, overload and drain of the real process."""
 
+import functools
 import json
 import signal
 import socket
@@ -148,7 +149,7 @@ def test_sigterm_loses_no_request_in_flight(start: Callable[..., Any], models: A
 
 
 def test_the_drain_keeps_serving_and_closes_kept_connections(start: Callable[..., Any], models: Any) -> None:
-    server = start(f"file://{models.double()}", HALDANE_DRAIN_SECONDS="1").ready()
+    server = start(f"file://{models.double()}").ready()
     stop = threading.Event()
     seen: list[tuple[int, str]] = []
 
@@ -172,6 +173,22 @@ def test_the_drain_keeps_serving_and_closes_kept_connections(start: Callable[...
     assert {status for status, _ in seen} == {200}
     assert seen[0][1] == ""
     assert seen[-1][1] == "close"
+    assert server.ended() == 0
+
+
+def test_a_kept_connection_that_is_idle_at_sigterm_is_told_before_it_is_closed(
+    start: Callable[..., Any], models: Any
+) -> None:
+    server = start(f"file://{models.double()}").ready()
+    with httpx.Client(base_url=server.url, timeout=WAIT) as client:
+        ask = functools.partial(client.post, "/v1/predict", json={"instances": [[1, 2, 3]]})
+        assert "connection" not in ask().headers
+        server.signal(signal.SIGTERM)
+        until(lambda: any("draining" in line for line in server.log))
+        # Long enough for a server that closes its idle connections at once to have done so.
+        time.sleep(0.3)
+        answer = ask()
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
     assert server.ended() == 0
 
 

@@ -113,7 +113,7 @@ def test_a_rolling_restart_under_load_fails_no_request(start: Callable[..., Any]
     uri = f"file://{models.double()}"
 
     def replica() -> Any:
-        server = start(uri, HALDANE_DRAIN_SECONDS="0.5").ready()
+        server = start(uri).ready()
         proxy.replicas[server.url] = False
         until(lambda: proxy.replicas[server.url])
         return server

@@ -11,7 +11,7 @@ URI = {"HALDANE_MODEL_URI": "file:///m.onnx"}
 def test_defaults_are_those_of_the_contract() -> None:
     settings = from_environment(URI)
     assert (settings.queue, settings.request_timeout, settings.request_bytes) == (1024, 10.0, 67108864)
-    assert (settings.port, settings.cache_dir, settings.drain_seconds) == (8080, Path("/var/cache/haldane"), 0.0)
+    assert (settings.port, settings.cache_dir, settings.drain_seconds) == (8080, Path("/var/cache/haldane"), 1.0)
     assert (settings.device, settings.intra_op_threads, settings.model_sha256) == ("cpu", None, None)
     assert (settings.model_repository, settings.model_control, settings.grpc_port) == (None, "none", 8081)
     assert (settings.max_batch_size, settings.max_batch_delay) == (64, 0.0)

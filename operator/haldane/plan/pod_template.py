@@ -30,7 +30,8 @@ USER = 65532
 
 DRAIN_BEFORE_SIGTERM = 5
 """Seconds between leaving the Services and SIGTERM. Proxies batch their updates (Traefik: 2 s), so requests still arrive
-for a while; this sleep, not retries, is what makes the loss zero."""
+for a while; this sleep, not retries, is what makes the loss zero. Connections that clients keep are told of the end only
+after it, in the runtime's own drain (HALDANE_DRAIN_SECONDS, 1 by default)."""
 
 _GRACE = 60
 _START_LIMIT = 3600
@@ -151,6 +152,7 @@ def _probe(path: str, period: int, timeout: int, failures: int) -> Manifest:
 
 
 def _grace_seconds(md: ModelDeployment) -> int:
-    """Long enough for the preStop sleep and for the longest request that may be in flight then."""
+    """Long enough for the preStop sleep, for the longest request that may be in flight then, and for the runtime's drain
+    and stop, which take 3 s of the last 10."""
     longest = math.ceil(parse_duration(md.spec.runtime.limits.request_timeout).total_seconds())
     return max(_GRACE, DRAIN_BEFORE_SIGTERM + longest + 10)
