@@ -49,6 +49,9 @@ class RemoteModel:
         if len(self._front.pending) >= _MOST_PENDING:
             raise RequestError(Code.UNAVAILABLE, "the queue is full; try again later", 1.0)
 
+    # Nothing is counted here.
+    foresee = admit
+
     def submit(self, request: InferRequest, deadline: float, done: Done, admitted: bool = False) -> int:
         """See `Batcher.submit`; the ticket is a number."""
         front = self._front

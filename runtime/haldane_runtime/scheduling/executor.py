@@ -50,11 +50,13 @@ class InlineBound:
 
     Handing a run to another thread and back takes a good part of INLINE_SECONDS. What costs less by all
     that is known goes inline; "known" means that inputs of at least half the size have been that
-    quick, since the same rows may hold one word or a thousand.
+    quick, since the same rows may hold one word or a thousand. One slow run may be the machine's
+    fault; two in a row take the proof back.
     """
 
     def __init__(self) -> None:
         self._proved_bytes = 0
+        self._doubtful = False
 
     def allows(self, expected: float, nbytes: int) -> bool:
         """`expected` seconds (0: unknown) for inputs of `nbytes`."""
@@ -64,8 +66,11 @@ class InlineBound:
         """Learn from a run, wherever it went."""
         if seconds <= INLINE_SECONDS:
             self._proved_bytes = max(self._proved_bytes, nbytes)
+            self._doubtful = False
         elif nbytes <= 2 * self._proved_bytes:
-            self._proved_bytes = nbytes // 4
+            if self._doubtful:
+                self._proved_bytes = nbytes // 4
+            self._doubtful = not self._doubtful
 
 
 @dataclass(slots=True)

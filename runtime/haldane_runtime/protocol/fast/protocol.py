@@ -164,7 +164,7 @@ class HotProtocol(asyncio.Protocol):
 
     def _wait_for_body(self, request: HotRequest, data: bytes, end: int) -> None:
         try:
-            request.hot.instance.admit(request.head.length, request.deadline)
+            request.hot.instance.foresee(request.head.length, request.deadline)
             self._route.intake.take(request.head.length)
         except RequestError:
             # The rest of its body is still to be read and thrown away, which the general path knows how to do.
