@@ -28,7 +28,7 @@ VERSIONS: Final[dict[str, Callable[[Rows], onnx.ModelProto]]] = {
     SLOW: committee,
     "v4-broken": broken,
 }
-# At a third of a second a row, judging the slow one on all 540 rows would take longer than training everything.
+# At a quarter of a second a row, judging the slow one on all 540 rows would take longer than training everything.
 SLOW_ROWS: Final = 60
 
 
