@@ -212,7 +212,7 @@ class LyingWorld(World):
         """Advance; passes come when they were wished for and, unless events are lost, when something is seen to change."""
         for _ in range(seconds):
             self.truths.append((self.truth(), dict(self.born)))
-            asked = (self.md.spec, self.annotations, self.observe())
+            asked = (self.md.spec, dict(self.annotations), self.observe())
             heard = not self.deaf and asked != self.news
             if self.second >= self.due or heard:
                 self.news = asked
