@@ -57,6 +57,15 @@ CASES = {
         model(("Ready", "False", "Rolled back."), AVAILABLE, ("Stalled", "True", "errors: 4 % is above 1 %.")),
         ("Degraded", "errors: 4 % is above 1 %."),
     ),
+    "waits for a person": (
+        model(("Ready", "False", "x"), ("Reconciling", "True", "y"), ("Suspended", "True", "Waits for approval.")),
+        ("Suspended", "Waits for approval."),
+    ),
+    "paused at rest": (model(READY, ("Suspended", "True", "Paused.")), ("Suspended", "Paused.")),
+    "paused after a rollback": (
+        model(("Ready", "False", "x"), ("Stalled", "True", "z"), ("Suspended", "True", "Paused.")),
+        ("Degraded", "z"),
+    ),
     "stalled and reconciling": (
         model(("Ready", "False", "x"), ("Reconciling", "True", "y"), ("Stalled", "True", "z")),
         ("Degraded", "z"),

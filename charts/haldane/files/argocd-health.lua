@@ -1,4 +1,4 @@
--- Health of a ModelDeployment for Argo CD. It reads Ready, Reconciling and Stalled and nothing else, so that a condition that comes
+-- Health of a ModelDeployment for Argo CD. It reads Ready, Reconciling, Stalled and Suspended and nothing else, so that a condition that comes
 -- later cannot turn an application red. Wording of the messages is the operator's own.
 local function verdict(status, message)
   return { status = status, message = message }
@@ -28,6 +28,10 @@ if obj.status.observedGeneration ~= nil and obj.metadata.generation ~= nil
 end
 if holds("Stalled") then
   return verdict("Degraded", conditions.Stalled.message)
+end
+-- A rollout that goes back does so while it is paused, too: then Reconciling has a reason of its own.
+if holds("Suspended") and (not holds("Reconciling") or conditions.Reconciling.reason == conditions.Suspended.reason) then
+  return verdict("Suspended", conditions.Suspended.message)
 end
 if holds("Reconciling") then
   return verdict("Progressing", conditions.Reconciling.message)
