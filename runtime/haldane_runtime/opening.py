@@ -47,10 +47,11 @@ class Opening:
         precision.require_supported(self._precision, self._settings.device, self._settings.providers)
         text = self._golden[0] if self._golden else ""
         key = precision.key(self._fetched.digest, self._precision.name, text, onnx.VERSION)
+        conditions = precision.conditions(text, self._settings.device, self._settings.providers)
         cache = self._settings.cache_dir
         with disk_errors(cache):
             self.path = precision.converted(
-                Source(self._fetched.path, self._size, key),
+                Source(self._fetched.path, self._size, key, conditions),
                 self._precision,
                 cache / "converted",
                 Cache(cache).staging,

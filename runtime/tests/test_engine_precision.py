@@ -13,7 +13,15 @@ from haldane_runtime.core.errors import LoadError, Reason
 from haldane_runtime.core.types import Array, Datatype, ModelSignature, TensorSpec
 from haldane_runtime.engine import precision
 from haldane_runtime.engine.comparison import Tolerance
-from haldane_runtime.engine.precision import Loss, Precision, furthest, key, require_close, require_supported
+from haldane_runtime.engine.precision import (
+    Loss,
+    Precision,
+    conditions,
+    furthest,
+    key,
+    require_close,
+    require_supported,
+)
 from haldane_runtime.loading import LoadedModel, load
 from haldane_runtime.settings import from_environment
 
@@ -146,6 +154,51 @@ def test_wrong_golden_answers_are_found_before_a_conversion(
     with pytest.raises(LoadError, match="does not give the golden answers") as caught:
         opened(dense, HALDANE_PRECISION="fp16", HALDANE_GOLDEN=json.dumps({"requests": [wrong]}))
     assert caught.value.reason is Reason.GOLDEN_MISMATCH
+
+
+def test_golden_requests_given_later_measure_the_loss_again_without_another_conversion(
+    dense: Path, golden: str, opened: Callable[..., LoadedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = opened(dense, HALDANE_PRECISION="fp16")
+    monkeypatch.setattr(precision, "_run_tools", None)
+    measured: list[int] = []
+
+    def far(reference: Any, other: Any, requests: Any) -> Loss:
+        measured.append(len(requests))
+        return Loss("y", 0.5)
+
+    monkeypatch.setattr(precision, "furthest", far)
+    settings = {"HALDANE_PRECISION": "fp16", "HALDANE_GOLDEN": golden}
+    # The second start knows what the first one measured.
+    for _ in range(2):
+        with pytest.raises(LoadError, match=r"the output 'y' is off by 0\.5 of what"):
+            opened(dense, **settings)
+    assert measured == [32]
+    assert opened(dense, **settings, HALDANE_PRECISION_TOLERANCE="0.6").path == half.path
+    assert sorted(file.name for file in half.path.parent.iterdir()) == ["loss.json", "model.onnx"]
+
+
+def test_golden_requests_given_later_are_held_against_fp32(dense: Path, opened: Callable[..., LoadedModel]) -> None:
+    wide = {"HALDANE_PRECISION": "fp16", "HALDANE_PRECISION_TOLERANCE": "0.5"}
+    x = np.ones((1, 64), np.float32)
+    y = opened(dense, **wide).engine.run({"x": x}, ("y",))["y"]
+    # Near enough for a tolerance of 0.5, and still not what the model answers.
+    off = {"inputs": [_tensor("x", x)], "outputs": [_tensor("y", y * 1.1)]}
+    with pytest.raises(LoadError, match="does not give the golden answers") as caught:
+        opened(dense, HALDANE_GOLDEN=json.dumps({"requests": [off]}), **wide)
+    assert caught.value.reason is Reason.GOLDEN_MISMATCH
+
+
+def test_a_loss_holds_for_the_inputs_and_the_place_it_was_measured_with() -> None:
+    tried = [
+        ("", "cpu", ()),
+        ("golden", "cpu", ()),
+        ("", "gpu", ()),
+        ("", "gpu", ("TensorRT",)),
+        ("", "gpu", ("CUDA",)),
+    ]
+    assert len({conditions(*one) for one in tried}) == len(tried)
+    assert conditions("golden", "cpu", ()) == conditions("golden", "cpu", [])
 
 
 def test_the_key_names_all_that_the_result_follows_from() -> None:

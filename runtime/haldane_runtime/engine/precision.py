@@ -1,10 +1,11 @@
 """A model at another precision: converted once, kept on disk, and held against fp32.
 
     <root>/<key>/model.onnx     the converted model, with its weights beside it when they are large
-    <root>/<key>/loss.json      how far it was from fp32, on which output
+    <root>/<key>/loss.json      how far it was from fp32, on which output, and measured under which conditions
 
-The key names all that the result follows from, so that a restart finds it and a new version of the
-tools does not. A folder is published by one rename.
+The key names all that the converted model follows from, so that a restart finds it and a new version of
+the tools does not. A folder is published by one rename. The loss also follows from the inputs and from
+where they are computed: it is measured again, without another conversion, when those change.
 """
 
 import hashlib
@@ -78,6 +79,11 @@ def key(digest: str, precision: str, golden: str, tools: str) -> str:
     return f"{digest[:16]}-{precision}-{hashlib.sha256(facts.encode()).hexdigest()[:16]}"
 
 
+def conditions(golden: str, device: str, providers: Sequence[str]) -> str:
+    """Names what a measured loss follows from, beside the two models."""
+    return hashlib.sha256(json.dumps([golden, device, list(providers)]).encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True, slots=True)
 class Samples:
     """Inputs to compare with; `real` when they are golden requests, which may calibrate a conversion."""
@@ -88,11 +94,12 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The model at fp32: its file, the bytes of all its files, and the key of what it becomes."""
+    """The model at fp32: its file, the bytes of all its files, the key of what it becomes, and `conditions`."""
 
     path: Path
     size: int
     key: str
+    conditions: str
 
 
 def converted(
@@ -111,18 +118,32 @@ def converted(
         OSError: nothing can be written.
     """
     folder = root / source.key
-    if not (folder / _LOSS).is_file():
+    loss = _known(folder / _LOSS, source.conditions)
+    if loss is None:
         with staging(source.key) as place:
             # What a killed process left is not continued, and its tools may still be writing: a new name for each try.
             for left in place.iterdir():
                 shutil.rmtree(left, ignore_errors=True)
             made = place / secrets.token_hex(4)
             made.mkdir()
-            loss = _convert(source, precision, made, open_model, samples)
-            (made / _LOSS).write_text(json.dumps(asdict(loss)))
-            _publish(made, folder)
-    require_close(Loss(**json.loads((folder / _LOSS).read_text())), precision)
+            kept = folder / _MODEL if (folder / _LOSS).is_file() else None
+            loss = _measure(source, precision, made, kept, open_model, samples)
+            (made / _LOSS).write_text(json.dumps({"conditions": source.conditions, **asdict(loss)}))
+            if kept:
+                (made / _LOSS).replace(folder / _LOSS)
+            else:
+                _publish(made, folder)
+    require_close(loss, precision)
     return folder / _MODEL
+
+
+def _known(file: Path, conditions: str) -> Loss | None:
+    """The loss as it was measured under the same conditions."""
+    try:
+        found = json.loads(file.read_text())
+        return Loss(found["output"], found["deviation"]) if found["conditions"] == conditions else None
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
 
 
 def require_close(loss: Loss, precision: Precision) -> None:
@@ -152,13 +173,15 @@ def furthest(reference: Engine, other: Engine, requests: Sequence[Inputs]) -> Lo
     return worst
 
 
-def _convert(
+def _measure(
     source: Source,
     precision: Precision,
     made: Path,
+    kept: Path | None,
     open_model: Callable[[Path], Engine],
     samples: Callable[[Engine], Samples],
 ) -> Loss:
+    """The loss of the converted model that is `kept`; of one that is first made in `made` when none is."""
     # First, since it also refuses what must not be read, such as weights outside the model's folder.
     reference = open_model(source.path)
     found = samples(reference)
@@ -168,9 +191,10 @@ def _convert(
             f"The model at {precision.name} cannot be compared with fp32, because it takes none of the inputs tried; give "
             "golden requests.",
         )
-    with _calibration(made, precision, found, reference.signature) as calibration:
-        _run_tools(source, precision.name, made, calibration)
-    other = open_model(made / _MODEL)
+    if kept is None:
+        with _calibration(made, precision, found, reference.signature) as calibration:
+            _run_tools(source, precision.name, made, calibration)
+    other = open_model(kept or made / _MODEL)
     if _interface(other.signature) != _interface(reference.signature):
         raise LoadError(
             Reason.LOAD_FAILED, f"The model changes its inputs or outputs when it is made {precision.name}."
