@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import itertools
 import os
+import zlib
 from typing import Any
 
 import pytest
@@ -255,3 +256,23 @@ async def test_large_compressed_messages_do_not_hold_up_the_loop(monkeypatch: py
     await asyncio.sleep(0.05)
     assert method.got == []
     assert method.codes == [499]
+
+
+async def test_short_messages_that_inflate_to_long_ones_do_not_hold_up_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(messages, "THREAD_BYTES", 100)
+    packed = [b"\1" + len(data).to_bytes(4, "big") + data for data in map(zlib.compress, (bytes(900), bytes(100)))]
+    method = Noting()
+    call, _ = opened(method, (b"grpc-encoding", b"deflate"))
+    call.receive(packed[0], True)
+    assert method.got == []
+    while not method.got:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    assert method.got == [bytes(900)]
+    # Those of a stream would overtake each other: there they are refused instead.
+    method = Noting(streaming=True)
+    call, wire = opened(method, (b"grpc-encoding", b"deflate"))
+    call.receive(packed[1] + packed[0], True)
+    assert method.got == [bytes(100)]
+    assert wire.status is Status.RESOURCE_EXHAUSTED

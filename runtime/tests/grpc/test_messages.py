@@ -25,7 +25,25 @@ from haldane_runtime.protocol.grpc.status import Status, Unserved
 def test_packed_and_unpacked(message: bytes, encoding: str) -> None:
     data = messages.packed((message[:7], memoryview(message)[7:]), encoding)
     assert messages.declared_size(data) == len(data) - messages.PREFIX_BYTES
-    assert messages.unpacked(data[0], data[messages.PREFIX_BYTES :], encoding, 5000) == message
+    payload = data[messages.PREFIX_BYTES :]
+    assert (messages.Inflation(data[0], payload, encoding, 5000).finish() if data[0] else payload) == message
+
+
+@given(st.binary(max_size=3000), st.sampled_from(["gzip", "deflate"]), st.integers(1, 4000), st.integers(0, 4000))
+def test_a_message_inflated_in_two_steps(message: bytes, encoding: str, first: int, limit: int) -> None:
+    deflate = gzip.compress if encoding == "gzip" else zlib.compress
+    inflation = messages.Inflation(1, deflate(message), encoding, limit)
+    try:
+        begun = inflation.begin(first)
+        assert begun is None or len(begun) <= first
+        assert (inflation.finish() if begun is None else begun) == message
+    except RequestError as error:
+        assert error.code is Code.TOO_LARGE  # noqa: PT017
+        assert len(message) > limit
+    else:
+        assert len(message) <= limit
+        # What fits in the first step is not put off.
+        assert begun is not None or len(message) >= first
 
 
 @pytest.mark.parametrize(
@@ -44,20 +62,20 @@ def test_packed_and_unpacked(message: bytes, encoding: str) -> None:
 )
 def test_compressed_messages_that_are_refused(flag: int, payload: bytes, encoding: str, code: Code) -> None:
     with pytest.raises(RequestError) as caught:
-        messages.unpacked(flag, payload, encoding, 1000)
+        messages.Inflation(flag, payload, encoding, 1000).finish()
     assert caught.value.code is code
 
 
 def test_an_unknown_encoding() -> None:
     with pytest.raises(Unserved, match="'br' is not known") as caught:
-        messages.unpacked(1, b"", "br", 1000)
+        messages.Inflation(1, b"", "br", 1000)
     assert caught.value.status is Status.UNIMPLEMENTED
 
 
 @given(st.binary(max_size=200), st.sampled_from(["gzip", "deflate"]))
 def test_any_compressed_bytes(payload: bytes, encoding: str) -> None:
     try:
-        assert len(messages.unpacked(1, payload, encoding, 100)) <= 100
+        assert len(messages.Inflation(1, payload, encoding, 100).finish()) <= 100
     except RequestError as error:
         assert error.code in (Code.INVALID, Code.TOO_LARGE)  # noqa: PT017
 

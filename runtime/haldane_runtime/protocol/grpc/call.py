@@ -202,11 +202,19 @@ class GrpcCall:
         if not compressed:
             self._method.message(self, payload)
             return
-        unpack = partial(messages.unpacked, compressed, payload, self._head.encoding, self._shared.limits.message)
-        if len(payload) < messages.THREAD_BYTES or self._method.streaming:
-            self._method.message(self, unpack())
+        # Messages of a stream stay in their order, for which none of them may go round by a thread.
+        most = self._shared.limits.message
+        if self._method.streaming:
+            most = min(most, messages.THREAD_BYTES)
+            messages.require_size(len(payload), most)
+        inflation = messages.Inflation(compressed, payload, self._head.encoding, most)
+        message = inflation.begin(messages.THREAD_BYTES) if len(payload) <= messages.THREAD_BYTES else None
+        if message is not None:
+            self._method.message(self, message)
+        elif self._method.streaming:
+            self._method.message(self, inflation.finish())
         else:
-            in_thread(unpack, partial(self._guarded, self._inflated))
+            in_thread(inflation.finish, partial(self._guarded, self._inflated))
 
     def _inflated(self, message: Callable[[], bytes | memoryview]) -> None:
         if not self.over:
