@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from haldane_runtime.engine import batching, golden, onnx, precision
+from haldane_runtime.engine import golden, independence, onnx, precision
 from haldane_runtime.engine.base import Engine
 from haldane_runtime.engine.comparison import Tolerance
 from haldane_runtime.engine.precision import Precision, Samples, Source
@@ -36,7 +36,7 @@ class Opening:
     def independence(self) -> Tolerance:
         """How far a merged request's answer may be from its own; int8 is exact, where it is independent at all."""
         reduced = self._precision.name == "fp16" or self._settings.device == "gpu"
-        return batching.INDEPENDENT_REDUCED if reduced else batching.INDEPENDENT
+        return independence.INDEPENDENT_REDUCED if reduced else independence.INDEPENDENT
 
     def convert(self) -> None:
         """Make or find the model at the precision asked for: from now on that is opened.

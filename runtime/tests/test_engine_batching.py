@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from haldane_runtime.core.errors import Code, RequestError
 from haldane_runtime.core.types import Datatype, ModelSignature, TensorSpec
 from haldane_runtime.engine import onnx
 from haldane_runtime.engine.base import BatchProfile
@@ -23,6 +24,11 @@ from haldane_runtime.engine.batching import (
     sizes,
     worth_doubling,
 )
+from haldane_runtime.engine.comparison import Tolerance
+from haldane_runtime.engine.independence import INDEPENDENT as EXACT
+from haldane_runtime.engine.independence import INDEPENDENT_REDUCED as REDUCED
+from haldane_runtime.engine.independence import prove
+from haldane_runtime.engine.samples import louder
 from haldane_runtime.engine.trial import find_inputs, rows_of
 
 PLENTY = Budget(plenty=5, most=10)
@@ -206,10 +212,10 @@ DEPENDENT: dict[str, tuple[Any, ...]] = {
 }
 
 
-def proved(path: Path, limit: int = 64, golden: Any = None) -> BatchProfile:
+def proved(path: Path, limit: int = 64, golden: Any = None, tolerance: Tolerance = EXACT) -> BatchProfile:
     engine = onnx.load(path, "cpu", 1)
     trial = rows_of(engine, golden) if golden else find_inputs(engine)
-    return profile(engine, trial.inputs, trial.seconds, limit, PLENTY)
+    return profile(engine, trial.inputs, trial.seconds, limit, PLENTY, tolerance)
 
 
 @pytest.fixture
@@ -237,6 +243,86 @@ def test_what_only_looks_batchable_is_not_and_the_reason_is_a_sentence(save: Cal
     assert found.max_rows == 1
     assert found.reason.startswith(reason)
     assert set(found.seconds) <= {1}
+
+
+@pytest.mark.parametrize("name", ["a dense layer", "logarithm, NaN below 0", "numbers in text"])
+def test_independent_rows_are_proved_at_less_precision_too(save: Callable[..., Path], name: str) -> None:
+    found = proved(save(name, INDEPENDENT[name]), tolerance=REDUCED)
+    assert found.batchable, found.reason
+
+
+def test_a_scale_of_the_whole_batch_is_seen_where_all_rows_are_of_one_size(save: Callable[..., Path]) -> None:
+    """Its error on such rows is below what less precision is allowed."""
+    nodes = [
+        Node("DynamicQuantizeLinear", ["x"], ["q", "scale", "point"]),
+        Node("DequantizeLinear", ["q", "scale", "point"], ["y"]),
+    ]
+    found = proved(save("scaled", (nodes, [X], [Y], [])), tolerance=REDUCED)
+    assert not found.batchable
+    assert found.reason.startswith("A row's answer changes with the rows beside it: output 'y' is ")
+
+
+class Answering:
+    """Gives back what a function makes of its input."""
+
+    device = "cpu"
+    signature = ModelSignature((TensorSpec("x", Datatype.FP32, ("N", 1)),), (TensorSpec("y", Datatype.FP32, ("N", 1)),))
+
+    def __init__(self, answer: Callable[[Any], Any]) -> None:
+        self._answer = answer
+
+    def run(self, inputs: Mapping[str, Any], outputs: Any) -> dict[str, Any]:
+        return {"y": self._answer(inputs["x"])}
+
+    def close(self) -> None: ...
+
+
+def refusing(x: Any) -> Any:
+    if x.max() > 50:
+        raise RequestError(Code.MODEL_FAILED, "too large")
+    return x
+
+
+@pytest.mark.parametrize(
+    ("answer", "dependence"),
+    [
+        (lambda x: x, None),
+        (lambda x: x + (0.5 if x.max() > 50 and len(x) > 1 else 0), "A row's answer changes with the rows beside it"),
+        # What it does beside a row that it cannot answer by itself says nothing.
+        (refusing, None),
+        (lambda x: np.full_like(x, np.inf) if x.max() > 50 else x, None),
+    ],
+    ids=["none", "moved by a neighbour", "refuses", "overflows"],
+)
+def test_rows_keep_their_answers_beside_far_larger_numbers(answer: Any, dependence: str | None) -> None:
+    rows = {"x": np.arange(1, 5, dtype=np.float32).reshape(4, 1)}
+    found = prove(Answering(answer), rows, REDUCED)
+    assert (found.dependence or "").startswith(dependence or "")
+    assert (found.dependence is None) == (dependence is None)
+
+
+def test_only_the_floats_of_one_row_grow() -> None:
+    specs = [("f", Datatype.FP32), ("h", Datatype.FP16), ("b", Datatype.BF16), ("i", Datatype.INT64)]
+    signature = ModelSignature(tuple(TensorSpec(name, kind, ("N", 1)) for name, kind in specs), ())
+    inputs = {
+        "f": np.array([[1.5], [2]], np.float32),
+        "h": np.array([[60_000], [2]], np.float16),
+        # 1 and 2.
+        "b": np.array([[0x3F80], [0x4000]], np.uint16),
+        "i": np.array([[1], [2]], np.int64),
+    }
+    got = louder(signature, inputs, 0, 100.0)
+    assert got is not None
+    assert {name: array.ravel().tolist() for name, array in got.items()} == {
+        "f": [150, 2],
+        "h": [65_504, 2],
+        # 100 and 2.
+        "b": [0x42C8, 0x4000],
+        "i": [1, 2],
+    }
+    assert [got[name].dtype for name in inputs] == [array.dtype for array in inputs.values()]
+    assert inputs["f"][0] == 1.5
+    assert louder(signature, inputs | {name: inputs[name] * 0 for name in "fhb"}, 0, 100.0) is None
 
 
 def test_batching_that_is_switched_off_is_not_proved(save: Callable[..., Path]) -> None:

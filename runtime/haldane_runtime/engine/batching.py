@@ -1,21 +1,15 @@
-"""May requests be merged into one run, and up to how many rows does it pay?
-
-Many models look as if their first dimension were a batch and are not: recurrent state lies on another
-axis, a softmax or a normalisation runs over the rows, a scalar changes with the batch. So it is proved
-on real runs: different requests, run apart and merged, must give each its own answer.
-"""
+"""May requests be merged into one run, and up to how many rows does it pay?"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-import numpy as np
-
 from haldane_runtime.core.errors import RequestError
-from haldane_runtime.core.types import Array, ModelSignature, TensorSpec
+from haldane_runtime.core.types import ModelSignature, TensorSpec
 from haldane_runtime.engine.base import BatchProfile, Engine
-from haldane_runtime.engine.comparison import Tolerance, first_difference
+from haldane_runtime.engine.comparison import Tolerance
+from haldane_runtime.engine.independence import INDEPENDENT, Proof, disagreement, prove
 from haldane_runtime.engine.samples import ROWS, Inputs, take
 
 # What the server itself spends on a batch, whatever its size: taking it up, merging, splitting.
@@ -26,16 +20,8 @@ REPEATS = 9
 # Runs from here on are looked at before a proof, which would take a dozen of them.
 _LONG_SECONDS = 0.005
 _TURNS = 2
-
-# Rounding differs with the size of a product; a real dependence on neighbours is far larger.
-INDEPENDENT = Tolerance(relative=1e-3, absolute=1e-6, scaled=1e-4)
-INDEPENDENT_REDUCED = Tolerance(relative=1e-2, absolute=1e-4, scaled=1e-2)
-
-# Groups of rows that count as one request each, and how the merged runs order them.
-_REQUESTS = ([0], [1], [2, 3])
-_MERGED = ((0, 2), (2, 1))
-# Rows of all these runs, and of the first ones that are measured.
-_PROOF_ROWS = 13
+# Rows of all runs of a proof, and of the first ones that are measured.
+_PROOF_ROWS = 18
 
 # Names that exporters give to a dimension of which they know nothing.
 _NO_NAME = frozenset({"", "?", "None", "unk", "-1"})
@@ -77,71 +63,6 @@ def _shared_dimension(spec: TensorSpec, signature: ModelSignature) -> str | None
                 f"'{other.name}'."
             )
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """`dependence` is why merged requests would not get their own answers, as a sentence; None when they do.
-
-    `answers` holds, by output, what each of the first four rows gets when it is asked for alone.
-    """
-
-    dependence: str | None
-    answers: Mapping[str, Array]
-
-
-def prove(engine: Engine, rows: Inputs, tolerance: Tolerance) -> Proof:
-    """Run requests apart and merged; `rows` holds at least four rows of every input."""
-    specs = engine.signature.outputs
-    names = [spec.name for spec in specs]
-    try:
-        apart = [engine.run(take(rows, numbers), names) for numbers in _REQUESTS]
-    except RequestError as error:
-        return Proof(f"The model does not run on one row and on two: {error.message}.", {})
-    for name in names:
-        inner = apart[0][name].shape[1:]
-        for numbers, outputs in zip(_REQUESTS, apart, strict=True):
-            shape = outputs[name].shape
-            if shape != (len(numbers), *inner):
-                return Proof(f"The output '{name}' has the shape {list(shape)} for {len(numbers)} rows.", {})
-    again = _rerun(engine, take(rows, _REQUESTS[0]), names)
-    if again is None or first_difference(specs, again, apart[0], tolerance):
-        return Proof("The model answers the same request in different ways.", {})
-    for group in _MERGED:
-        alone = {name: np.concatenate([apart[request][name] for request in group]) for name in names}
-        numbers = [number for request in group for number in _REQUESTS[request]]
-        if found := _disagreement(engine, take(rows, numbers), alone, tolerance):
-            return Proof(found, {})
-    answers = {name: np.concatenate([outputs[name] for outputs in apart]) for name in names}
-    if all(_same(answer[row], answer[0]) for answer in answers.values() for row in range(1, ROWS)):
-        return Proof(
-            "The outputs are the same for all inputs tried, so that nothing shows whether rows are independent; give "
-            "golden requests.",
-            {},
-        )
-    return Proof(None, answers)
-
-
-def _rerun(engine: Engine, inputs: Inputs, names: Sequence[str]) -> dict[str, Array] | None:
-    try:
-        return engine.run(inputs, names)
-    except RequestError:
-        return None
-
-
-def _disagreement(engine: Engine, inputs: Inputs, alone: Mapping[str, Array], tolerance: Tolerance) -> str | None:
-    try:
-        together = engine.run(inputs, list(alone))
-    except RequestError as error:
-        return f"The model does not run on merged requests: {error.message}."
-    if difference := first_difference(engine.signature.outputs, together, alone, tolerance):
-        return f"A row's answer changes with the rows beside it: {difference}."
-    return None
-
-
-def _same(one: Array, other: Array) -> bool:
-    one, other = np.asarray(one), np.asarray(other)
-    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
 def profile(
@@ -218,7 +139,7 @@ def _measure(
         numbers = [row % ROWS for row in range(size)]
         inputs = take(rows, numbers)
         # Also the run that is not timed: the first of a size allocates.
-        if found := _disagreement(engine, inputs, take(proof.answers, numbers), tolerance):
+        if found := disagreement(engine, inputs, take(proof.answers, numbers), tolerance):
             return (times if size > 2 else {}), found
         times[size] = _times(engine, inputs, clock, budget.plenty / 8)
         if not worth_doubling({size: min(some) for size, some in times.items()}, clock() - started, budget):

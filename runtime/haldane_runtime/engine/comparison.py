@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from haldane_runtime.core.types import Array, Datatype, TensorSpec
 
-_FLOATS = frozenset({Datatype.BF16, Datatype.FP16, Datatype.FP32, Datatype.FP64})
+FLOATS = frozenset({Datatype.BF16, Datatype.FP16, Datatype.FP32, Datatype.FP64})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def deviation(datatype: Datatype, got: Array, expected: Array) -> float:
         return math.inf
     if not got.size:
         return 0.0
-    if datatype not in _FLOATS:
+    if datatype not in FLOATS:
         return float(np.mean(got != expected))
     one, other = as_numbers(datatype, got), as_numbers(datatype, expected)
     finite = np.isfinite(other)
@@ -82,7 +82,7 @@ def as_numbers(datatype: Datatype, array: Array) -> NDArray[np.float64]:
 def _difference(spec: TensorSpec, got: Array, expected: Array, tolerance: Tolerance) -> str | None:
     if got.shape != expected.shape:
         return f"has the shape {list(got.shape)} instead of {list(expected.shape)}"
-    if spec.datatype in _FLOATS:
+    if spec.datatype in FLOATS:
         one, other = as_numbers(spec.datatype, got), as_numbers(spec.datatype, expected)
         far = _far(one, other, tolerance)
     else:

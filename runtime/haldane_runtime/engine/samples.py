@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from haldane_runtime.core.types import NUMPY_DTYPE, Array, Datatype, ModelSignature, TensorSpec
+from haldane_runtime.engine.comparison import FLOATS, as_numbers
 
 Inputs = Mapping[str, Array]
 
@@ -79,6 +80,24 @@ def take(inputs: Inputs, rows: list[int]) -> dict[str, Array]:
     return {name: np.ascontiguousarray(array[rows]) for name, array in inputs.items()}
 
 
+def louder(signature: ModelSignature, inputs: Inputs, row: int, factor: float) -> dict[str, Array] | None:
+    """The same inputs with the floats of one row times `factor`; None when that changes nothing."""
+    changed = dict(inputs)
+    for spec in signature.inputs:
+        if spec.datatype not in FLOATS:
+            continue
+        numbers = as_numbers(spec.datatype, inputs[spec.name][row]) * factor
+        changed[spec.name] = inputs[spec.name].copy()
+        if spec.datatype is Datatype.BF16:
+            changed[spec.name][row] = numbers.astype(np.float32).view(np.uint32) >> 16
+        else:
+            largest = np.finfo(changed[spec.name].dtype).max
+            changed[spec.name][row] = np.clip(numbers, -largest, largest)
+    if all(np.array_equal(changed[name], array) for name, array in inputs.items()):
+        return None
+    return changed
+
+
 def _tensor(spec: TensorSpec, recipe: Recipe, rows: int, random: np.random.Generator, known: list[Any]) -> Array:
     dynamic = [rows, *[recipe.size] * (len(spec.shape) - 1)]
     shape = tuple(dim if isinstance(dim, int) else dynamic[axis] for axis, dim in enumerate(spec.shape))
@@ -94,7 +113,7 @@ def _values(datatype: Datatype, recipe: Recipe, shape: tuple[int, ...], random: 
     values = recipe.values
     if datatype is Datatype.BYTES:
         return _strings(values, shape, random)
-    if datatype in (Datatype.BF16, Datatype.FP16, Datatype.FP32, Datatype.FP64):
+    if datatype in FLOATS:
         numbers = _floats(values, shape, random)
         if datatype is Datatype.BF16:
             return numbers.view(np.uint32) >> 16
