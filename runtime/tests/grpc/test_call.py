@@ -191,7 +191,13 @@ def test_a_request_that_does_not_arrive_in_time() -> None:
     assert wire.sent == []
     call.tick(2.1)
     assert wire.status is Status.DEADLINE_EXCEEDED
-    assert method.codes == [504]
+    assert method.codes == [408]
+    # The server's own patience with a client that does not send is no fault of the server's, either.
+    method = Noting()
+    call, wire = opened(method)
+    call.tick(10.1)
+    assert wire.status is Status.DEADLINE_EXCEEDED
+    assert method.codes == [408]
     # A deadline beyond the server's own does not count.
     call, _ = opened(Noting(), (b"grpc-timeout", b"1H"))
     assert (call.deadline, call.impatient) == (10.0, False)

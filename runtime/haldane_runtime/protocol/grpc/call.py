@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from haldane_runtime.core.errors import HTTP_STATUS, RequestError, invalid
+from haldane_runtime.core.errors import HTTP_STATUS, Code, RequestError, invalid
 from haldane_runtime.protocol.grpc import messages
 from haldane_runtime.protocol.grpc.assembly import Assembly, Budget
 from haldane_runtime.protocol.grpc.headers import IDENTITY, Received, answer_block, trailers_block
@@ -78,6 +78,7 @@ class GrpcCall:
         "_sender",
         "_shared",
         "_stream",
+        "arrived",
         "deadline",
         "ended",
         "identity",
@@ -111,6 +112,8 @@ class GrpcCall:
         """The call's header fields."""
         self.started = now
         """When the call's headers had come, on `time.monotonic`."""
+        self.arrived = now
+        """When its last whole message had come; until there is one, when its headers had."""
         self.deadline = now + shared.timeout
         self.impatient = False
         """Whether the deadline is the client's own, earlier than the server's."""
@@ -199,6 +202,7 @@ class GrpcCall:
 
     def _dispatch(self, compressed: int, payload: bytes | memoryview) -> None:
         self._dispatched = True
+        self.arrived = self._shared.clock()
         if not compressed:
             self._method.message(self, payload)
             return
@@ -227,7 +231,16 @@ class GrpcCall:
         if self.on_tick is not None:
             self.on_tick(now)
         elif not self._dispatched and now > self.deadline:
-            self.finish(Status.DEADLINE_EXCEEDED, "the request did not arrive within its deadline")
+            self.refuse(self._not_sent())
+
+    def _not_sent(self) -> RequestError:
+        """A client that does not send its message says nothing about the model."""
+        if self.impatient:
+            seconds = self.deadline - self.started
+            return RequestError(
+                Code.CLIENT_DEADLINE_EXCEEDED, f"the request did not arrive within the {seconds:g} s that it allows"
+            )
+        return RequestError(Code.BODY_TIMEOUT, "the request did not arrive within its deadline")
 
     def stop(self) -> None:
         """See `stream.Call`."""

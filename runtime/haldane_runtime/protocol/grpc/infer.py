@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from haldane_runtime.core.dataplane import DataPlane
-from haldane_runtime.core.errors import Code, RequestError
+from haldane_runtime.core.errors import Code, RequestError, client_deadline, slow_body
 from haldane_runtime.core.instance import ModelInstance
 from haldane_runtime.core.watch import Prediction
 from haldane_runtime.observe.metrics import ModelMetrics
@@ -64,7 +64,7 @@ class _Inference:
         self.ticket = None
         try:
             if isinstance(outcome, RequestError):
-                call.refuse(_impatient(outcome, call))
+                call.refuse(_worded(outcome, call))
                 return
             begun = self.clock()
             parts = self.prepared.codec.encode(outcome, self.id, (begun - call.started) * 1000)
@@ -127,20 +127,25 @@ class Infer(Method):
         try:
             inference.ticket = prepared.instance.submit(decoded.request, call.deadline, inference.done)
         except RequestError as error:
-            raise _impatient(error, call) from None
+            raise _worded(error, call) from None
         call.on_gone = inference.cancel
 
     def foresee(self, call: GrpcCall, size: int, start: bytes) -> None:
         """See `Method.foresee`."""
         name = _first_text(start)
         if name is not None:
-            self._plane.find(name).admit(size, call.deadline)
+            instance = self._plane.find(name)
+            try:
+                instance.admit(size, call.deadline)
+            except RequestError as error:
+                raise _worded(error, call) from None
 
     def over(self, call: GrpcCall, code: int, message: str) -> None:
         """See `Method.over`."""
         account = call.state if isinstance(call.state, _Account) else _Account(None)
         metrics = account.metrics or self._plane.metrics_of(None)
-        seconds = self._shared.clock() - call.started
+        # As of the other transport: how long a client takes to send its message says nothing of the model.
+        seconds = self._shared.clock() - call.arrived
         metrics.request(code, seconds)
         if account.told is not None and self._plane.watch is not None:
             account.told.code, account.told.seconds = code, seconds
@@ -172,15 +177,14 @@ class Infer(Method):
         return prepared
 
 
-def _impatient(error: RequestError, call: GrpcCall) -> RequestError:
-    """A client that cannot wait says nothing about the model: its own deadline counts as its own fault."""
-    if not call.impatient or error.code not in (Code.DEADLINE_EXCEEDED, Code.WOULD_BE_LATE):
+def _worded(error: RequestError, call: GrpcCall) -> RequestError:
+    """The error as this client should read it: neither its own short deadline nor its slow message is our fault."""
+    if error.code not in (Code.DEADLINE_EXCEEDED, Code.WOULD_BE_LATE):
         return error
     seconds = call.deadline - call.started
-    return RequestError(
-        Code.CLIENT_DEADLINE_EXCEEDED,
-        f"the model did not answer within the {seconds:g} s that the request allows; allow more",
-    )
+    if call.impatient:
+        return client_deadline(seconds)
+    return slow_body(call.arrived - call.started, seconds) or error
 
 
 def _text(value: bytes | None) -> str | None:
