@@ -67,10 +67,12 @@ class Direct:
             body = body[end:]
         return fields, messages
 
-    def ask(self, path: str, message: Any = None) -> tuple[dict[str, str], list[bytes]]:
+    def ask(self, path: str, message: Any = None, *metadata: tuple[str, str]) -> tuple[dict[str, str], list[bytes]]:
         data = message.SerializeToString() if message is not None else b""
         fields = [(":method", "POST"), (":scheme", "http"), (":path", path), ("content-type", "application/grpc")]
-        head = frames.frame(frames.HEADERS, frames.END_HEADERS, self.next, self.encoder.encode(fields))
+        block = self.encoder.encode([*fields, *metadata])
+        head = frames.frame(frames.HEADERS, 0, self.next, block[:16_000])
+        head += frames.frame(frames.CONTINUATION, frames.END_HEADERS, self.next, block[16_000:])
         body = b"\0" + len(data).to_bytes(4, "big") + data
         self.connection.receive(head + frames.frame(frames.DATA, frames.END_STREAM, self.next, body), time.monotonic())
         self.next += 2
@@ -174,3 +176,19 @@ async def test_infer_and_its_statistics(direct: Direct, plane: DataPlane) -> Non
     assert (stats.name, stats.inference_count, stats.inference_stats.success.count) == ("m", 2, 1)
     _, (data,) = direct.ask(f"{SERVICE}/ModelConfig", kind("ModelConfigRequest")(name="m"))
     assert kind("ModelConfigResponse").FromString(data).config.max_batch_size == 8
+
+
+async def test_too_much_metadata_of_one_call_is_no_matter_of_the_others(direct: Direct, plane: DataPlane) -> None:
+    direct.ask(f"{HEALTH}/Watch", message_class("grpc.health.v1.HealthCheckRequest")())
+    for _ in range(3):
+        # The long field is sent once and then stands in the table, of which it takes the most.
+        metadata = [("x-token", "a" * 3000)] * 6
+        fields, messages = direct.ask(f"{SERVICE}/ServerLive", None, *metadata)
+        assert messages == []
+        assert fields["grpc-status"] == str(int(Status.RESOURCE_EXHAUSTED))
+        assert fields["x-haldane-revision"] == "rev-1"
+        assert direct.ask(f"{SERVICE}/ServerLive", None, ("x-other", "b"))[0]["grpc-status"] == "0"
+    assert len(direct.connection.streams) == 1
+    plane.serve()
+    direct.connection.tick(time.monotonic())
+    assert direct.read()[1] == [b"\x08\x01"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from haldane_runtime.protocol.grpc import frames
 from haldane_runtime.protocol.grpc.frames import ConnectionFault, ErrorCode, Setting, StreamFault
-from haldane_runtime.protocol.grpc.headers import Received, received, trailers_fault
+from haldane_runtime.protocol.grpc.headers import TOO_LONG, Received, received, trailers_fault
 from haldane_runtime.protocol.grpc.hpack import HeaderDecoder
 from haldane_runtime.protocol.grpc.limits import Limits, Patience
 from haldane_runtime.protocol.grpc.plain import HTTP1_ANSWER
@@ -46,7 +46,7 @@ class Connection:
         self._limits = limits
         self._wake = wake
         self._reader = FrameReader(limits)
-        self._decoder = HeaderDecoder(limits.header_list, received)
+        self._decoder = HeaderDecoder(limits.header_list, received, TOO_LONG)
         self._sender = Sender(self.out, wake, self._finished)
         self._window = limits.connection_window
         self._last = 0
@@ -218,7 +218,7 @@ class Connection:
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
         if stream.remote_closed:
             raise StreamFault(number, ErrorCode.STREAM_CLOSED, "HEADERS after the end of the stream")
-        if not ended or trailers_fault(got.fields):
+        if not ended or got.head.too_long or trailers_fault(got.fields):
             raise StreamFault(number, ErrorCode.PROTOCOL_ERROR, "malformed trailers")
         self._ended(stream, 0)
         stream.call.receive(b"", True)

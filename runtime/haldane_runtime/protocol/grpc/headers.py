@@ -36,6 +36,8 @@ class RequestHead:
     accepts: frozenset[str] = frozenset()
     content_length: int | None = None
     fault: str = ""
+    too_long: bool = False
+    """Whether there were more fields than are taken, so that nothing else is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Received:
 
 
 _NONE: Mapping[bytes, bytes] = {}
+TOO_LONG = Received((), RequestHead(too_long=True), _NONE, None)
 
 
 def received(fields: Fields) -> Received:

@@ -29,24 +29,26 @@ _INTEGER_BYTES = 5
 class HeaderDecoder(Generic[T]):
     """The decoding state of one connection; `limit` bounds a block's fields, in bytes as RFC 9113 counts them.
 
-    `read` makes of the fields what is wanted of them, once for all repetitions of a block.
+    `read` makes of the fields what is wanted of them, once for all repetitions of a block. A block whose fields grow over
+    the limit is `too_long`: its fields are dropped, but what it does to the table is done.
     """
 
-    __slots__ = ("_blocks", "_dynamic", "_limit", "_read", "_table")
+    __slots__ = ("_blocks", "_dynamic", "_limit", "_read", "_table", "_too_long")
 
-    def __init__(self, limit: int, read: Callable[[Fields], T]) -> None:
+    def __init__(self, limit: int, read: Callable[[Fields], T], too_long: T) -> None:
         self._table = HeaderTable()
         self._table.maxsize = TABLE_BYTES
         self._dynamic = self._table.dynamic_entries
         self._limit = limit
         self._read = read
+        self._too_long = too_long
         self._blocks: dict[bytes, T] = {}
 
     def decode(self, block: bytes) -> T:
         """Every block of a connection must pass here in order, even those of streams that nobody waits for.
 
         Raises:
-            ConnectionFault: COMPRESSION_ERROR, or ENHANCE_YOUR_CALM when the fields grow over the limit.
+            ConnectionFault: COMPRESSION_ERROR.
         """
         known = self._blocks.get(block)
         if known is not None:
@@ -57,7 +59,7 @@ class HeaderDecoder(Generic[T]):
             raise ConnectionFault(
                 ErrorCode.COMPRESSION_ERROR, f"a header block cannot be decoded: {type(error).__name__}"
             ) from error
-        found = self._read(fields)
+        found = self._too_long if fields is None else self._read(fields)
         if changed:
             self._blocks.clear()
         elif len(block) <= _REMEMBERED_BYTES:
@@ -66,7 +68,8 @@ class HeaderDecoder(Generic[T]):
             self._blocks[block] = found
         return found
 
-    def _walk(self, block: bytes) -> tuple[Fields, bool]:
+    def _walk(self, block: bytes) -> tuple[Fields | None, bool]:
+        """The fields, None when they are too long, and whether the table has changed."""
         fields: list[Field] = []
         changed = False
         size = at = 0
@@ -84,7 +87,7 @@ class HeaderDecoder(Generic[T]):
                 self._table.add(*field)
                 changed = True
             elif first & 0x20:
-                if fields:
+                if size:
                     raise ValueError("a table size update after a field")
                 at = self._resize(block, at, first & 0x1F)
                 changed = True
@@ -92,10 +95,9 @@ class HeaderDecoder(Generic[T]):
             else:
                 field, at = self._literal(block, at, first & 0x0F, 0x0F)
             size += len(field[0]) + len(field[1]) + ENTRY_OVERHEAD
-            if size > self._limit:
-                raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"a header list is larger than {self._limit} bytes")
-            fields.append(field)
-        return tuple(fields), changed
+            if size <= self._limit:
+                fields.append(field)
+        return tuple(fields) if size <= self._limit else None, changed
 
     def _entry(self, index: int) -> Field:
         if index > _STATIC_ENTRIES:

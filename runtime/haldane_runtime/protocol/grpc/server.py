@@ -93,11 +93,11 @@ class GrpcServer:
     def open(self, sender: Sender, stream: Stream, received: Received, now: float) -> Call:
         """A new call; see `stream.Application`."""
         head = received.head
-        if not head.grpc:
+        if not head.grpc and not head.too_long:
             return PlainAnswer(sender, stream, head)
         if self._shared.budget.calls >= self._limits.calls:
             raise StreamFault(stream.id, ErrorCode.REFUSED_STREAM, "too many calls of all clients together")
-        method = self._methods.get(head.path) or _Unknown(head.path)
+        method = _TOO_LONG if head.too_long else self._methods.get(head.path) or _Unknown(head.path)
         return GrpcCall(self._shared, method, sender, stream, received, now)
 
     def _tick(self) -> None:
@@ -125,6 +125,14 @@ class GrpcServer:
         self._peers.discard(peer)
         if not self._peers:
             self._empty.set()
+
+
+class _TooLong(Method):
+    def open(self, call: GrpcCall) -> None:
+        raise Unserved(Status.RESOURCE_EXHAUSTED, "the call's metadata is larger than is taken here; send less of it")
+
+
+_TOO_LONG = _TooLong()
 
 
 class _Unknown(Method):
