@@ -80,7 +80,7 @@ def opened(method: Method, *extra: tuple[bytes, bytes], budget: Budget | None = 
     wire = Wire()
     shared = Shared(LIMITS, 10.0, ((b"x-who", b"me"),), lambda: 0.0, budget or Budget(LIMITS.assembling))
     return GrpcCall(
-        shared, method, wire, Stream(1, 1 << 16, 1 << 16, None, False), received((*FIELDS, *extra)), 0.0
+        shared, method, wire, Stream(1, 1 << 16, 1 << 16, None, False, 0.0), received((*FIELDS, *extra)), 0.0
     ), wire
 
 

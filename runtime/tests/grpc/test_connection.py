@@ -1,5 +1,7 @@
 """The HTTP/2 state machine: flow control both ways, every bound on what a client may do, and any frames at all."""
 
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import hpack
@@ -321,6 +323,57 @@ def test_rapid_reset(by_the_server: bool) -> None:
             break
     assert goaway_of(found) is ErrorCode.ENHANCE_YOUR_CALM
     assert len(client.application.calls) < 2100
+
+
+def busy(client: Client, seconds: float, life: float, reset: Callable[[int], bytes]) -> None:
+    """3000 calls a second, each of which gets what `reset` gives for it after `life` seconds."""
+    waiting: deque[tuple[float, int]] = deque()
+    for number in range(1, int(6000 * seconds), 2):
+        client.now += 1 / 3000
+        client.connection.receive(client.request(number, b"x"), client.now)
+        waiting.append((client.now + life, number))
+        while waiting[0][0] <= client.now:
+            client.connection.receive(reset(waiting.popleft()[1]), client.now)
+        client.read()
+
+
+def test_calls_whose_deadlines_pass_do_not_end_the_connection() -> None:
+    client = Client(answering=False)
+    busy(client, 2.0, 0.15, lambda number: frames.rst_stream(number, ErrorCode.CANCEL))
+    assert not client.connection.closing
+    assert len(client.application.calls) == 6000
+
+
+@pytest.mark.parametrize("data", [b"answer", b""])
+def test_calls_that_are_taken_back_as_they_are_answered_do_not(data: bytes) -> None:
+    client = Client(answering=False)
+
+    def meet(number: int) -> bytes:
+        client.application.calls[number // 2].answer(data)
+        return frames.rst_stream(number, ErrorCode.CANCEL)
+
+    client.send(frames.window_update(0, 1 << 20))
+    busy(client, 2.0, 0.05, meet)
+    assert not client.connection.closing
+
+
+def test_calls_that_are_refused_for_want_of_room_do_not() -> None:
+    client = Client(Limits(streams=1), answering=False)
+    client.send(client.request(1, b""))
+    for number in range(3, 10_001, 2):
+        assert kinds(client.send(client.request(number, b"x"))) == [frames.RST_STREAM]
+        # The client's own deadline passed meanwhile.
+        assert client.send(frames.rst_stream(number, ErrorCode.CANCEL)) == []
+    assert not client.connection.closing
+
+
+@pytest.mark.parametrize("sent", [frames.END_STREAM, 0])
+def test_calls_that_are_taken_back_early_or_never_sent_do(sent: int) -> None:
+    client = Client(answering=False)
+    life = 0.05 if sent else 0.2
+    client.request = lambda number, _: client.headers(number, flags=sent)  # type: ignore[method-assign]
+    busy(client, 2.0, life, lambda number: frames.rst_stream(number, ErrorCode.CANCEL))
+    assert client.connection.closing
 
 
 def test_a_client_that_never_begins() -> None:

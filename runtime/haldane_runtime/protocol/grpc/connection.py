@@ -9,7 +9,7 @@ from haldane_runtime.protocol.grpc import frames
 from haldane_runtime.protocol.grpc.frames import ConnectionFault, ErrorCode, Setting, StreamFault
 from haldane_runtime.protocol.grpc.headers import TOO_LONG, Received, received, trailers_fault
 from haldane_runtime.protocol.grpc.hpack import HeaderDecoder
-from haldane_runtime.protocol.grpc.limits import Limits, Patience
+from haldane_runtime.protocol.grpc.limits import EARLY, Limits, Patience
 from haldane_runtime.protocol.grpc.plain import HTTP1_ANSWER
 from haldane_runtime.protocol.grpc.reader import FrameReader, NotHttp2
 from haldane_runtime.protocol.grpc.sending import Sender
@@ -57,6 +57,7 @@ class Connection:
         self._began = self._heard = self._now = now
         self._asked: float | None = None
         self._patience = Patience(now)
+        self._answered = 0
         self._handlers: tuple[Callable[[int, int, Any], None], ...] = (
             self._on_data,
             self._on_headers,
@@ -92,8 +93,10 @@ class Connection:
                     else:
                         self._spend()
                 except StreamFault as fault:
-                    # A client that makes us reset streams takes calls back no less than one that resets them.
-                    self._patience.reset(now)
+                    # A client that makes us reset streams takes calls back no less than one that resets them; but that
+                    # we have no room is not its doing.
+                    if fault.code is not ErrorCode.REFUSED_STREAM:
+                        self._spend_reset()
                     self._reset_stream(fault.stream_id, fault.code)
         except ConnectionFault as fault:
             self._end(fault.code, fault.message)
@@ -202,7 +205,8 @@ class Connection:
         head = got.head
         if head.fault or (ended and head.content_length):
             raise StreamFault(number, ErrorCode.PROTOCOL_ERROR, head.fault or "no data, but a content-length")
-        stream = Stream(number, self._sender.initial_window, self._limits.stream_window, head.content_length, ended)
+        windows = self._sender.initial_window, self._limits.stream_window
+        stream = Stream(number, *windows, head.content_length, ended, self._now)
         self.streams[number] = stream
         call = self._application.open(self._sender, stream, got, self._now)
         if number in self.streams:
@@ -237,11 +241,17 @@ class Connection:
 
     def _on_reset(self, _: int, number: int, payload: bytes) -> None:
         frames.parse_word(payload, "RST_STREAM")
-        self._patience.reset(self._now)
         stream = self.streams.pop(number, None)
         if stream is None:
             self._require_known(number, "RST_STREAM")
+            # It may have met our own, once. One that met an answer costs nothing: the answer has earned it.
+            if number in self._reset:
+                del self._reset[number]
+            else:
+                self._spend_reset()
             return
+        if not stream.remote_closed or self._now - stream.opened < EARLY:
+            self._spend_reset()
         self._sender.forget(stream)
         stream.leave().gone()
 
@@ -301,8 +311,12 @@ class Connection:
     def _spend(self) -> None:
         self._patience.spend(self._now, self._sender.data_frames)
 
+    def _spend_reset(self) -> None:
+        self._patience.reset(self._now, self._answered)
+
     def _finished(self, stream: Stream) -> None:
         """The answer's last frame is written."""
+        self._answered += 1
         self.streams.pop(stream.id, None)
         stream.leave()
         if not stream.remote_closed:

@@ -32,32 +32,45 @@ class Limits:
     calls: int = 32768
 
 
+# In seconds. A client that takes its calls back later than that, as one does whose deadlines pass, cannot do it too often: it
+# has no more than `Limits.streams` of them at a time.
+EARLY = 0.1
+
+
 class Patience:
     """With one client: what costs us work and brings it nothing may come in bursts, but not for ever.
 
-    Both counts are buckets that refill with time; answers refill the first, as each of them is acknowledged in several ways.
+    Both counts are buckets that refill with time, and by answers, each of which is acknowledged in several ways and may meet
+    its call being taken back.
     """
 
-    __slots__ = ("_answered", "_frames", "_resets")
+    __slots__ = ("_answered", "_data", "_frames", "_resets")
 
     def __init__(self, now: float) -> None:
         self._frames = _Bucket(burst=4000, rate=500, now=now)
         self._resets = _Bucket(burst=2000, rate=1000, now=now)
+        self._data = 0
         self._answered = 0
 
-    def spend(self, now: float, answered: int) -> None:
-        """A frame that carries nothing; `answered` counts the DATA frames that were sent so far.
+    def spend(self, now: float, data: int) -> None:
+        """A frame that carries nothing; `data` counts the DATA frames that were sent so far.
 
         Raises:
             ConnectionFault: ENHANCE_YOUR_CALM.
         """
-        self._frames.earn(4 * (answered - self._answered))
-        self._answered = answered
+        self._frames.earn(4 * (data - self._data))
+        self._data = data
         if not self._frames.spend(now):
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that carry nothing")
 
-    def reset(self, now: float) -> None:
-        """A call that its client takes back. Raises: ConnectionFault: ENHANCE_YOUR_CALM."""
+    def reset(self, now: float, answered: int) -> None:
+        """A call that its client takes back early; `answered` counts the answers that were sent to their end so far.
+
+        Raises:
+            ConnectionFault: ENHANCE_YOUR_CALM.
+        """
+        self._resets.earn(answered - self._answered)
+        self._answered = answered
         if not self._resets.spend(now):
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many calls are taken back")
 

@@ -59,6 +59,7 @@ class Stream:
         "complete",
         "declared",
         "id",
+        "opened",
         "pending",
         "receive_window",
         "remote_closed",
@@ -66,8 +67,12 @@ class Stream:
         "trailers",
     )
 
-    def __init__(self, number: int, send_window: int, receive_window: int, declared: int | None, ended: bool) -> None:
+    def __init__(
+        self, number: int, send_window: int, receive_window: int, declared: int | None, ended: bool, opened: float
+    ) -> None:
         self.id = number
+        self.opened = opened
+        """When its headers had come, on `time.monotonic`."""
         self.call: Call = _NOBODY
         self.send_window = send_window
         self.receive_window = receive_window
