@@ -72,7 +72,7 @@ bench: .venv/ready images ## Measure the operator, the runtime beside other serv
 	@$(BIN)/python -m bench.image_size
 	@$(BIN)/python -m bench.runtime
 
-bench-rollout: .venv/ready ## Simulate 10,000 rollouts and more, beside Flagger's and Argo Rollouts' rules (half an hour)
+bench-rollout: .venv/ready ## Simulate 10,000 rollouts and more, beside Flagger's and Argo Rollouts' rules
 	@$(BIN)/python -m bench.rollout
 
 lock: .venv/ready ## Resolve the dependencies anew into locks/
