@@ -126,10 +126,11 @@ async def _run(
         log.info("draining")
         await asyncio.sleep(settings.drain_seconds)
     finally:
+        if fronts is not None:
+            # First, since they may give connections back, which the server then answers for.
+            await fronts.stop(stop_seconds(settings))
         server.should_exit = True
-        if grpc:
-            await grpc.stop(stop_seconds(settings))
-        ending = [fronts.stop(stop_seconds(settings))] if fronts is not None else []
+        ending = [grpc.stop(stop_seconds(settings))] if grpc else []
         await asyncio.gather(serving, *ending)
         plane.close(ENGINE_STOP_SECONDS)
         if cache is not None:

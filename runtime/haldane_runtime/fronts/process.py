@@ -96,6 +96,7 @@ class Front(asyncio.Protocol):
         self._reported = (time.monotonic(), time.thread_time())
         self._headers: list[tuple[bytes, bytes]] = []
         self._second = 0
+        self._stopping = False
 
     def find(self, name: str | None, version: str | None) -> RemoteModel:
         """See `DataPlane.find`. Raises: RequestError: NOT_FOUND, for what the server must answer for."""
@@ -120,19 +121,24 @@ class Front(asyncio.Protocol):
             self._loop.call_soon(self._send_turn)
         return self._turn
 
-    def give_back(self, connection: "FrontConnection", data: bytes) -> None:
+    def give_back(self, connection: "FrontConnection", data: bytes, since: float | None = None) -> None:
         """Hand a connection back to the server, with bytes that it has sent."""
-        connection.transport.pause_reading()
-        if connection.transport.get_write_buffer_size():
-            # Answers must leave in order: the server writes the next one.
-            self._loop.call_later(_FLUSH_POLL_SECONDS, self.give_back, connection, data)
+        transport = connection.transport
+        transport.pause_reading()
+        now = self._loop.time()
+        since = now if since is None else since
+        if transport.is_closing():
             return
-        if connection.transport.is_closing():
+        if transport.get_write_buffer_size():
+            # Answers must leave in order, the server writes the next one; a client that does not read gets none.
+            if now - since > self.keep_alive:
+                transport.abort()
+            else:
+                self._loop.call_later(_FLUSH_POLL_SECONDS, self.give_back, connection, data, since)
             return
         number = next(self._back)
         self._transport.write(frame(("back", number, data)))
-        descriptor = connection.transport.get_extra_info("socket").fileno()
-        self.handover.send(number, descriptor, connection.transport.close)
+        self.handover.send(number, transport.get_extra_info("socket").fileno(), lambda _: transport.close())
 
     # From the server
 
@@ -188,14 +194,14 @@ class Front(asyncio.Protocol):
         self._transport.write(frame(("turn", tuple(turn._replace(busy=busy)))))
 
     def _stop(self) -> None:
-        self.draining = True
+        self.draining = self._stopping = True
         for connection in list(self.connections):
             connection.leave()
         self.check_done()
 
     def check_done(self) -> None:
         """End when told to and nobody is left."""
-        if self.draining and not self.connections and not self.done.done():
+        if self._stopping and not self.connections and not self.done.done():
             self.done.set_result(None)
 
 
@@ -247,9 +253,9 @@ class FrontConnection(HotProtocol):
     def _idle(self) -> None:
         idle = self._route.clock() - self._last_used if self._state is State.IDLE else 0.0
         if idle >= self._front.keep_alive:
-            self.transport.close()
-        else:
-            self._keep_alive = self.loop.call_later(self._front.keep_alive - idle, self._idle)
+            self.close_for_good()
+        if not self.transport.is_closing():
+            self._keep_alive = self.loop.call_later(max(0.0, self._front.keep_alive - idle), self._idle)
 
 
 async def serve(wire: int, handover: int, request_bytes: int, request_timeout: float, keep_alive: float) -> None:

@@ -119,6 +119,8 @@ class Fronts:
             for connection in self._server.server_state.connections
             if isinstance(connection, HotConnection) and connection.movable(since)
         ]
+        if self._plane.draining:
+            movable = []
         moves = to_move(busy, [end.busy for end in ends], len(movable))
         leaving = iter(movable)
         for end, number in zip(ends, moves, strict=True):
@@ -193,10 +195,19 @@ class FrontEnd(asyncio.Protocol):
         self._forget(models)
 
     def take(self, connection: HotConnection) -> None:
-        """Hand a connection to the front."""
+        """Hand a connection to the front, or let it stay when there is none any more."""
+
+        def sent(worked: bool) -> None:
+            if worked:
+                connection.transport.close()
+            else:
+                connection.stay()
+
+        if not self.opened:
+            connection.stay()
+            return
         self.taken += 1
-        descriptor = connection.transport.get_extra_info("socket").fileno()
-        self._handover.send(0, descriptor, connection.transport.close)
+        self._handover.send(0, connection.transport.get_extra_info("socket").fileno(), sent)
 
     def look(self) -> None:
         """A front that says nothing has nothing to do."""
@@ -233,9 +244,9 @@ class FrontEnd(asyncio.Protocol):
         for instance, ticket in self._tickets.values():
             instance.cancel(ticket)
         self._tickets.clear()
+        self._handover.close()
         for connection in self._sockets.values():
             connection.close()
-        self._handover.close()
         self.process.poll()
         if not self.gone.done():
             self.gone.set_result(None)

@@ -454,20 +454,36 @@ async def test_a_head_has_a_limit(before: bytes) -> None:
         writer.close()
 
 
-async def test_unfinished_bodies_are_bounded_together() -> None:
-    async with running(Limits(bytes=1000)) as server:
+async def test_unfinished_bodies_are_bounded_together_by_what_has_come() -> None:
+    async with running(Limits(bytes=1500)) as server:
+        idle = [await server.connect() for _ in range(4)]
+        for _, writer in idle:
+            # A promise takes no room.
+            writer.write(infer(1, length=900)[:95])
         first, first_writer = await server.connect()
-        first_writer.write(infer(1, length=900)[:-3])
-        await until(lambda: server.plane.intake.taken)
+        first_writer.write(infer(1, length=990)[:-3] + b" " * 600)
+        await until(lambda: server.plane.intake.taken > 1000)
         reader, writer = await server.connect()
-        writer.write(infer(2, length=900) + b" " * 700)
+        writer.write(infer(2, length=900) + b" " * 300)
         refused = await read(reader)
         assert refused.status == 503
         assert "unfinished bodies" in refused.document["error"]
-        first_writer.transport.abort()
+        for _, other in (*idle, (first, first_writer)):
+            other.transport.abort()
         await until(lambda: not server.plane.intake.taken)
         writer.close()
-        first.feed_eof()
+
+
+async def test_who_reads_nothing_keeps_nothing() -> None:
+    async with running(keep_alive=1) as server:
+        reader, writer = await server.connect()
+        cast(asyncio.Transport, writer.transport).pause_reading()
+        for number in range(20_000):
+            writer.write(infer(number))
+        await until(lambda: server.server.server_state.connections)
+        await until(lambda: not server.server.server_state.connections)
+        writer.transport.abort()
+        reader.feed_eof()
 
 
 async def test_a_slow_body_is_its_clients_fault_and_not_the_models_time() -> None:

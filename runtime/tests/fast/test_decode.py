@@ -111,6 +111,14 @@ def test_a_request_like_the_last_one_is_checked_as_well(value: str, values: list
     assert (plain.request.inputs["x"].tolist() if plain else None) == values
 
 
+def test_a_key_in_other_letters_makes_no_mould() -> None:
+    decoder = Decoder(ONE)
+    twice = '{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":%s,"\\u0064ata":[7,8]}]}'
+    for first in ("[1,2]", "[3,4]"):
+        plain = decoder.decode((twice % first).encode(), None)
+        assert plain is None or plain.request.inputs["x"].tolist() == [[7.0, 8.0]]
+
+
 def test_a_mould_does_not_keep_other_forms_out() -> None:
     decoder = Decoder(ONE)
     for document in ({"inputs": [X]}, {"id": "7", "inputs": [X]}, {"inputs": [X | {"data": [[1.5, 2]]}]}):

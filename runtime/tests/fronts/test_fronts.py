@@ -294,6 +294,34 @@ async def test_a_stop_lets_a_front_finish_and_ends_it() -> None:
         assert not server.fronts.ends
 
 
+async def test_a_front_outlives_the_drain_until_it_is_told_to_stop() -> None:
+    async with running() as server:
+        client = await server.moved()
+        end = server.fronts.ends[0]
+        server.plane.drain()
+        client.ask(1)
+        answer = await client.read()
+        assert answer.headers["connection"] == "close"
+        assert await client.reader.read() == b""
+        await asyncio.sleep(0.3)
+        assert end.process.poll() is None
+        assert server.fronts.ends == [end]
+
+
+async def test_a_connection_for_a_front_that_is_gone_stays() -> None:
+    async with running() as server:
+        client = await server.connect()
+        client.ask(1)
+        assert await client.value() == 2
+        await until(lambda: server.fronts.ends)
+        end = server.fronts.ends[0]
+        end.process.kill()
+        await until(lambda: not end.opened)
+        server.fronts.move(server.here[0], end)
+        client.ask(2)
+        assert await client.value() == 4
+
+
 async def test_a_front_ends_with_its_server() -> None:
     async with running() as server:
         await server.moved()

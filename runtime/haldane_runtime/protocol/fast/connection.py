@@ -138,6 +138,12 @@ class HotConnection(HotProtocol, HttpToolsProtocol):
         self._leave = leave
         self._try_to_leave()
 
+    def stay(self) -> None:
+        """Nobody took it."""
+        self._leave = None
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
     def _try_to_leave(self) -> None:
         if self._leave is None or self._state is not State.IDLE or self._ahead or self.transport.is_closing():
             return
@@ -169,6 +175,6 @@ class HotConnection(HotProtocol, HttpToolsProtocol):
         due = self._request is not None or (self.cycle is not None and not self.cycle.response_complete)
         idle = 0.0 if due else self._route.clock() - self._last_used
         if idle >= self.timeout_keep_alive:
-            self.transport.close()
-        else:
-            self._idle_timer = self.loop.call_later(self.timeout_keep_alive - idle, self._close_when_idle)
+            self.close_for_good()
+            idle = 0.0
+        self._idle_timer = self.loop.call_later(self.timeout_keep_alive - idle, self._close_when_idle)

@@ -225,16 +225,14 @@ def _may_hold_booleans(body: bytes) -> bool:
 
 
 def _mould_of(body: bytes, tensor: _Input, shape: tuple[int, ...], outputs: tuple[str, ...]) -> _Mould | None:
-    """The mould of a request that was accepted; None when its numbers are not the only list of its kind."""
+    """The mould of a request that was accepted; None when its numbers are not surely the only list of its kind."""
     start = body.find(b"[", body.find(b'"data"'))
     end = body.find(b"]", start) + 1
     before, after = body[:start], body[end:]
-    if (
-        len(before) + len(after) > _MAX_REMEMBERED_BYTES
-        or body.count(b'"data"') != 1
-        or not after
-        or body[start + 1 :].lstrip()[:1] == b"["
-    ):
+    if not after or len(before) + len(after) > _MAX_REMEMBERED_BYTES:
+        return None
+    # An escape may write a key a second time in other letters.
+    if body.count(b'"data"') != 1 or b"\\" in before or b"\\" in after or body[start + 1 :].lstrip()[:1] == b"[":
         return None
     return _Mould(before, after, tensor, shape, outputs)
 

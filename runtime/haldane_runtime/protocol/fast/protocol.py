@@ -101,7 +101,7 @@ class HotProtocol(asyncio.Protocol):
         self._stop_head_timer()
         if request is not None:
             if self._state is State.BODY:
-                self._route.intake.release(request.head.length)
+                self._give_back(request)
             request.forget()
             request.count(CLIENT_CLOSED_REQUEST, self._route.clock())
         super().connection_lost(exc)
@@ -117,6 +117,8 @@ class HotProtocol(asyncio.Protocol):
         if self.transport.is_closing() or self._state is State.GENERAL:
             return
         if len(self._ahead) > _AHEAD_BYTES or (self._ahead and self.flow.write_paused):
+            # Complete or not, it waits for the client to read and not for more of itself.
+            self._stop_head_timer()
             self.flow.pause_reading()
         elif self.flow.read_paused:
             self.flow.resume_reading()
@@ -165,13 +167,12 @@ class HotProtocol(asyncio.Protocol):
     def _wait_for_body(self, request: HotRequest, data: bytes, end: int) -> None:
         try:
             request.hot.instance.foresee(request.head.length, request.deadline)
-            self._route.intake.take(request.head.length)
+            self._take_in(request, data)
         except RequestError:
             # The rest of its body is still to be read and thrown away, which the general path knows how to do.
             self._give_up(data)
             return
         self._state = State.BODY
-        request.chunks.append(data)
         request.missing = end - len(data)
         request.timer = self.loop.call_later(request.timeout, self._body_late)
 
@@ -206,17 +207,42 @@ class HotProtocol(asyncio.Protocol):
         if len(data) > request.missing:
             self._ahead = data[request.missing :]
             data = data[: request.missing]
-        request.chunks.append(data)
+        try:
+            self._take_in(request, data)
+        except RequestError as error:
+            self._give_back(request)
+            # The rest is not worth reading: the connection ends with the answer.
+            self._closing = True
+            self._refuse(request, error)
+            return
         request.missing -= len(data)
         if request.missing:
             return
-        assert request.timer is not None
-        request.timer.cancel()
         request.arrived = self._route.clock()
-        self._route.intake.release(request.head.length)
+        self._give_back(request)
         self._state = State.IDLE
         self._run(request, b"".join(request.chunks), admitted=False)
         self._look_ahead()
+
+    def _take_in(self, request: HotRequest, data: bytes) -> None:
+        """Raises: RequestError: UNAVAILABLE, when too many bodies are arriving."""
+        self._route.intake.take(len(data))
+        request.taken += len(data)
+        request.chunks.append(data)
+
+    def _give_back(self, request: HotRequest) -> None:
+        """The body is complete, or nobody wants it any more."""
+        self._route.intake.release(request.taken)
+        request.taken = 0
+        if request.timer is not None:
+            request.timer.cancel()
+
+    def close_for_good(self) -> None:
+        """Close once everything is written, or now when that was tried before: a client that reads nothing keeps nothing."""
+        if self.transport.is_closing():
+            self.transport.abort()
+        else:
+            self.transport.close()
 
     def _run(self, request: HotRequest, message: bytes, admitted: bool) -> None:
         try:
@@ -272,7 +298,7 @@ class HotProtocol(asyncio.Protocol):
         assert request is not None
         # What follows on this connection is the rest of a body that nobody reads.
         self._closing = True
-        self._route.intake.release(request.head.length)
+        self._give_back(request)
         self._refuse(
             request, RequestError(Code.BODY_TIMEOUT, "the request body did not arrive within the request's deadline")
         )

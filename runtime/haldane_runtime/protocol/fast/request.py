@@ -25,6 +25,7 @@ class HotRequest:
         "plain",
         "start",
         "started",
+        "taken",
         "ticket",
         "timeout",
         "timer",
@@ -44,6 +45,7 @@ class HotRequest:
         # Only for a body that comes in several pieces.
         self.chunks: list[bytes] = []
         self.missing = 0
+        self.taken = 0
         self.timer: asyncio.TimerHandle | None = None
 
     def decode(self, message: bytes) -> Plain | None:
