@@ -464,7 +464,7 @@ async def test_unfinished_bodies_are_bounded_together_by_what_has_come() -> None
         first_writer.write(infer(1, length=990)[:-3] + b" " * 600)
         await until(lambda: server.plane.intake.taken > 1000)
         reader, writer = await server.connect()
-        writer.write(infer(2, length=900) + b" " * 300)
+        writer.write(infer(2, length=900) + b" " * 500)
         refused = await read(reader)
         assert refused.status == 503
         assert "unfinished bodies" in refused.document["error"]
