@@ -80,8 +80,9 @@ class Session(ApiModel):
         Annotated[
             list[Literal["TensorRT", "CUDA", "CPU"]],
             Rule(
-                "self.all(one, self.exists_one(other, other == one))",
-                "session.providers names one twice: leave one of them out",
+                # The runtime refuses CPU before others, as it takes every node that it is offered.
+                "self.all(one, self.exists_one(other, other == one)) && self.indexOf('CPU') in [-1, self.size() - 1]",
+                "session.providers: name each once, and CPU last",
             ),
         ]
         | None

@@ -110,6 +110,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {},
     ),
+    "a session without processors": ({"runtime.device": "gpu", "runtime.session": {"providers": ["CUDA"]}}, {}),
     "a session on processors": ({"runtime.session": {"providers": ["CPU"], "precision": "fp32"}}, {}),
     "no gRPC": ({"runtime.grpc": {"enabled": False}}, {}),
     "a cache": ({"runtime.responseCache": {"url": "rediss://cache.example.com:6379/15", "ttl": "1s"}}, {}),

@@ -33,6 +33,7 @@ REDIS = "write the URL of a Redis without a password, for example redis://cache:
 ONE_CACHE = "responseCache needs url or secretRef, not both: write where the Redis is, or the Secret that says so"
 NO_GPU = "TensorRT and CUDA in session.providers need a GPU: write device: gpu, or leave them out"
 ONLY_CPU = "device: gpu needs TensorRT or CUDA in session.providers: add one, or write device: cpu"
+PROVIDERS = "session.providers: name each once, and CPU last"
 TOLERANCE = "session.precisionTolerance is for precision fp16 and int8: write one of them, or leave it out"
 VARIABLE = "write the name of an environment variable, for example OMP_NUM_THREADS"
 RESERVED = "names that start with HALDANE_ are set by Haldane: choose another name"
@@ -249,7 +250,12 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "provider twice": (
         {"runtime.session.providers": ["CPU", "CPU"]},
         "spec.runtime.session.providers",
-        "session.providers names one twice: leave one of them out",
+        PROVIDERS,
+    ),
+    "a provider after CPU": (
+        {"runtime.device": "gpu", "runtime.session.providers": ["TensorRT", "CPU", "CUDA"]},
+        "spec.runtime.session.providers",
+        PROVIDERS,
     ),
     "provider that is not known": (
         {"runtime.session.providers": ["cpu"]},
