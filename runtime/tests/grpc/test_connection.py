@@ -371,7 +371,7 @@ def test_calls_that_are_refused_for_want_of_room_do_not() -> None:
 def test_calls_that_are_taken_back_early_or_never_sent_do(sent: int) -> None:
     client = Client(answering=False)
     life = 0.05 if sent else 0.2
-    client.request = lambda number, _: client.headers(number, flags=sent)  # type: ignore[method-assign]
+    client.request = lambda number, body: client.headers(number, flags=sent)  # type: ignore[method-assign]
     busy(client, 2.0, life, lambda number: frames.rst_stream(number, ErrorCode.CANCEL))
     assert client.connection.closing
 
