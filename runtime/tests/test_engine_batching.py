@@ -304,7 +304,7 @@ def test_rows_keep_their_answers_beside_far_larger_numbers(answer: Any, dependen
 def test_only_the_floats_of_one_row_grow() -> None:
     specs = [("f", Datatype.FP32), ("h", Datatype.FP16), ("b", Datatype.BF16), ("i", Datatype.INT64)]
     signature = ModelSignature(tuple(TensorSpec(name, kind, ("N", 1)) for name, kind in specs), ())
-    inputs = {
+    inputs: dict[str, Any] = {
         "f": np.array([[1.5], [2]], np.float32),
         "h": np.array([[60_000], [2]], np.float16),
         # 1 and 2.
