@@ -54,6 +54,7 @@ class LyingWorld(World):
     spoiled: bool = False
     """Whether pods that served were harmed: then requests may be lost, and it is nobody's fault."""
     excused_until: int = 0
+    recreating: bool = False
     behind: str | None = None
     born: dict[str, int] = field(default_factory=dict)
     """When each Deployment was made, in seconds: one of the same name later is another."""
@@ -185,7 +186,9 @@ class LyingWorld(World):
     def is_fair(self) -> bool:
         """Whether a lost request is the engine's fault."""
         recreates = self.status and self.status["rollout"].get("strategy") == "Recreate"
-        if recreates:
+        # A rollout that ended before its time leaves stable's own pods still to come, however long they take.
+        self.recreating = bool(recreates) or (self.recreating and not (self.serving and self.ready(self.serving)))
+        if self.recreating:
             self.excused_until = self.second + 20  # until its pods are all there again
         served = self.status and self.status.get("history")
         return bool(served) and not self.spoiled and self.second >= self.excused_until
