@@ -77,11 +77,11 @@ def invalid(message: str) -> RequestError:
     return RequestError(Code.INVALID, message)
 
 
-def client_deadline(seconds: float) -> RequestError:
-    """The client's own limit, shorter than the server's, has passed or will have."""
+def client_deadline(seconds: float, whose: str = "the request") -> RequestError:
+    """The client's own limit, which `whose` set and which is shorter than the server's, has passed or will have."""
     return RequestError(
         Code.CLIENT_DEADLINE_EXCEEDED,
-        f"the model did not answer within the {seconds:g} s that the request allows; allow more",
+        f"the model did not answer within the {seconds:g} s that {whose} allows; allow more",
     )
 
 
@@ -93,6 +93,22 @@ def slow_body(seconds: float, timeout: float) -> RequestError | None:
         Code.BODY_TIMEOUT,
         f"the request body took {seconds:.3g} s of the request's {timeout:g} s to arrive; send it faster",
     )
+
+
+def missed_deadline(
+    error: RequestError, timeout: float, body_seconds: float, impatient: bool, whose: str = "the request"
+) -> RequestError:
+    """The error as its client should read it: neither its own short deadline nor its slow body is our fault.
+
+    `timeout` is the whole time that the request had and `body_seconds` what its arrival took of that, in
+    seconds; `impatient` says that the client, by `whose`, allowed less than the server. Other errors
+    than those of a deadline stay as they are.
+    """
+    if error.code not in (Code.DEADLINE_EXCEEDED, Code.WOULD_BE_LATE):
+        return error
+    if impatient:
+        return client_deadline(timeout, whose)
+    return slow_body(body_seconds, timeout) or error
 
 
 class Reason(StrEnum):

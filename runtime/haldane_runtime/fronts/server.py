@@ -135,7 +135,6 @@ class FrontEnd(asyncio.Protocol):
     def __init__(self, fronts: Fronts, index: int, plane: DataPlane, arguments: Arguments) -> None:
         self.busy = 0.0
         self.opened = False
-        self.taken = 0
         self._loop = asyncio.get_running_loop()
         self.gone: asyncio.Future[None] = self._loop.create_future()
         self._fronts = fronts
@@ -206,7 +205,6 @@ class FrontEnd(asyncio.Protocol):
         if not self.opened:
             connection.stay()
             return
-        self.taken += 1
         self._handover.send(0, connection.transport.get_extra_info("socket").fileno(), sent)
 
     def look(self) -> None:

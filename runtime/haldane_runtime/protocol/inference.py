@@ -11,7 +11,7 @@ from collections.abc import Callable
 from fastapi import APIRouter, Request, Response
 
 from haldane_runtime.core.dataplane import DataPlane
-from haldane_runtime.core.errors import Code, RequestError, invalid, slow_body
+from haldane_runtime.core.errors import RequestError, invalid, missed_deadline
 from haldane_runtime.core.types import InferResponse, ModelSignature
 from haldane_runtime.core.watch import Prediction
 from haldane_runtime.protocol.body import read_body
@@ -82,14 +82,11 @@ class Inference:
                 timeout, whose, deadline = own, "the parameter 'timeout'", started + own
             response = await while_connected(request, instance.infer(decoded.request, deadline))
         except RequestError as error:
-            if error.code not in (Code.DEADLINE_EXCEEDED, Code.WOULD_BE_LATE):
+            impatient = timeout < self._request_timeout
+            worded = missed_deadline(error, timeout, arrived - started, impatient, whose)
+            if worded is error:
                 raise
-            if timeout < self._request_timeout:
-                raise RequestError(
-                    Code.CLIENT_DEADLINE_EXCEEDED,
-                    f"the model did not answer within the {timeout:g} s that {whose} allows; allow more",
-                ) from error
-            raise slow_body(arrived - started, timeout) or error from error
+            raise worded from error
         told.queue, told.infer = response.queue_seconds, response.infer_seconds
         told.id = request_id = decoded.id or told.id or new_request_id()
         begun = self._clock()

@@ -58,9 +58,9 @@ class HotConnection(HotProtocol, HttpToolsProtocol):
         """uvicorn's own, the date above all; it makes a new list every second."""
         return self.server_state.default_headers
 
-    def answered(self, count: int) -> None:
+    def answered(self) -> None:
         """See `HotProtocol.answered`."""
-        self.server_state.total_requests += count
+        self.server_state.total_requests += 1
         if self._leave is not None:
             # Once the answer has left, too.
             self.loop.call_soon(self._try_to_leave)

@@ -73,8 +73,8 @@ class HotProtocol(asyncio.Protocol):
         `watched` says whether the request is one to be told of, when that was decided.
         """
 
-    def answered(self, count: int) -> None:
-        """So many more requests have been answered on this connection."""
+    def answered(self) -> None:
+        """One more request has been answered on this connection."""
 
     # From the transport
 
@@ -288,7 +288,7 @@ class HotProtocol(asyncio.Protocol):
         self._state = State.IDLE
         self._last_used = now = self._route.clock()
         request.count(status, now)
-        self.answered(1)
+        self.answered()
         if close:
             self._ahead = b""
             self.transport.close()

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from haldane_runtime.core.errors import Code, RequestError, client_deadline, slow_body
+from haldane_runtime.core.errors import RequestError, missed_deadline
 from haldane_runtime.core.types import InferResponse
 from haldane_runtime.protocol.fast.decode import Plain
 from haldane_runtime.protocol.fast.head import Head
@@ -78,11 +78,8 @@ class HotRequest:
 
     def worded(self, error: RequestError, request_timeout: float) -> RequestError:
         """The error as this client should read it: neither its own short deadline nor its slow body is our fault."""
-        if error.code not in (Code.DEADLINE_EXCEEDED, Code.WOULD_BE_LATE):
-            return error
-        if self.timeout < request_timeout:
-            return client_deadline(self.timeout)
-        return slow_body(self.arrived - self.started, self.timeout) or error
+        body_seconds = self.arrived - self.started
+        return missed_deadline(error, self.timeout, body_seconds, self.timeout < request_timeout)
 
     def forget(self) -> None:
         """Nobody waits for the answer any more."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from haldane_runtime.core.dataplane import DataPlane
-from haldane_runtime.core.errors import Code, RequestError, client_deadline, slow_body
+from haldane_runtime.core.errors import RequestError, missed_deadline
 from haldane_runtime.core.instance import ModelInstance
 from haldane_runtime.core.watch import Prediction
 from haldane_runtime.observe.metrics import ModelMetrics
@@ -179,12 +179,7 @@ class Infer(Method):
 
 def _worded(error: RequestError, call: GrpcCall) -> RequestError:
     """The error as this client should read it: neither its own short deadline nor its slow message is our fault."""
-    if error.code not in (Code.DEADLINE_EXCEEDED, Code.WOULD_BE_LATE):
-        return error
-    seconds = call.deadline - call.started
-    if call.impatient:
-        return client_deadline(seconds)
-    return slow_body(call.arrived - call.started, seconds) or error
+    return missed_deadline(error, call.deadline - call.started, call.arrived - call.started, call.impatient)
 
 
 def _text(value: bytes | None) -> str | None:
