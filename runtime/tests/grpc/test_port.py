@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -121,6 +122,20 @@ def test_content_types_of_grpc(connect: Connect, content_type: str) -> None:
         + frames.goaway(0, ErrorCode.NO_ERROR)
     )
     assert b"but none was sent" in all_of(client)
+
+
+def test_who_still_sends_when_it_is_over_gets_no_reset(connect: Connect) -> None:
+    """The connection ends by the client's close, or by the server's after a while: a reset may overtake last frames."""
+    client = connect()
+    client.sendall(frames.PREFACE + frames.settings({}) + frames.goaway(0, ErrorCode.NO_ERROR))
+    all_of(client)
+    client.sendall(frames.frame(frames.PING, 0, 0, b"too late"))
+    assert client.recv(1) == b""
+    # One that stays is not kept.
+    with pytest.raises(ConnectionError):
+        for _ in range(200):
+            client.sendall(frames.frame(frames.PING, 0, 0, b"too late"))
+            time.sleep(0.05)
 
 
 def test_who_does_not_listen_holds_up_nobody(connect: Connect, server: Any, client: Any) -> None:

@@ -29,8 +29,9 @@ REVISION_METADATA = b"x-haldane-revision"
 TICK_SECONDS = 0.5
 # Above this a transport says that its client reads too slowly.
 _HIGH_WATER = 1 << 20
-# How many ticks a connection may take to send its last frames.
+# How many ticks a connection may take to send its last frames, and how many its client then has to close it.
 _LAST_TICKS = 20
+_LINGER_TICKS = 2
 
 
 class GrpcServer:
@@ -155,6 +156,7 @@ class _Peer(asyncio.Protocol):
         self._connection: Connection | None = None
         self._scheduled = False
         self._last_ticks = 0
+        self._ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transport is one without being derived from it.
@@ -196,8 +198,8 @@ class _Peer(asyncio.Protocol):
         self._connection.tick(now)
         if self._connection.closing:
             self._last_ticks += 1
-            if self._last_ticks > _LAST_TICKS:
-                # Its client does not even read that it is over.
+            sent = self._transport.get_write_buffer_size() == 0
+            if self._last_ticks > (_LINGER_TICKS if sent else _LAST_TICKS):
                 self._transport.abort()
 
     def drain(self) -> None:
@@ -220,7 +222,7 @@ class _Peer(asyncio.Protocol):
     def _flush(self) -> None:
         self._scheduled = False
         connection, transport = self._connection, self._transport
-        if connection is None or transport is None or transport.is_closing():
+        if connection is None or transport is None or transport.is_closing() or self._ended:
             return
         out, bulky = connection.take()
         if bulky:
@@ -228,4 +230,7 @@ class _Peer(asyncio.Protocol):
         elif out:
             transport.write(b"".join(out))
         if connection.closing:
-            transport.close()
+            # Closing outright while the client still sends makes the kernel answer with a reset, which may overtake our
+            # last frames: it is the client that closes, and what it sends until then is read and dropped.
+            self._ended = True
+            transport.write_eof()
