@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from haldane_runtime.core.errors import LoadError, Reason
@@ -12,8 +12,10 @@ from haldane_runtime.core.types import ServedModel
 from haldane_runtime.engine import batching
 from haldane_runtime.engine.base import BatchProfile, Engine
 from haldane_runtime.engine.batching import Budget
-from haldane_runtime.engine.samples import Inputs
-from haldane_runtime.engine.trial import require_run
+from haldane_runtime.engine.concurrency import runs_at_once
+from haldane_runtime.engine.memory import room_for_another
+from haldane_runtime.engine.samples import Inputs, take
+from haldane_runtime.engine.trial import Trial, require_run
 from haldane_runtime.settings import Settings
 from haldane_runtime.store.fetch import S3Options, fetch
 from haldane_runtime.store.location import parse
@@ -95,6 +97,7 @@ def _load(settings: Settings) -> LoadedModel:
             _BUDGET[engine.device],
             opening.independence,
         )
+        profile = _with_runs(profile, engine, tuned.trial, opening.available)
     if settings.precision == "int8" and not profile.batchable:
         log.info("with golden requests int8 is scaled once, by them, and not by the rows of each run")
     return LoadedModel(
@@ -107,6 +110,15 @@ def _load(settings: Settings) -> LoadedModel:
         opening.golden_requests,
         opening.reopen,
     )
+
+
+def _with_runs(profile: BatchProfile, engine: Engine, trial: Trial, threads: int) -> BatchProfile:
+    """The profile, with how many runs at once pay where batches do not."""
+    if profile.max_rows > 1 or trial.inputs is None or not room_for_another():
+        return profile
+    one = take(trial.inputs, [0]) if batching.obstacle(engine.signature) is None else trial.inputs
+    seconds = _BUDGET[engine.device].most
+    return replace(profile, runs=runs_at_once(engine, one, profile.seconds.get(1, 0.0), threads, seconds))
 
 
 @contextmanager

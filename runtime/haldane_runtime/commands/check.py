@@ -68,6 +68,7 @@ def describe(loaded: Loaded) -> dict[str, Any]:
             "batchable": profile.batchable,
             "reason": profile.reason,
             "max_rows": profile.max_rows,
+            "runs_at_once": profile.runs,
             "seconds": {str(rows): seconds for rows, seconds in profile.seconds.items()},
         },
         "golden_requests": loaded.model.golden_requests,
@@ -169,6 +170,10 @@ def _batching_facts(batching: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("batching", f"{verdict}. {batching['reason']}"),
         *([("", f"milliseconds of a run by rows: {measured}")] if seconds else []),
+        *(
+            [("", f"{batching['runs_at_once']} runs at once, when as many requests wait")]
+            * (batching["runs_at_once"] > 1)
+        ),
     ]
 
 

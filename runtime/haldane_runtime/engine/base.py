@@ -8,7 +8,7 @@ from haldane_runtime.core.types import Array, ModelSignature
 
 
 class Engine(Protocol):
-    """A loaded model. `run` is called by one thread at a time; everything else from any thread."""
+    """A loaded model. On the CPU `run` may be called by several threads, on a GPU by one at a time; all else by any."""
 
     @property
     def signature(self) -> ModelSignature: ...
@@ -36,10 +36,12 @@ class BatchProfile:
 
     `reason` is a sentence that says why it may or may not be batched. `max_rows` is the largest
     batch that still pays, 1 when the model is not batchable. `seconds` maps a number of rows to the
-    measured median time of one run of so many rows, in seconds.
+    measured median time of one run of so many rows, in seconds. `runs` is how many runs at once finish
+    the most requests, when so many wait.
     """
 
     batchable: bool
     reason: str
     max_rows: int
     seconds: Mapping[int, float]
+    runs: int = 1

@@ -2,8 +2,10 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping
+from pathlib import Path
+
+from haldane_runtime.engine import cgroup
 
 # Opening a session twice costs its load time and, for a moment, its memory.
 TRIAL_BYTES = 64 << 20
@@ -34,43 +36,18 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
     Reads cgroup v2 (`cpu.max`) and v1 (`cpu.cfs_quota_us`, `cpu.cfs_period_us`); `root` is where
     the file system's root is looked for. None means no quota.
     """
-    quotas = [quota for folder in _cgroup_folders(root) if (quota := _quota(folder)) is not None]
+    quotas = [quota for folder in cgroup.folders(root, "cpu") if (quota := _quota(folder)) is not None]
     return min(quotas, default=None)
 
 
-def _cgroup_folders(root: Path) -> Iterator[Path]:
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        lines = ["0::/"]
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        # Joint controllers of v1 are mounted under both names or under one; beside v1, v2 is "unified".
-        for name in (controllers, "cpu") if controllers else ("", "unified"):
-            mount = root / "sys/fs/cgroup" / name
-            # In a container of cgroup v1 the path is the host's, and only the mount itself exists.
-            inner = PurePosixPath(path)
-            for folder in (inner, *inner.parents):
-                yield mount / str(folder).lstrip("/")
-
-
 def _quota(folder: Path) -> float | None:
-    v2 = _read(folder / "cpu.max").split()
+    v2 = cgroup.read(folder / "cpu.max").split()
     if len(v2) == 2 and v2[0] != "max":
         return int(v2[0]) / int(v2[1])
-    quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
+    quota, period = cgroup.read(folder / "cpu.cfs_quota_us"), cgroup.read(folder / "cpu.cfs_period_us")
     if quota and period and int(quota) > 0:
         return int(quota) / int(period)
     return None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
 
 
 def first_attempt(model_bytes: int, available: int) -> int:

@@ -2,11 +2,11 @@
 
 There is no timer in the default path. Requests that arrive in one turn of the event loop are
 handed over at its end, as many rows as fit in one run; while that run lasts the next ones gather.
+A model that gains nothing by that, but by several runs at once, gets those.
 Everything here belongs to the event loop's thread, so that nothing needs a lock.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import deque
@@ -19,7 +19,8 @@ from haldane_runtime.core.errors import Code, RequestError
 from haldane_runtime.core.types import InferRequest, InferResponse, ServedModel, tensor_bytes
 from haldane_runtime.engine.base import BatchProfile, Engine
 from haldane_runtime.scheduling.cost import LearnedCost
-from haldane_runtime.scheduling.executor import EngineThread, InlineBound, Run, run_engine
+from haldane_runtime.scheduling.executor import InlineBound, Run, run_engine
+from haldane_runtime.scheduling.flights import Flights, Landed
 from haldane_runtime.scheduling.line import WaitingLine
 from haldane_runtime.scheduling.merge import sizer, split
 from haldane_runtime.scheduling.policy import Backlog, Limits, company_until, is_full, refusal
@@ -63,14 +64,13 @@ class Batcher:
         self._line = WaitingLine()
         # Parts of a failed run, to be tried apart before anything else.
         self._apart: deque[list[Ticket]] = deque()
-        self._running: list[Ticket] = []
+        self._flights = Flights(engine, max(1, profile.runs), self._finish, clock)
         # A turn is due also while a batch waits for company, until `_gathered_by`.
         self._turn_due = False
         self._gathering: asyncio.TimerHandle | None = None
         self._gathered_by = 0.0
         self._expiry: asyncio.TimerHandle | None = None
         self._expiry_at = 0.0
-        self._thread: EngineThread | None = None
         self._closed = False
         self._emptied: asyncio.Future[None] | None = None
 
@@ -82,11 +82,11 @@ class Batcher:
     @property
     def alive(self) -> bool:
         """False when the engine's thread is gone, which nothing but a restart mends."""
-        return self._thread is None or self._thread.alive
+        return self._flights.alive
 
     @property
     def idle(self) -> bool:
-        return not self._running and not self._line and not self._apart
+        return not self._flights and not self._line and not self._apart
 
     def admit(self, nbytes: int, deadline: float) -> None:
         """Raises: RequestError: UNAVAILABLE or WOULD_BE_LATE, when a request of `nbytes` is refused now."""
@@ -117,7 +117,7 @@ class Batcher:
         self._line.add(ticket)
         if self._expiry is None or deadline < self._expiry_at:
             self._watch(deadline)
-        if not self._turn_due and not self._running:
+        if not self._turn_due and not self._flights.full:
             self._turn_due = True
             self._loop.call_soon(self._turn)
         elif self._gathering is not None and (
@@ -143,11 +143,8 @@ class Batcher:
         for timer in (self._expiry, self._gathering):
             if timer is not None:
                 timer.cancel()
-        if self._thread is not None:
-            self._thread.stop(timeout)
-            if self._thread.alive:
-                return
-        self._engine.close()
+        if self._flights.stop(timeout):
+            self._engine.close()
 
     async def finish(self) -> None:
         """Admit nothing more, and wait until what waits and runs has its outcome."""
@@ -170,33 +167,33 @@ class Batcher:
         self._turn_due = False
         self._gathering = None
         now = self._clock()
-        if self._running or self._gathers(now):
+        if self._flights.full or self._gathers(now):
             return
         batch = self._next(now)
         if not batch:
             self._tell_when_idle()
             return
-        self._running = batch
-        rows = sum([ticket.rows for ticket in batch])
-        expected = self._cost.predict(rows)
-        self._line.backlog.busy_until = now + expected
-        requests = [ticket.request for ticket in batch]
-        if self._inline.allows(expected, sum([ticket.nbytes for ticket in batch])):
-            self._finish(run_engine(self._engine, requests, self._clock))
+        expected = self._cost.predict(sum([ticket.rows for ticket in batch]))
+        if not self._flights and self._inline.allows(expected, sum([ticket.nbytes for ticket in batch])):
+            self._finish(Landed(batch, run_engine(self._engine, [ticket.request for ticket in batch], self._clock)))
             return
-        if self._thread is None:
-            try:
-                self._thread = EngineThread(self._engine, self._clock)
-            except RuntimeError as error:
-                # The system has no thread to give: the next batch may find one.
-                self._finish(Run(now, now, error=error))
-                return
-        self._thread.run(requests, self._finish_from_thread)
+        try:
+            self._flights.launch(batch, expected)
+        except RuntimeError as error:
+            # The system has no thread to give: the next batch may find one, and this one that of a run that ends.
+            if self._flights:
+                self._apart.appendleft(batch)
+            else:
+                self._finish(Landed(batch, Run(now, now, error=error)))
+            return
+        self._line.backlog.busy_until = self._flights.busy_until()
+        if not self._flights.full:
+            self._turn_if_needed()
 
-    def _finish_from_thread(self, run: Run) -> None:
-        # A closed loop means that the process ends: nobody waits.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._finish, run)
+    def _turn_if_needed(self) -> None:
+        if (self._line or self._apart) and not self._turn_due:
+            self._turn_due = True
+            self._loop.call_soon(self._turn)
 
     def _gathers(self, now: float) -> bool:
         """True while a batch that is not full waits for company; only with `max_delay`."""
@@ -236,9 +233,9 @@ class Batcher:
             self._loop.call_soon(self._deliver, ticket, self._late())
         return batch
 
-    def _finish(self, run: Run) -> None:
-        batch, self._running = self._running, []
-        self._line.backlog.busy_until = 0.0
+    def _finish(self, landed: Landed) -> None:
+        batch, run = landed.batch, landed.run
+        self._line.backlog.busy_until = self._flights.busy_until()
         rows = sum([ticket.rows for ticket in batch])
         seconds = run.finished - run.started
         waited = run.started * len(batch) - sum([ticket.queued for ticket in batch])
@@ -246,12 +243,10 @@ class Batcher:
         if run.outputs is None:
             self._failed(batch, run.error)
         else:
-            self._cost.observe(rows, seconds)
+            self._cost.observe(rows, seconds * landed.share)
             self._inline.observe(seconds, sum([ticket.nbytes for ticket in batch]))
             self._answer(batch, run, seconds)
-        if (self._line or self._apart) and not self._turn_due:
-            self._turn_due = True
-            self._loop.call_soon(self._turn)
+        self._turn_if_needed()
         self._tell_when_idle()
 
     def _tell_when_idle(self) -> None:
@@ -299,7 +294,7 @@ class Batcher:
         )
 
     def _unfinished(self) -> Iterator[Ticket]:
-        for ticket in chain(self._line, *self._apart, self._running):
+        for ticket in chain(self._line, *self._apart, self._flights.tickets()):
             if not ticket.over:
                 yield ticket
 

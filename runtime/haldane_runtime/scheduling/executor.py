@@ -80,11 +80,7 @@ class _Job:
 
 
 class EngineThread:
-    """Runs jobs one after the other.
-
-    One thread, because an ONNX Runtime session already uses its own threads for one run: a second
-    concurrent run would only share them.
-    """
+    """Runs jobs one after the other."""
 
     def __init__(self, engine: Engine, clock: Clock = time.monotonic) -> None:
         self._engine = engine

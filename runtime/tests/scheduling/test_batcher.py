@@ -36,10 +36,18 @@ class Gated:
         self.threads: set[str] = set()
         self.closed = False
         self.wrong_rows = False
+        self.inside = self.most = 0
+        self._counting = threading.Condition()
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         self.entered.set()
+        with self._counting:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            self._counting.notify_all()
         assert self.gate.wait(LATER)
+        with self._counting:
+            self.inside -= 1
         x = inputs["x"]
         self.batches.append(x[:, 0].tolist())
         self.threads.add(threading.current_thread().name)
@@ -47,15 +55,19 @@ class Gated:
             raise RequestError(Code.MODEL_FAILED, f"cannot take {x.min():g}")
         return {"y": x[:1] if self.wrong_rows else x}
 
+    def wait_for(self, runs: int) -> None:
+        with self._counting:
+            assert self._counting.wait_for(lambda: self.inside >= runs, LATER)
+
     def close(self) -> None:
         self.closed = True
 
 
 class Harness:
-    def __init__(self, limits: Limits | None = None, seconds: Mapping[int, float] | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, seconds: Mapping[int, float] | None = None, runs: int = 1) -> None:
         self.engine = Gated()
         self.metrics = ModelMetrics()
-        profile = BatchProfile(True, "proved", 64, LONG if seconds is None else seconds)
+        profile = BatchProfile(runs == 1, "proved", 64, LONG if seconds is None else seconds, runs)
         self.batcher = Batcher(MODEL, self.engine, profile, limits or Limits(), self.metrics)
 
     def ask(self, *values: float, columns: int = 1, seconds: float = LATER) -> "asyncio.Future[Outcome]":
@@ -63,6 +75,9 @@ class Harness:
         x = np.repeat(np.array(values, np.float32).reshape(-1, 1), columns, axis=1)
         self.batcher.submit(InferRequest({"x": x}, ("y",)), time.monotonic() + seconds, answer.set_result)
         return answer
+
+    async def entered(self, runs: int) -> None:
+        await asyncio.to_thread(self.engine.wait_for, runs)
 
     async def held(self) -> "asyncio.Future[Outcome]":
         """A request that the engine is busy with."""
@@ -110,6 +125,53 @@ async def test_a_batch_holds_at_most_its_rows_and_a_larger_request_runs_alone() 
     harness.engine.gate.set()
     await values(first, *others)
     assert harness.engine.batches == [[0], [1, 1, 1], [2, 2], [3] * 9, [4]]
+    harness.batcher.close(LATER)
+
+
+async def test_a_model_without_batches_has_as_many_runs_at_once_as_pay() -> None:
+    harness = Harness(runs=2)
+    answers = [harness.ask(value) for value in range(5)]
+    await harness.entered(2)
+    assert harness.batcher.queued.requests == 3
+    # What runs is foreseen as the work of both.
+    assert harness.batcher.queued.busy_until > time.monotonic() + 1.0
+    harness.engine.gate.set()
+    assert await values(*answers) == [[0], [1], [2], [3], [4]]
+    assert sorted(harness.engine.batches) == [[0], [1], [2], [3], [4]]
+    assert harness.engine.most == 2
+    assert harness.batcher.idle
+    harness.batcher.close(LATER)
+    assert harness.engine.closed
+
+
+async def test_deadlines_and_closing_reach_all_runs() -> None:
+    harness = Harness(runs=2)
+    short, long = harness.ask(0, seconds=0.05), harness.ask(1)
+    await harness.entered(2)
+    late = await asyncio.wait_for(short, LATER)
+    assert isinstance(late, RequestError)
+    assert late.code is Code.DEADLINE_EXCEEDED
+    threading.Timer(0.01, harness.engine.gate.set).start()
+    harness.batcher.close(LATER)
+    stopped = await asyncio.wait_for(long, LATER)
+    assert isinstance(stopped, RequestError)
+    assert harness.engine.closed
+
+
+async def test_a_second_thread_that_cannot_be_had_only_makes_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness(runs=2)
+    first = await harness.held()
+    starting = threading.Thread.start
+
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    second = harness.ask(1)
+    await asyncio.sleep(0)
+    monkeypatch.setattr(threading.Thread, "start", starting)
+    harness.engine.gate.set()
+    assert await values(first, second) == [[0], [1]]
     harness.batcher.close(LATER)
 
 
