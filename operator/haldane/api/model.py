@@ -27,7 +27,7 @@ Tensors = Annotated[list[Passthrough], Field(min_length=1, max_length=64)]
 
 
 class GoldenRequest(ApiModel):
-    """A request and the answer that is expected of it. The tensors are checked by the runtime, which knows the model."""
+    """A request and its expected answer; the runtime, which knows the model, checks the tensors."""
 
     inputs: Tensors = Field(
         description="Tensors of the request as in the Open Inference Protocol: name, datatype, shape and data."
@@ -53,7 +53,7 @@ def _bounded(golden: Golden) -> Golden:
 
 
 class Golden(ApiModel):
-    """Requests that the model must answer as expected before it is ready; the same as golden.json beside the model."""
+    """Requests that the model must answer as expected before it is ready."""
 
     requests: list[GoldenRequest] = Field(min_length=1, max_length=64, description="Requests with their answers.")
     tolerance: Tolerance | None = Field(None, description="How far an answer may be off.")
@@ -82,21 +82,21 @@ class Model(ApiModel):
     )
     uri: ModelUri = Field(
         description="Where the model is: s3://bucket/key, https://host/path, pvc://claim/path or file:///path; a .onnx file or a folder with model.onnx. "
-        "A claim is mounted read-only, and pods run where it can be: on one node when it is ReadWriteOnce. ReadWriteOncePod lets no second pod start."
+        "A claim is mounted read-only; ReadWriteOnce keeps all pods on one node, ReadWriteOncePod lets no second one start."
     )
     version: Version | None = Field(
         None,
-        description="Your name for this version, shown to clients and in metrics; derived from the revision when left out.",
+        description="Your name for this version; derived from the revision when left out.",
     )
     sha256: Sha256 | None = Field(
         None, description="SHA-256 of the model in lower-case hex; a model that differs is not loaded."
     )
     credentials_secret: ObjectName | None = Field(
         None,
-        description="Secret in the same namespace with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and other AWS_* keys) for s3:// models.",
+        description="Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and other AWS_* keys, for s3:// models.",
     )
     s3: S3Location | None = Field(None, description="S3 endpoint and region, for stores other than AWS.")
     golden: Annotated[Golden, AfterValidator(_bounded)] | None = Field(
         None,
-        description="Requests that the model must answer as expected before it serves; golden.json beside the model when left out and there.",
+        description="Requests to answer as expected before it serves; golden.json beside the model when left out.",
     )

@@ -52,14 +52,14 @@ class ErrorRate(ApiModel):
     )
     max: Percent | None = Field(
         None,
-        description="Highest true error rate; the candidate is rolled back when it is shown to be beyond it.",
+        description="Highest true error rate; rolled back when shown to be beyond it.",
     )
     max_increase: Percent | None = Field(
         None,
-        description="Highest rise over stable in percentage points, for example 0.1% allows 1.1% beside stable's 1%.",
+        description="Highest rise over stable in percentage points: 0.1% allows 1.1% beside stable's 1%.",
     )
     abort: Percent | None = Field(
-        None, description="Error rate beyond which the candidate is rolled back without waiting for minRequests."
+        None, description="Error rate beyond which it is rolled back without waiting for minRequests."
     )
 
 
@@ -108,7 +108,7 @@ class Query(ApiModel):
     ] = Field(
         min_length=1,
         max_length=4096,
-        description="PromQL; {{model}}, {{namespace}}, {{revision}} and {{window}} are filled in for the revision that is looked at.",
+        description="PromQL; {{model}}, {{namespace}}, {{revision}} and {{window}} are filled in.",
     )
     max: Number | None = Field(None, description="Highest value that passes.")
     min: Number | None = Field(None, description="Lowest value that passes.")
@@ -142,7 +142,7 @@ class Proportion(ApiModel):
 
 
 class Check(ApiModel):
-    """One thing that must hold for the candidate: exactly one of errorRate, latency, proportion and query."""
+    """Exactly one of errorRate, latency, proportion and query."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
@@ -182,7 +182,7 @@ class Analysis(ApiModel):
     interval: Interval = Field("30s", description="Time between two evaluations.")
     window: PositiveDuration = Field(
         "2m",
-        description="How far back a query looks. Other checks look at the whole step, and at this for sudden faults.",
+        description="How far back a query looks; other checks look at the whole step, and at this for sudden faults.",
     )
     warmup: Duration = Field("30s", description="First part of each step whose requests do not count.")
     min_requests: int = Field(
@@ -217,7 +217,7 @@ def _default_checks() -> list[Check]:
 
 
 class Rollout(ApiModel):
-    """A canary: a new revision gets a few per cent of the traffic, proves itself, and takes over or goes back."""
+    """How a new revision takes over."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
@@ -255,13 +255,19 @@ class Rollout(ApiModel):
     ] = Field(
         default_factory=_default_checks,
         max_length=16,
-        description="What must hold for the candidate at each step. Default: errors 0.1 points and p99 10 % above stable; 20 % errors at once.",
+        description="What must hold at each step. Default: errors 0.1 points and p99 10 % above stable; 20 % errors at once.",
     )
     progress_deadline: PositiveDuration = Field(
         "10m",
-        description="Longest time until the candidate's pods are ready, and added to a step's hold as its deadline.",
+        description="Longest time until the candidate is ready for traffic; a step's deadline is its hold and this.",
     )
     keep_stable_for: Duration = Field("5m", description="How long the old pods stay, warm, after a promotion.")
     watch_after_promotion: Duration = Field(
         "10m", description="How long the checks can still roll back after a promotion."
+    )
+    allow_signature_change: bool | None = Field(
+        None, description="Whether a candidate may have other inputs or outputs than stable."
+    )
+    smoke_latency: PositiveDuration | None = Field(
+        None, description="Longest time of the fastest request before any traffic. Default: 10 times stable's."
     )

@@ -27,7 +27,7 @@ class Batching(ApiModel):
     )
     max_delay: BatchDelay | None = Field(
         None,
-        description="How long an idle engine waits for more rows; when left out it does not: rows gather while it is busy.",
+        description="How long an idle engine waits for more rows; not at all when left out.",
     )
 
 
@@ -49,14 +49,14 @@ class RequestLimits(ApiModel):
         1024,
         ge=1,
         le=1_000_000,
-        description="Requests that may wait in one pod; more are answered 503 with Retry-After.",
+        description="Requests that may wait in one pod; more are answered 503.",
     )
     queue_bytes: Bytes | None = Field(
         None, description="Bytes of requests that may wait in one pod; more are answered 503. 256Mi when left out."
     )
     queue_delay: RequestTimeout | None = Field(
         None,
-        description="While requests keep waiting for longer than this, new ones are answered 503; when left out, only those that would miss requestTimeout.",
+        description="While requests wait longer than this, new ones are answered 503; when left out, those that would miss requestTimeout.",
     )
     request_timeout: RequestTimeout = Field(
         "10s", description="Longest time a request may take, waiting included; later it is answered 504."
@@ -90,7 +90,7 @@ class Session(ApiModel):
         None,
         min_length=1,
         max_length=3,
-        description="Execution providers in order of preference; when left out, CUDA for device: gpu and CPU otherwise.",
+        description="Execution providers by preference; when left out, CUDA for device: gpu and CPU otherwise.",
     )
     intra_op_threads: int | None = Field(
         None,
@@ -104,7 +104,7 @@ class Session(ApiModel):
     )
     precision_tolerance: Percent | None = Field(
         None,
-        description="Largest relative difference from fp32; a converted model that is further off is not served. 1% when left out.",
+        description="Largest relative difference from fp32; further off, it is not served. 1% when left out.",
     )
 
 
@@ -163,7 +163,7 @@ class EnvVar(ApiModel):
     value: str | None = Field(None, max_length=32768, description="Value of the variable.")
     value_from: Passthrough | None = Field(
         None,
-        description="Source of the value, as in a Pod: secretKeyRef, configMapKeyRef, fieldRef or resourceFieldRef.",
+        description="As in a Pod: secretKeyRef, configMapKeyRef, fieldRef or resourceFieldRef.",
     )
 
 
@@ -226,7 +226,7 @@ class Runtime(ApiModel):
 
     device: Literal["cpu", "gpu"] = Field(
         "cpu",
-        description="cpu, or gpu: adds one nvidia.com/gpu and its toleration; a pod without a working GPU does not become ready.",
+        description="cpu, or gpu: adds one nvidia.com/gpu and its toleration; without a working GPU no pod becomes ready.",
     )
     image: ImageReference | None = Field(
         None,
@@ -238,7 +238,7 @@ class Runtime(ApiModel):
     session: Session = Field(default_factory=Session, description="ONNX Runtime session settings.")
     grpc: Grpc | None = Field(None, description="gRPC beside HTTP; on when left out.")
     response_cache: ResponseCache | None = Field(
-        None, description="Keeps answers in a Redis, for deterministic models; a Redis that is down costs no request."
+        None, description="Keeps answers in a Redis; one that is down costs no request."
     )
     request_log: RequestLog | None = Field(None, description="Logs predictions; none when left out.")
     env: Annotated[
@@ -259,11 +259,11 @@ class Runtime(ApiModel):
     )
     service_account_name: ObjectName | None = Field(
         None,
-        description="ServiceAccount of the pods, for workload identity; one without permissions is made when left out.",
+        description="ServiceAccount of the pods; one without permissions is made when left out.",
     )
     pod_template: dict[str, Any] | None = Field(
         None,
-        description="Anything else of a PodTemplateSpec (metadata and spec), merged strategically over the generated one.",
+        description="Anything else of a PodTemplateSpec, merged strategically over the generated one.",
         json_schema_extra={
             "properties": {
                 "metadata": _part("Labels and annotations of the pods."),

@@ -99,7 +99,4 @@ class ModelDeploymentSpec(ApiModel):
     runtime: Runtime = Field(default_factory=Runtime, description="How the model is run.")
     scaling: Scaling = Field(default_factory=Scaling, description="How many pods serve.")
     traffic: Traffic = Field(default_factory=Traffic, description="How clients reach the model.")
-    rollout: Rollout = Field(
-        default_factory=Rollout,
-        description="How a new revision takes over: it gets a few per cent of the traffic, proves itself, and goes on or goes back.",
-    )
+    rollout: Rollout = Field(default_factory=Rollout, description="How a new revision takes over.")

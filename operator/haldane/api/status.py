@@ -44,11 +44,12 @@ class Condition(ApiModel):
 class RevisionStatus(ApiModel):
     """One revision and its pods."""
 
-    revision: str = Field(description="Hash that names the revision and its children.")
+    revision: str = Field(description="Hash that names it and its children.")
     version: str = Field(description="The user's name for it.")
-    digest: str | None = Field(None, description="sha256: and the model's digest, when spec gives it.")
-    replicas: int = Field(0, description="Pods that it should have; 0 once they have been given back.")
+    digest: str | None = Field(None, description="The model's digest, when spec gives it.")
+    replicas: int = Field(0, description="Pods that it should have.")
     ready_replicas: int = Field(0, description="Pods that are loaded, warm and ready.")
+    signature: str | None = Field(None, description="For the operator alone.")
 
 
 class CheckStatus(ApiModel):
@@ -67,6 +68,16 @@ class CheckStatus(ApiModel):
     at: Time = Field(description="When it was evaluated.")
     message: str = Field(description="The verdict as a sentence.")
     evidence: str | None = Field(None, description="For the operator alone.")
+
+
+class GateStatus(ApiModel):
+    """What was found of the candidate before it got any traffic."""
+
+    name: str = Field(description="signature, answers or latency.")
+    verdict: Literal["Pass", "Fail", "Inconclusive", "Skipped"] = Field(description="Inconclusive is asked again.")
+    message: str = Field(description="The verdict as a sentence.")
+    since: Time = Field(description="When it was first asked.")
+    at: Time = Field(description="When it was last asked.")
 
 
 class RolloutStatus(ApiModel):
@@ -93,6 +104,9 @@ class RolloutStatus(ApiModel):
     checks: list[CheckStatus] = Field(
         default_factory=list, description="Last evaluation of each check.", json_schema_extra=list_map("name")
     )
+    gates: list[GateStatus] = Field(
+        default_factory=list, description="What was asked before any traffic.", json_schema_extra=list_map("name")
+    )
     message: str = Field("", description="What the rollout is doing or waiting for.")
 
 
@@ -105,7 +119,7 @@ class Rejected(ApiModel):
     message: str = Field(description="Why it was rolled back.")
     at: Time = Field(description="When it was rolled back.")
     retry: str = Field(
-        "", description="Value of the haldane.dev/retry annotation then; another value tries the revision again."
+        "", description="The haldane.dev/retry annotation then; another value tries it again."
     )
 
 

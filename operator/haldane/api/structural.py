@@ -74,7 +74,7 @@ class _Converter:
     def convert(self, node: JsonSchemaValue, path: str) -> Schema:
         node = self._flat(node, path)
         made: Schema = {key: node.pop(key) for key in _KEPT if key in node}
-        if isinstance(default := made.get("default"), str | int) and "description" in made:
+        if isinstance(default := made.get("default"), str | int) and default != "" and "description" in made:
             # kubectl explain shows no defaults of its own.
             made["description"] += f" Default: {str(default).lower() if isinstance(default, bool) else default}."
         if "const" in node:
@@ -84,6 +84,8 @@ class _Converter:
             made["properties"] = {name: self.convert(child, f"{path}.{name}") for name, child in properties.items()}
         if "items" in node:
             made["items"] = self.convert(node.pop("items"), f"{path}[]")
+            # The list says what its items are, and the file is bounded.
+            made["items"].pop("description", None)
         values = node.pop("additionalProperties", False)
         if isinstance(values, dict):
             made["additionalProperties"] = self.convert(values, f"{path}{{}}")
