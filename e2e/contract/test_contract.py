@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from haldane.api import crd
 from haldane.api.v1alpha1 import ModelDeployment
-from haldane.plan import analysis, diagnosis, environment, pod_template, queries
+from haldane.plan import asking, diagnosis, environment, pod_template, queries
 from haldane_runtime import lifecycle
 from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.errors import LoadError, Reason
@@ -201,7 +201,7 @@ def test_every_query_finds_its_series_and_labels() -> None:
         "candidate": {"revision": "abcdef0123", "version": "1"},
         "rollout": {"phase": "Progressing", "step": 0, "weight": 5, "weightChangedAt": earlier},
     }
-    asked = analysis.queries(model_deployment(SPEC, status), now)
+    asked = asking.queries(model_deployment(SPEC, status), now)
     assert set(asked) == {"recent", "requests", "durations", "durations/recent"}
     for promql in asked.values():
         name, selector = re.search(r"increase\((\w+)\{(.*)\}\[", promql).groups()  # type: ignore[union-attr]

@@ -28,7 +28,7 @@ from haldane.control.ports import (
     Unavailable,
 )
 from haldane.control.store import Key, Store
-from haldane.plan import analysis, revision, rollout
+from haldane.plan import analysis, asking, revision, rollout
 from haldane.plan.children import children
 from haldane.plan.observe import observe
 from haldane.plan.observed import Observed
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 METRICS_DEADLINE = 8.0
 """Seconds that all queries of a pass may take together."""
 FREE = ("query/", "baseline/")
-"""How the names of queries begin that users wrote; see `analysis.queries`."""
+"""How the names of queries begin that users wrote; see `asking.queries`."""
 PATIENCE = 5.0
 """Longest wait after a failed pass during a rollout, in seconds."""
 AT_ONCE = timedelta(0)
@@ -100,7 +100,7 @@ class Reconciler:
 
     async def _pass(self, key: Key, body: Manifest, md: ModelDeployment) -> timedelta | None:
         asked_at = self._clock.now()
-        answers = await self._ask(analysis.queries(md, asked_at), asked_at)
+        answers = await self._ask(md, asked_at)
         verdicts = analysis.judge(md, answers, asked_at)
         if self._store.parent(key) is not body:
             return AT_ONCE  # it changed meanwhile: those were the answers to another question
@@ -177,12 +177,15 @@ class Reconciler:
         elif body:
             self._store.remove(body)
 
-    async def _ask(self, queries: Mapping[str, str], now: datetime) -> dict[str, Answer]:
+    async def _ask(self, md: ModelDeployment, now: datetime) -> dict[str, Answer]:
         """The answers to all queries, asked at once; one that takes too long is Unavailable."""
+        queries = asking.queries(md, now)
         if not queries:
             return {}
         tasks = {
-            name: asyncio.create_task(self._metrics.query(promql, now, free=name.startswith(FREE)))
+            name: asyncio.create_task(
+                self._metrics.query(promql, asking.instant(md, name, now), free=name.startswith(FREE))
+            )
             for name, promql in queries.items()
         }
         _, late = await asyncio.wait(tasks.values(), timeout=METRICS_DEADLINE)

@@ -13,18 +13,14 @@ from haldane.api.quantity import parse_duration
 from haldane.api.rollout import Check
 from haldane.api.status import CheckStatus
 from haldane.api.v1alpha1 import ModelDeployment
-from haldane.plan import queries as promql
+from haldane.plan.asking import BEFORE, Scope, scope_of
 from haldane.plan.deadlines import is_overdue
 from haldane.plan.evidence import Evidence
 from haldane.plan.latency import judge_latency
-from haldane.plan.looks import hold_ends, look_at
+from haldane.plan.looks import look_at
 from haldane.plan.observed import Answer, Unavailable
 from haldane.plan.samples import Requests, one_number, read_durations, read_requests
-from haldane.plan.strategy import previews
 from haldane.plan.verdicts import Judged, Trial, judge_abort, judge_error_rate, judge_proportion, judge_query
-
-SHARE_INTERVAL = timedelta(seconds=5)
-"""How often to look while a step waits for its share of the traffic."""
 
 
 @dataclass(frozen=True)
@@ -54,107 +50,23 @@ class Analysis:
         return next((c for c in self.checks if c.verdict == "Fail" and c.failures >= limits.get(c.name, 1)), None)
 
 
-LONGEST_COUNTED = timedelta(hours=6)
-"""Nothing older than this is counted, so that one query never has to read days."""
-
-
-@dataclass(frozen=True)
-class _Scope:
-    """Who is judged against whom, over how many seconds."""
-
-    subject: str
-    baseline: str | None
-    recent: int
-    """The last window since the weight changed, without warm-up excluded: for the share, `abort` and sudden faults."""
-    counted: int
-    """All of this weight but its warm-up, which limits are tested on; 0 while warming up."""
-    window: int
-    """The last window of `counted`, which free queries look at."""
-
-    @property
-    def revisions(self) -> tuple[str, ...]:
-        """Everybody to ask about."""
-        return (self.subject, self.baseline) if self.baseline else (self.subject,)
-
-
-def _scope(md: ModelDeployment, now: datetime) -> _Scope | None:
-    status, rollout, analysis = md.status, md.status.rollout, md.spec.rollout.analysis
-    if rollout.weight_changed_at is None or status.stable is None:
-        return None
-    since = now - rollout.weight_changed_at
-    window = parse_duration(analysis.window).total_seconds()
-    counted = min(LONGEST_COUNTED, since - parse_duration(analysis.warmup)).total_seconds()
-    spans = (max(1, int(min(window, since.total_seconds()))), max(0, int(counted)), max(0, int(min(window, counted))))
-    if rollout.phase == "Watching":
-        return _Scope(status.stable.revision, None, *spans)
-    # In a step of weight 0 requests come by a header of their own, or not at all.
-    is_previewed = rollout.phase == "Progressing" and previews(md)
-    if status.candidate is None or rollout.phase not in ("Progressing", "Promoting"):
-        return None
-    if rollout.weight == 0 and not is_previewed:
-        return None
-    # At 100 the stable revision answers nothing that could be compared.
-    baseline = status.stable.revision if rollout.weight < 100 else None
-    return _Scope(status.candidate.revision, baseline, *spans)
-
-
-def due_at(md: ModelDeployment, now: datetime) -> datetime | None:
-    """When the checks are to be evaluated next; None while there is nothing to evaluate."""
-    if _scope(md, now) is None:
-        return None
-    rollout = md.status.rollout
-    interval = parse_duration(md.spec.rollout.analysis.interval)
-    if rollout.phase == "Progressing" and rollout.step_started_at is None:
-        interval = min(interval, SHARE_INTERVAL)
-    last = rollout.checked_at
-    if last is None or rollout.weight_changed_at is None or last < rollout.weight_changed_at:
-        return (rollout.weight_changed_at or now) + min(interval, SHARE_INTERVAL)
-    ends = hold_ends(md)
-    # The step may end on a look at its whole hold, and on no earlier one.
-    return ends if ends and last < ends < last + interval else last + interval
-
-
-def queries(md: ModelDeployment, now: datetime) -> dict[str, str]:
-    """The PromQL to run now, by a key that `judge` knows; empty when no evaluation is due."""
-    scope, due = _scope(md, now), due_at(md, now)
-    if scope is None or due is None or now < due:
-        return {}
-    asked = {"recent": promql.requests(md, scope.revisions, scope.recent)}
-    if scope.counted == 0:
-        return asked
-    asked["requests"] = promql.requests(md, scope.revisions, scope.counted)
-    if any(check.latency for check in md.spec.rollout.checks):
-        asked["durations"] = promql.durations(md, scope.revisions, scope.counted)
-        if scope.counted > scope.window:
-            asked["durations/recent"] = promql.durations(md, scope.revisions, scope.window)
-    for check in md.spec.rollout.checks:
-        if check.query:
-            asked[f"query/{check.name}"] = promql.free(md, check.query.promql, scope.subject, scope.window)
-            if check.query.max_increase and scope.baseline:
-                asked[f"baseline/{check.name}"] = promql.free(md, check.query.promql, scope.baseline, scope.window)
-        if check.proportion:
-            rise = scope.baseline if check.proportion.max_increase else None
-            for role, revision in (("query", scope.subject), ("baseline", rise)):
-                for part, query in (("hits", check.proportion.hits), ("total", check.proportion.total)):
-                    if query and revision:
-                        asked[f"{role}/{check.name}/{part}"] = promql.free(md, query, revision, scope.counted)
-    return asked
-
-
 def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> Analysis | None:
     """Turn the answers to `queries(md, now)` into verdicts. None when none were asked."""
-    scope = _scope(md, now)
+    scope = scope_of(md, now)
     if scope is None or not answers:
         return None
     recent, recent_outage = read_requests(answers.get("recent"))
     counted, counted_outage = read_requests(answers.get("requests"))
-    outage = recent_outage or counted_outage
+    before, before_outage = read_requests(answers.get(f"{BEFORE}requests"))
+    outage = recent_outage or counted_outage or before_outage
+    if scope.past:
+        counted = {**counted, **before}
     share = None
-    if recent:
+    if recent and not scope.past:
         candidate = recent.get(scope.subject, Requests()).total
         share = Share(candidate, candidate + recent.get(scope.baseline or "", Requests()).total)
 
-    before = {check.name: check for check in md.status.rollout.checks}
+    latest = {check.name: check for check in md.status.rollout.checks}
     fresh = now - parse_duration(md.spec.rollout.analysis.interval)
     look = look_at(md, timedelta(seconds=max(1, scope.counted)), now)
     demanded = md.spec.rollout.analysis.detect
@@ -162,13 +74,17 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
     detect = float(demanded[:-1]) if demanded and not is_overdue(md, now) else None
     checks = []
     for check in md.spec.rollout.checks:
-        last = before.get(check.name)
+        last = latest.get(check.name)
         if last and last.verdict == "Fail" and not check.query:
             # What was shown once stays shown: a test that is not acted upon at once must not be given another chance.
             checks.append(last.model_copy(update={"at": now, "failures": last.failures + 1}))
             continue
         trial = Trial(
-            look, Evidence.from_text(last.evidence) if last else None, md.spec.rollout.analysis.min_requests, detect
+            look,
+            Evidence.from_text(last.evidence) if last else None,
+            md.spec.rollout.analysis.min_requests,
+            detect,
+            scope.past is not None,
         )
         judged = _judge_one(md, check, scope, answers, recent, counted, outage, trial)
         is_planned = judged.evidence is not None and judged.evidence.planned > (
@@ -200,7 +116,7 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
 def _judge_one(
     md: ModelDeployment,
     check: Check,
-    scope: _Scope,
+    scope: Scope,
     answers: Mapping[str, Answer],
     recent: Mapping[str, Requests],
     counted: Mapping[str, Requests],
@@ -218,13 +134,16 @@ def _judge_one(
         return Judged("Inconclusive", f"warming up: the first {md.spec.rollout.analysis.warmup} of a step do not count")
     is_part = scope.counted > scope.window
     if check.error_rate:
-        recently = recent.get(scope.baseline, Requests()) if scope.baseline else None
+        recently = recent.get(scope.baseline, Requests()) if scope.baseline and not scope.past else None
         lately = (recent.get(scope.subject, Requests()), recently) if is_part else None
         return judge_error_rate(check.error_rate, trial, subject, baseline, lately)
     if check.latency:
         histograms, problem = read_durations(answers.get("durations"))
-        if problem:
-            return Judged("Inconclusive", f"Prometheus gave no answer: {problem}")
+        earlier, earlier_problem = read_durations(answers.get(f"{BEFORE}durations"))
+        if problem or earlier_problem:
+            return Judged("Inconclusive", f"Prometheus gave no answer: {problem or earlier_problem}")
+        if scope.past:
+            histograms = {**histograms, **earlier}
         latest, _ = read_durations(answers.get("durations/recent"))
         base = scope.baseline or ""
         return judge_latency(
@@ -251,6 +170,7 @@ def _judge_one(
         answers.get(f"baseline/{check.name}") if scope.baseline else None,
         subject.total,
         trial.minimum,
+        trial.in_hindsight,
     )
 
 

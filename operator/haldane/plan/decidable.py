@@ -109,9 +109,10 @@ def _too_few(md: ModelDeployment, number: int, step: Step, rate: float) -> list[
 
 
 def _unjudged(md: ModelDeployment) -> list[str]:
-    """Checks that a switch in one go never judges: beside the new version nothing answers that it could be compared with."""
+    """Checks that a switch in one go judges late: beside the new version nothing answers that it could be compared with."""
     return [
-        f"check {check.name}: {chosen(md)} never has both versions answering, so that its maxIncrease is not judged: write max"
+        f"check {check.name}: {chosen(md)} has no share of the requests to compare: its maxIncrease is judged only after the"
+        " switch, roughly, with what stable had before; write max too"
         for check in md.spec.rollout.checks
         for rule in (check.error_rate, check.latency, check.proportion, check.query)
         if rule and rule.max_increase and not rule.max

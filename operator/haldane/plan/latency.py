@@ -7,6 +7,7 @@ from dataclasses import replace
 from haldane.api.quantity import parse_duration, parse_percent
 from haldane.api.rollout import Latency
 from haldane.plan import dispersion
+from haldane.plan.hindsight import SLACK
 from haldane.plan.histogram import Histogram
 from haldane.plan.proportions import Counts
 from haldane.plan.shares import Question
@@ -34,14 +35,15 @@ def judge_latency(
     base = baseline.quantile(q) if baseline and compares else None
     told = Told(f"p{q * 100:g}", seconds(value), seconds(base) if base is not None else None, total)
     if compares and (baseline is None or baseline.total < trial.minimum):
-        seen = round(baseline.total) if baseline else 0
-        return replace(told, baseline=None).judged("Inconclusive", cannot_compare(seen, trial.minimum), None)
+        alone = judge_latency(check.model_copy(update={"max_increase": None}), trial, subject, None, False, recent)
+        return cannot_compare(alone, round(baseline.total) if baseline else 0, trial)
     limits: dict[str, float] = {}
     if check.max:
         limits[check.max] = parse_duration(check.max).total_seconds()
-    risen = f"{told.baseline}+{check.max_increase}"
+    slack = SLACK if trial.in_hindsight else 1.0
+    risen = f"{f'{SLACK:g}x' if trial.in_hindsight else ''}{told.baseline}+{check.max_increase}"
     if base is not None and check.max_increase:
-        limits[risen] = base * (1 + parse_percent(check.max_increase))
+        limits[risen] = base * (slack + parse_percent(check.max_increase))
     if not limits:
         return told.judged("Pass", f"p{q * 100:g} {told.value} of {total} requests has no limit now", None)
     tightest = min(limits.values())
@@ -50,7 +52,7 @@ def judge_latency(
         trial.before,
         total,
         round(subject.above(bound)),
-        round(baseline.above(bound)) if baseline and compares else None,
+        round(baseline.above(bound)) if baseline and compares and not trial.in_hindsight else None,
         bound,
     )
     questions = []
@@ -66,9 +68,11 @@ def judge_latency(
         if short == risen and baseline is not None:
             # More slow requests than stable has beyond its own quantile: no allowance is left to give.
             question = replace(question, limit=0.0, baseline=Counts((1 - q) * baseline.total, baseline.total))
-            question = replace(question, dispersion=dispersion.beside_baseline(evidence))
-            if question.recent_candidate and recent and recent[1]:
-                question = replace(question, recent_baseline=Counts((1 - q) * recent[1].total, recent[1].total))
+            vary = dispersion.alone if trial.in_hindsight else dispersion.beside_baseline
+            question = replace(question, dispersion=vary(evidence))
+            lately = baseline if trial.in_hindsight else recent[1] if recent else None
+            if question.recent_candidate and lately:
+                question = replace(question, recent_baseline=Counts((1 - q) * lately.total, lately.total))
             elif question.recent_candidate:
                 question = replace(question, recent_candidate=None)
         else:

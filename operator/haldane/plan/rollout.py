@@ -19,8 +19,9 @@ from haldane.api.rollout import Step
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import recreate
 from haldane.plan import transitions as to
-from haldane.plan.analysis import Analysis, due_at
+from haldane.plan.analysis import Analysis
 from haldane.plan.annotations import awaits_approval
+from haldane.plan.asking import due_at
 from haldane.plan.capacity import expected_share, full_size
 from haldane.plan.deadlines import is_overdue
 from haldane.plan.hazards import in_danger, interrupted, not_ready_in_time

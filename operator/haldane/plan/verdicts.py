@@ -15,6 +15,7 @@ from haldane.api.rollout import ErrorRate, Proportion, Query
 from haldane.api.status import Verdict
 from haldane.plan import dispersion
 from haldane.plan.evidence import Evidence
+from haldane.plan.hindsight import SLACK, with_slack
 from haldane.plan.looks import SUSPICION, Look
 from haldane.plan.observed import Answer
 from haldane.plan.proportions import beyond
@@ -89,6 +90,8 @@ class Trial:
     minimum: int
     detect: float | None = None
     """How many times the limit a pass must have been able to see; None when that is not asked for (any more)."""
+    in_hindsight: bool = False
+    """Whether the baseline is of the time before the rollout, because stable answers nothing now."""
 
 
 def judge_error_rate(
@@ -124,25 +127,31 @@ def _judge_share(
         return too_few(counted.total, trial.minimum)
     base = percent(baseline.errors / baseline.total) if baseline and baseline.total else None
     told = Told(what, percent(counted.errors / counted.total), base, counted.total)
-    if rise and baseline is not None and baseline.total < trial.minimum:
-        return told.judged("Inconclusive", cannot_compare(baseline.total, trial.minimum), None)
-    evidence = dispersion.seen(trial.before, counted.total, counted.errors, baseline.errors if baseline else None)
+    beside = baseline if baseline and not trial.in_hindsight else None
+    evidence = dispersion.seen(trial.before, counted.total, counted.errors, beside.errors if beside else None)
     questions = []
     if highest:
         question = Question(f"the limit {highest}", highest, parse_percent(highest), counted.counts)
         question = replace(question, dispersion=dispersion.alone(evidence))
         questions.append(replace(question, recent_candidate=recent[0].counts) if recent else question)
+    if rise and baseline is not None and baseline.total < trial.minimum:
+        return cannot_compare(answer(told, trial, evidence, questions, percent, abort), baseline.total, trial)
     if rise and baseline is not None:
-        question = Question(
-            f"stable's {base} by more than {rise}",
-            f"{base}+{rise}",
-            parse_percent(rise),
-            counted.counts,
-            baseline.counts,
-        )
-        question = replace(question, dispersion=dispersion.beside_baseline(evidence))
-        if recent and recent[1]:
-            question = replace(question, recent_candidate=recent[0].counts, recent_baseline=recent[1].counts)
+        past, allowed = baseline.counts, parse_percent(rise)
+        if trial.in_hindsight:
+            past, times = with_slack(past), f"{SLACK:g}x"
+            text, short = (
+                f"{SLACK:g} times stable's {base} before the rollout by more than {rise}",
+                f"{times}{base}+{rise}",
+            )
+        else:
+            text, short = f"stable's {base} by more than {rise}", f"{base}+{rise}"
+        question = Question(text, short, allowed, counted.counts, past)
+        vary = dispersion.beside_baseline if beside else dispersion.alone
+        question = replace(question, dispersion=vary(evidence))
+        if recent and (recent[1] or trial.in_hindsight):
+            lately = past if trial.in_hindsight or recent[1] is None else recent[1].counts
+            question = replace(question, recent_candidate=recent[0].counts, recent_baseline=lately)
         questions.append(question)
     return answer(told, trial, evidence, questions, percent, abort)
 
@@ -180,12 +189,18 @@ def answer(
     return told.judged("Pass", message, tightest, evidence=evidence, detectable=detectable)
 
 
-def cannot_compare(seen: int, minimum: int) -> str:
-    """Why there is no verdict beside a stable revision with few requests."""
-    return f"stable answered {seen} requests in the same time; {minimum} are needed to compare"
+def cannot_compare(otherwise: Judged, seen: int, trial: Trial) -> Judged:
+    """No verdict beside a stable revision with few requests, unless an absolute limit is crossed anyway."""
+    if otherwise.verdict == "Fail":
+        return otherwise
+    when = "in the hour before the rollout" if trial.in_hindsight else "in the same time"
+    message = f"stable answered {seen} requests {when}; {trial.minimum} are needed to compare"
+    return replace(otherwise, verdict="Inconclusive", message=message, limit=None, detectable=None)
 
 
-def judge_query(check: Query, answer: Answer, baseline: Answer | None, requests: int, minimum: int) -> Judged:
+def judge_query(
+    check: Query, answer: Answer, baseline: Answer | None, requests: int, minimum: int, in_hindsight: bool = False
+) -> Judged:
     """Judge a free query: one number against plain limits. `baseline` is the same query for stable."""
     value, problem = one_number(answer)
     if value is None:
@@ -199,7 +214,8 @@ def judge_query(check: Query, answer: Answer, baseline: Answer | None, requests:
         base, problem = one_number(baseline)
         if base is None:
             return Judged("Inconclusive", f"the query for stable gave {problem}", f"{value:.6g}", requests=requests)
-        highest.append(base + abs(base) * parse_percent(check.max_increase))
+        slack = SLACK - 1.0 if in_hindsight else 0.0
+        highest.append(base + abs(base) * (slack + parse_percent(check.max_increase)))
     shown_base = f"{base:.6g}" if base is not None else None
     if highest and value > min(highest):
         limit = f"{min(highest):.6g}"

@@ -1,6 +1,6 @@
 """One whole rollout of a user's own spec, played through the operator's own decisions in simulated time.
 
-`analysis.queries`, `analysis.judge` and `rollout.step` are the very functions that the operator calls. Around them are pods
+`asking.queries`, `analysis.judge` and `rollout.step` are the very functions that the operator calls. Around them are pods
 that are ready after a while, a route that follows at once, and Prometheus with its scrapes, gaps and extrapolation.
 """
 
@@ -16,7 +16,8 @@ import numpy as np
 from haldane.api.quantity import parse_duration
 from haldane.api.status import ModelDeploymentStatus, RevisionStatus, RolloutStatus
 from haldane.api.v1alpha1 import ModelDeployment
-from haldane.plan.analysis import Analysis, due_at, judge, queries
+from haldane.plan.analysis import Analysis, judge
+from haldane.plan.asking import due_at, instant, queries
 from haldane.plan.capacity import wanted_pods
 from haldane.plan.observed import Answer, Event, Observed, RevisionPods, Series, Unavailable
 from haldane.plan.queries import BOUNDS
@@ -110,8 +111,10 @@ class Play:
     def _pass(self, course: Course, now: int) -> int:
         at = EPOCH + timedelta(seconds=now)
         md = self._md
-        asked = queries(md, at)
-        analysis = judge(md, {key: self._answer(key, promql, now) for key, promql in asked.items()}, at)
+        answers = {}
+        for key, promql in queries(md, at).items():
+            answers[key] = self._answer(key, promql, now, int((instant(md, key, at) - EPOCH).total_seconds()))
+        analysis = judge(md, answers, at)
         decision = step(md, self._target, self._observed(now), analysis, at)
         self._follow(course, md.status, decision.status, analysis, now)
         self._md = md.model_copy(update={"status": decision.status})
@@ -190,8 +193,8 @@ class Play:
             return weight / 100
         return candidate.replicas / (candidate.replicas + stable.replicas)
 
-    def _answer(self, key: str, promql: str, now: int) -> Answer:
-        """What Prometheus says to one of the engine's own queries; users' own queries it cannot know."""
+    def _answer(self, key: str, promql: str, now: int, at: int) -> Answer:
+        """What Prometheus says now to one of the engine's own queries about a time; users' own queries it cannot know."""
         found = _WINDOW.search(promql)
         if not self._around.answers[min(now, self._horizon)]:
             return Unavailable("Prometheus cannot be reached")
@@ -199,10 +202,10 @@ class Play:
             return Unavailable("a query of your own cannot be simulated")
         series: list[Series] = []
         for revision, counters in ((STABLE, self._stable), (CANDIDATE, self._candidate)):
-            gained = counters.at(now, int(found[1])) if revision in promql else None
+            gained = counters.at(at, int(found[1])) if revision in promql else None
             if gained is None:
                 continue
-            if key.startswith("durations"):
+            if "durations" in key:
                 below = np.cumsum(gained[FIRST_BUCKET:])
                 # Empty buckets at both ends say nothing; the last one before the first request is where that begins.
                 first = max(0, int(np.argmax(below > 0)) - 1)

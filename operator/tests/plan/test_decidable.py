@@ -43,7 +43,7 @@ def test_the_defaults_decide_at_100_requests_a_second() -> None:
         ),
         ({"steps": [{"weight": 1, "hold": "2m"}]}, 1, "will not come before its deadline"),
         ({"steps": [{"weight": 5, "hold": "10m"}]}, 5, "no step sees less than"),
-        ({"strategy": "BlueGreen"}, 100, "check p99: BlueGreen never has both versions answering"),
+        ({"strategy": "BlueGreen"}, 100, "check p99: BlueGreen has no share of the requests to compare"),
         (
             {"checks": [{"name": "e", "errorRate": {"max": "1%"}}]},
             100,

@@ -9,8 +9,9 @@ from typing import Any
 
 from haldane.api.status import ModelDeploymentStatus
 from haldane.api.v1alpha1 import ModelDeployment
-from haldane.plan.analysis import judge, queries
+from haldane.plan.analysis import judge
 from haldane.plan.annotations import paused
+from haldane.plan.asking import instant, queries
 from haldane.plan.capacity import candidate_size, wanted_pods
 from haldane.plan.observed import Observed
 from haldane.plan.rejection import standing_rejection
@@ -91,7 +92,10 @@ class LyingWorld(World):
         md = in_effect(self.md)
         clock = self.now + self.skew
         asked_at = clock - timedelta(seconds=self.late)
-        answers = {key: self.answer(promql) for key, promql in queries(md, asked_at).items()}
+        answers = {
+            key: self.answer(promql, asked_at - instant(md, key, asked_at))
+            for key, promql in queries(md, asked_at).items()
+        }
         analysis = judge(md, answers, asked_at)
         revision = revision_hash(md)
         target = Revision(revision, self.versions[revision], None, {})

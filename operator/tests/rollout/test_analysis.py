@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from haldane.plan.analysis import due_at, judge, queries
+from haldane.plan.analysis import judge
+from haldane.plan.asking import due_at, queries
 from haldane.plan.observed import Unavailable
 
 
@@ -100,7 +101,7 @@ def test_warming_up_is_called_by_its_name(world: Any) -> None:
 
 
 def test_no_samples_yet_are_not_taken_for_no_requests(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(world, "answer", lambda promql: ())
+    monkeypatch.setattr(world, "answer", lambda promql, *ago: ())
     world.deploy("2")
     world.run_until("Progressing")
     world.run(30)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from haldane.plan.analysis import due_at, judge, queries
+from haldane.plan.analysis import judge
+from haldane.plan.asking import due_at, queries
 from haldane.plan.evidence import Evidence
 from haldane.plan.looks import hold_ends
 from haldane.plan.observed import Series, Unavailable
@@ -30,7 +31,7 @@ def look(world: Any, changes: dict[str, Any] | None = None) -> Any:
 def begun(world: Any, seconds: int = 12) -> Any:
     """Under way at the first weight; the world knows no queries but the engine's own."""
     own = world.answer
-    world.answer = lambda promql: own(promql) if "haldane_" in promql else ()
+    world.answer = lambda promql, *ago: own(promql, *ago) if "haldane_" in promql else ()
     world.deploy("2")
     world.run_until("Progressing")
     return world.run(seconds)

@@ -291,7 +291,9 @@ def test_a_free_query_fails_for_good_after_several_in_a_row(world: Any, monkeypa
         {"name": "approvals", "query": {"promql": "approvals[{{window}}]", "max": "0.3"}}
     ]
     answer = world.answer
-    monkeypatch.setattr(world, "answer", lambda promql: (Series({}, 0.5),) if "approvals" in promql else answer(promql))
+    monkeypatch.setattr(
+        world, "answer", lambda promql, *ago: (Series({}, 0.5),) if "approvals" in promql else answer(promql, *ago)
+    )
     world.deploy("2")
     world.run_until("RollingBack")
     failed = world.status["rollout"]["checks"][0]
@@ -480,7 +482,9 @@ def test_verdicts_are_counted_once_an_interval_while_the_share_is_looked_at_more
     world.spec["rollout"]["analysis"] |= {"interval": "20s", "window": "60s"}
     world.spec["rollout"]["checks"] = [{"name": "approvals", "query": {"promql": "approvals", "max": "0.3"}}]
     answer = world.answer
-    monkeypatch.setattr(world, "answer", lambda promql: (Series({}, 0.5),) if promql == "approvals" else answer(promql))
+    monkeypatch.setattr(
+        world, "answer", lambda promql, *ago: (Series({}, 0.5),) if promql == "approvals" else answer(promql, *ago)
+    )
     world.deploy("2")
     world.run_until("Progressing")
     started = world.now

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from haldane.api.v1alpha1 import ModelDeployment
-from haldane.plan.analysis import judge, queries
+from haldane.plan.analysis import judge
+from haldane.plan.asking import instant, queries
 from haldane.plan.capacity import has_route, wanted_pods
 from haldane.plan.observed import Answer, Event, Observed, Problem, RevisionPods, Series, Unavailable
 from haldane.plan.revision import Revision, revision_hash
@@ -127,7 +128,10 @@ class World:
     def one_pass(self) -> bool:
         """One reconcile: evaluate what is due, decide, and let the surroundings follow the status; whether it changed."""
         md = in_effect(self.md)
-        answers = {key: self.answer(promql) for key, promql in queries(md, self.now).items()}
+        answers = {
+            key: self.answer(promql, self.now - instant(md, key, self.now))
+            for key, promql in queries(md, self.now).items()
+        }
         analysis = judge(md, answers, self.now)
         revision = revision_hash(md)
         target = Revision(revision, self.versions[revision], None, {})
@@ -183,15 +187,16 @@ class World:
             second[revision] = (requests, requests * behaviour.error_rate, behaviour.latency)
         self.counts.append(second)
 
-    def answer(self, promql: str) -> Answer:
-        """What Prometheus would say to one of the engine's own queries."""
+    def answer(self, promql: str, ago: timedelta = timedelta(0)) -> Answer:
+        """What Prometheus would say to one of the engine's own queries, about a time that is so long past."""
         if self.prometheus_down:
             return Unavailable(self.prometheus_down)
         window = int(re.search(r"\[(\d+)s\]", promql)[1])  # type: ignore[index]
         wanted = re.search(r'revision=~"([^"]*)"', promql)[1].split("|")  # type: ignore[index]
         series: list[Series] = []
         for revision in wanted:
-            seconds = [s[revision] for s in self.counts[-window:] if revision in s]
+            until = len(self.counts) - round(ago.total_seconds())
+            seconds = [s[revision] for s in self.counts[max(0, until - window) : max(0, until)] if revision in s]
             if not seconds:
                 continue
             if "by (revision, code)" in promql:
