@@ -118,9 +118,7 @@ class Rejected(ApiModel):
     reason: str = Field(description="One word for programs.")
     message: str = Field(description="Why it was rolled back.")
     at: Time = Field(description="When it was rolled back.")
-    retry: str = Field(
-        "", description="The haldane.dev/retry annotation then; another value tries it again."
-    )
+    retry: str = Field("", description="The haldane.dev/retry annotation then; another value tries it again.")
 
 
 class HistoryEntry(ApiModel):
