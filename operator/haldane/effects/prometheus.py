@@ -26,6 +26,9 @@ CONNECT_SECONDS = 2.0
 LONGEST_REASON = 300
 _DISTRUST = re.compile(r"certificate verify failed: ([^(]+)")
 _CLOSED = re.compile(r"HTTP Status Code (401|403|407)\b")
+_TOO_LONG = re.compile(r"HTTP Status Code (413|414|431)\b")
+_GIVEN_UP = frozenset({"bad_data", "execution", "timeout"})
+"""Prometheus' own types of errors that lie in the query. A proxy that cannot reach it, or one that starts, names none."""
 
 
 class Prometheus:
@@ -74,7 +77,7 @@ class Prometheus:
         except TimeoutError:
             return Unavailable(f"Prometheus at {self._url} did not answer within {self._timeout:g} s")
         except Exception as problem:
-            return Unavailable(self._reason(problem))
+            return Unavailable(self._reason(problem), too_much=_is_too_much(problem))
 
     def _ask(self, promql: str, at: datetime) -> Any:
         # Seconds without a unit: with one, Prometheus takes whole numbers alone.
@@ -139,10 +142,16 @@ def read_result(result: Any) -> Answer:
     )
 
 
-def _said(text: str) -> str:
+def _said(text: str, field: str = "error") -> str:
     """What Prometheus itself said, out of the client's `HTTP Status Code 400 (b'{...}')`."""
     start, end = text.find("{"), text.rfind("}")
     try:
-        return str(json.loads(text[start : end + 1])["error"])[:LONGEST_REASON]
+        return str(json.loads(text[start : end + 1])[field])[:LONGEST_REASON]
     except (ValueError, KeyError, TypeError):
         return text[:LONGEST_REASON]
+
+
+def _is_too_much(problem: Exception) -> bool:
+    said = str(problem)
+    refused = isinstance(problem, PrometheusApiClientException)
+    return refused and (_said(said, "errorType") in _GIVEN_UP or bool(_TOO_LONG.search(said)))

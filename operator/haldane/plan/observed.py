@@ -62,6 +62,8 @@ class Unavailable:
     """Prometheus gave no usable answer: down, too slow, or a query it refuses. `reason` is a sentence."""
 
     reason: str
+    too_much: bool = False
+    """Prometheus is there, and gave up on this very query or would not take it: one that asks for less may be answered."""
 
 
 Answer = tuple[Series, ...] | Unavailable

@@ -25,19 +25,35 @@ METRICS = frozenset(
 """Every metric that the runtime has."""
 
 
-def _selector(md: ModelDeployment, revisions: tuple[str, ...]) -> str:
-    meta = md.metadata
-    return f'{{model="{meta.name}",model_namespace="{meta.namespace}",revision=~"{"|".join(revisions)}"}}'
+class Increase(str):
+    """A query of one object's own counters: PromQL, and what it asks for, so that it may be asked together with others'."""
+
+    def __new__(cls, metric: str, by: str, md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Increase:
+        meta = md.metadata
+        chosen = f'model="{meta.name}",model_namespace="{meta.namespace}",revision=~"{"|".join(revisions)}"'
+        made = super().__new__(cls, f"sum by (revision, {by}) (increase({metric}{{{chosen}}}[{window}s]))")
+        made.metric, made.by, made.window = metric, by, window
+        made.namespace, made.model, made.revisions = meta.namespace, meta.name, revisions
+        return made
+
+    metric: str
+    by: str
+    """Label that tells the series of one revision apart."""
+    namespace: str
+    model: str
+    revisions: tuple[str, ...]
+    window: int
+    """Seconds."""
 
 
-def requests(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> str:
+def requests(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Increase:
     """Requests in the last `window` seconds by revision and status code."""
-    return f"sum by (revision, code) (increase({REQUESTS}{_selector(md, revisions)}[{window}s]))"
+    return Increase(REQUESTS, "code", md, revisions, window)
 
 
-def durations(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> str:
+def durations(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Increase:
     """Cumulative counts of request durations in the last `window` seconds by revision and bucket."""
-    return f"sum by (revision, le) (increase({DURATION_BUCKET}{_selector(md, revisions)}[{window}s]))"
+    return Increase(DURATION_BUCKET, "le", md, revisions, window)
 
 
 def free(md: ModelDeployment, promql: str, revision: str, window: int) -> str:

@@ -47,7 +47,7 @@ class StandIn:
                 """Say nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     def gives(self, result: Any, kind: str = "vector") -> None:
@@ -109,6 +109,26 @@ async def test_bad_answers(stand_in: StandIn, status: int, body: str, reason: st
     answer = await Prometheus(stand_in.url).query("up", AT)
     assert isinstance(answer, Unavailable)
     assert reason in answer.reason
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "too_much"),
+    [
+        (422, '{"status":"error","errorType":"execution","error":"would load too many samples into memory"}', True),
+        (503, '{"status":"error","errorType":"timeout","error":"query timed out in expression evaluation"}', True),
+        (400, '{"status":"error","errorType":"bad_data","error":"parse error"}', True),
+        (414, "<html>Request-URI Too Large</html>", True),
+        (503, "Service Unavailable", False),
+        (502, "<html>Bad Gateway</html>", False),
+        (401, '{"status":"error","errorType":"unauthorized","error":"no"}', False),
+        (500, '{"status":"error","errorType":"internal","error":"disk"}', False),
+    ],
+)
+async def test_what_a_smaller_query_may_be_spared(stand_in: StandIn, status: int, body: str, too_much: bool) -> None:
+    stand_in.status, stand_in.body = status, body
+    answer = await Prometheus(stand_in.url).query("up", AT)
+    assert isinstance(answer, Unavailable)
+    assert answer.too_much is too_much
 
 
 async def test_down() -> None:

@@ -1,0 +1,89 @@
+"""Between the passes and Prometheus: what many objects ask about the same instant is asked together.
+
+However many rollouts are looked at, Prometheus is asked few queries, each of a bounded size. No object suffers for another:
+what is refused to a batch is asked again in halves, down to single queries, and an outage is an answer to each of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from haldane.control.ports import Answer, Metrics, Unavailable
+from haldane.plan import batches
+from haldane.plan.queries import Increase
+
+GATHER_SECONDS = 0.1
+"""How long a query waits for others about the same instant."""
+DEADLINE = 8.0
+"""Seconds until nobody waits for an answer any more: what has not been sent by then is not sent."""
+
+_Futures = Mapping[Increase, "asyncio.Future[Answer]"]
+
+
+class Batcher:
+    """Implements `Metrics` on top of another one, which bounds how many queries are under way.
+
+    The operator's own queries are gathered for a moment; users' own are asked as they are, one text about one instant once.
+    """
+
+    def __init__(self, metrics: Metrics, gather: float = GATHER_SECONDS, longest: int = batches.LONGEST) -> None:
+        self._metrics = metrics
+        self._gather = gather
+        self._longest = longest
+        self._gathered: dict[datetime, dict[Increase, asyncio.Future[Answer]]] = {}
+        self._shared: dict[tuple[str, datetime], asyncio.Task[Answer]] = {}
+        self._errands: set[asyncio.Task[Any]] = set()
+
+    async def query(self, promql: str, at: datetime, *, free: bool = False) -> Answer:
+        """See `Metrics`."""
+        asked = self._ask(promql, at) if isinstance(promql, Increase) else self._ask_once(promql, at, free)
+        # Others may wait for the same answer: who gives up must not take it from them.
+        return await asyncio.shield(asked)
+
+    def _ask(self, promql: Increase, at: datetime) -> asyncio.Future[Answer]:
+        loop = asyncio.get_running_loop()
+        gathered = self._gathered.get(at)
+        if gathered is None:
+            gathered = self._gathered[at] = {}
+            loop.call_later(self._gather, self._send, at)
+        if promql not in gathered:
+            gathered[promql] = loop.create_future()
+        return gathered[promql]
+
+    def _ask_once(self, promql: str, at: datetime, free: bool) -> asyncio.Task[Answer]:
+        key = promql, at
+        if key not in self._shared:
+            self._shared[key] = self._start(self._in_time(promql, at, free))
+            self._shared[key].add_done_callback(lambda _: self._shared.pop(key, None))
+        return self._shared[key]
+
+    def _send(self, at: datetime) -> None:
+        gathered = self._gathered.pop(at)
+        is_one_object = len({(query.namespace, query.model) for query in gathered}) == 1
+        for batch in [[query] for query in gathered] if is_one_object else batches.pack(gathered, self._longest):
+            self._start(self._fetch(batch, at, gathered))
+
+    async def _fetch(self, batch: Sequence[Increase], at: datetime, gathered: _Futures) -> None:
+        answer = await self._in_time(batches.text(batch), at, free=False)
+        if isinstance(answer, Unavailable) and answer.too_much and len(batch) > 1:
+            for half in batches.halves(batch):
+                self._start(self._fetch(half, at, gathered))
+            return
+        for query, own in batches.split(batch, answer).items():
+            gathered[query].set_result(own)
+
+    async def _in_time(self, promql: str, at: datetime, free: bool) -> Answer:
+        try:
+            async with asyncio.timeout(DEADLINE):
+                return await self._metrics.query(promql, at, free=free)
+        except TimeoutError:
+            return Unavailable(f"Prometheus did not answer within {DEADLINE:g} s")
+
+    def _start(self, errand: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(errand)
+        self._errands.add(task)  # the event loop itself holds tasks only weakly
+        task.add_done_callback(self._errands.discard)
+        return task
