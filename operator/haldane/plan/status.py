@@ -209,7 +209,7 @@ def _serving(stable: RevisionStatus | None) -> str:
         return _pods(stable)
     if stable.ready_replicas < stable.replicas:
         return f"version {stable.version} serves, {stable.ready_replicas} of its {stable.replicas} pods are ready"
-    return f"version {stable.version} serves with {stable.ready_replicas} ready pods"
+    return f"version {stable.version} serves with {stable.ready_replicas} ready pod{'s' * (stable.ready_replicas > 1)}"
 
 
 def _pods(revision: RevisionStatus | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,3 +96,14 @@ def test_status(kubectl: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 def test_an_object_that_nobody_looked_at_yet() -> None:
     assert told({"metadata": {"namespace": "a", "name": "b"}}) == ["a/b: not looked at yet"]
+
+
+def test_a_verb_does_not_wait_for_what_the_simulator_needs(kubectl: Path) -> None:
+    program = (
+        "import sys; sys.argv = ['haldane', 'abort', 'fraud']\n"
+        "from haldane.cli.__main__ import main\n"
+        "try:\n    main()\nfinally:\n    print(*sorted({'numpy', 'scipy', 'pydantic'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.splitlines()[1:] == [""]
+    assert "haldane.dev/abort" in kubectl.read_text()

@@ -101,6 +101,9 @@ def test_serving(model_deployment: Make, status_of: StatusOf) -> None:
     assert shown.selector == f"haldane.dev/model=fraud,haldane.dev/revision={revision}"
     assert shown.stable is not None
     assert shown.stable.ready_replicas == 2
+    assert (
+        message(compose(md, status_of(md, "Stable"), pods({revision: 1}), NOW)) == "Version 1 serves with 1 ready pod."
+    )
 
 
 def test_counts_every_revision(model_deployment: Make, status_of: StatusOf) -> None:
