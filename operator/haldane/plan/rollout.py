@@ -29,7 +29,7 @@ from haldane.plan.observed import Observed
 from haldane.plan.promotion import promoting, rolling_back, watching
 from haldane.plan.revision import Revision
 from haldane.plan.situation import Decision, Situation, sized
-from haldane.plan.strategy import in_effect, previews
+from haldane.plan.strategy import checks_decide, in_effect
 from haldane.plan.verbs import hear
 
 LOOK_AGAIN = timedelta(seconds=10)
@@ -179,13 +179,10 @@ def _held(s: Situation, index: int, current: Step) -> Decision:
         return to.moved(s, f"weight {current.weight}%: holding for {current.hold}", after=left)
     open_checks = [c for c in s.rollout.checks if c.verdict != "Pass"]
     unseen = {check.name for check in s.spec.rollout.checks} - {c.name for c in s.rollout.checks}
-    # Without a header that leads to it, nothing reaches a candidate of weight 0 that a check could judge; and where a
-    # person looks at it, the person decides. A check that fails has rolled it back before.
-    is_decided_elsewhere = current.weight == 0 and (not previews(s.md) or bool(current.approval))
     # Prometheus may take a while to answer: a look that was asked for before the end of the hold is not the one at its end.
     ended = s.rollout.step_started_at + parse_duration(current.hold)
     is_last_look = not s.spec.rollout.checks or (s.rollout.checked_at is not None and s.rollout.checked_at >= ended)
-    if is_decided_elsewhere or (not open_checks and not unseen and is_last_look):
+    if not checks_decide(s.md, current) or (not open_checks and not unseen and is_last_look):
         return _passed(s, index)
     reasons = (
         "; ".join(f"check {c.name}: {c.message}" for c in open_checks) or "the checks are to be evaluated once more"

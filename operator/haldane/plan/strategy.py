@@ -44,3 +44,12 @@ def previews(md: ModelDeployment) -> bool:
     """Whether a request header leads to the candidate, so that there is something to judge before it has a share."""
     ingress = md.spec.traffic.ingress
     return ingress is not None and ingress.preview_header is not None
+
+
+def checks_decide(md: ModelDeployment, step: Step) -> bool:
+    """Whether a step passes by its checks.
+
+    Without a header that leads to it, nothing reaches a candidate of weight 0 that a check could judge; and where a person looks
+    at it, the person decides. A check that fails has rolled it back before, either way.
+    """
+    return step.weight > 0 or (previews(md) and not step.approval)

@@ -8,9 +8,11 @@ from datetime import timedelta
 from haldane.api.quantity import parse_duration
 from haldane.api.status import CheckStatus, ModelDeploymentStatus
 from haldane.api.v1alpha1 import ModelDeployment
+from haldane.plan.annotations import awaits_approval
 from haldane.plan.conditions import paragraph
 from haldane.plan.deadlines import deadline
 from haldane.plan.decidable import unknown_metrics
+from haldane.plan.strategy import checks_decide
 
 _AT_THE_DEADLINE = {
     "Hold": "it goes on by itself once they are decided",
@@ -82,6 +84,12 @@ def _until_enough(md: ModelDeployment, status: ModelDeploymentStatus, requests: 
 
 
 def _consequence(md: ModelDeployment, status: ModelDeploymentStatus) -> str:
-    if status.rollout.phase == "Watching":
+    rollout, steps = status.rollout, md.spec.rollout.steps
+    if rollout.phase != "Progressing":
         return "undecided checks roll nothing back"
-    return "undecided checks hold the rollout; " + _AT_THE_DEADLINE[md.spec.rollout.analysis.on_inconclusive]
+    step = steps[min(rollout.step or 0, len(steps) - 1)]
+    if not checks_decide(md, step) or rollout.message == awaits_approval(md, rollout):
+        return "undecided checks hold nothing up here: the step ends with its approval"
+    consequence = "undecided checks hold the rollout; " + _AT_THE_DEADLINE[md.spec.rollout.analysis.on_inconclusive]
+    is_open = step.approval and not rollout.approved and md.spec.rollout.analysis.on_inconclusive == "Promote"
+    return consequence + (", once it is approved" if is_open else "")

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from haldane.plan.status import compose
+
 APPROVE = "kubectl annotate mdep fraud -n payments haldane.dev/approve={}-{} --overwrite"
 
 
@@ -31,6 +33,12 @@ def waiting(world: Any) -> Any:
     world.deploy("2")
     world.run(120, lambda w: "approval" in w.status["rollout"]["message"])
     return world
+
+
+def told(world: Any) -> str:
+    """What the condition Ready says."""
+    shown = compose(world.md, world.md.status, world.observe(), world.now)
+    return next(condition.message for condition in shown.conditions if condition.type == "Ready")
 
 
 class TestApprove:
@@ -83,12 +91,32 @@ class TestApprove:
         world.deploy("2")
         world.run_until("Progressing")
         world.prometheus_down = "connection refused"
-        world.run(200)
+        world.run(20)
+        assert "without them, as onInconclusive asks, once it is approved." in told(world)
+        world.run(180)
         assert world.status["rollout"]["weight"] == 5
         assert "waits for approval" in world.status["rollout"]["message"]
+        assert "Undecided checks hold nothing up here: the step ends with its approval." in told(world)
         ask(world, "approve", "go")
         world.run(20)
         assert world.status["rollout"]["weight"] == 50
+
+    def test_a_step_that_a_person_decides_is_not_held_by_undecided_checks(self, world: Any) -> None:
+        world.spec["traffic"]["ingress"]["previewHeader"] = "x-preview"
+        world.spec["rollout"]["steps"].insert(0, {"weight": 0, "hold": "10s", "approval": True})
+        world.deploy("2")
+        world.run_until("Progressing")
+        for _ in range(40):
+            world.run(1)
+            assert "hold the rollout" not in told(world)
+        assert "Checks errors, p99 are undecided: no requests reached the candidate; 50 are needed." in told(world)
+        assert "Undecided checks hold nothing up here: the step ends with its approval." in told(world)
+
+    def test_undecided_checks_hold_no_promotion(self, world: Any) -> None:
+        world.spec["rollout"]["analysis"]["warmup"] = "60s"
+        world.deploy("2")
+        world.run(600, lambda w: w.status["rollout"]["weight"] == 100 and w.status["rollout"]["checks"])
+        assert "Undecided checks roll nothing back." in told(world)
 
 
 class TestPause:
