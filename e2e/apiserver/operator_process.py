@@ -13,6 +13,8 @@ from pathlib import Path
 
 import httpx
 
+from .fork import Fork, Forked
+
 START_SECONDS = 30.0
 END_SECONDS = 10.0
 
@@ -20,12 +22,16 @@ END_SECONDS = 10.0
 class OperatorProcess:
     """`python -m haldane`, with its log in a file."""
 
-    def __init__(self, log: Path, kubeconfig: Path, **settings: str) -> None:
-        """Start it. `settings` are HALDANE_* variables without their prefix, in lower case."""
+    def __init__(self, log: Path, kubeconfig: Path, fork: Fork | None = None, **settings: str) -> None:
+        """Start it, at once with a `fork`. `settings` are HALDANE_* variables without their prefix, in lower case."""
         self.log_file = log
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HALDANE_")}
         environment |= {f"HALDANE_{name.upper()}": value for name, value in settings.items()}
         environment |= {"KUBECONFIG": str(kubeconfig), "PYTHONUNBUFFERED": "1"}
+        self._child: subprocess.Popen[bytes] | Forked
+        if fork:
+            self._child = fork.start(environment, log)
+            return
         setpriv = shutil.which("setpriv")
         guard = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
         with log.open("ab") as output:

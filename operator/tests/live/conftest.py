@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 import yaml
 
+from e2e.apiserver.fork import Fork
 from e2e.apiserver.hands import Hands
 from e2e.apiserver.operator_process import OperatorProcess
 from e2e.apiserver.prometheus import PrometheusStandIn
@@ -59,14 +60,14 @@ def launch(
     prometheus: PrometheusStandIn,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> StartOperator:
-    """Start an operator: `launch(watch_namespaces="a,b")`; `kubeconfig` may name another file. Whoever starts it ends it."""
+    """Start an operator: `launch(watch_namespaces="a,b")`; `kubeconfig` may name another file, and a `fork` starts it at once. Whoever starts it ends it."""
     folder = tmp_path_factory.mktemp("operator")
 
-    def start(**settings: str) -> OperatorProcess:
+    def start(fork: Fork | None = None, **settings: str) -> OperatorProcess:
         defaults = {"runtime_image": "haldane/runtime:dev", "prometheus_url": prometheus.url, "health_port": "0"}
         log = folder / f"{uuid4().hex[:6]}.log"
         kubeconfig = Path(settings.pop("kubeconfig", "") or apiserver.kubeconfig(USER))
-        return OperatorProcess(log, kubeconfig, **(defaults | settings))
+        return OperatorProcess(log, kubeconfig, fork, **(defaults | settings))
 
     return start
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.apiserver.hands import OWNED, Behaviour
+from e2e.apiserver.hands import OWNED
 
 from .proxy import Proxy
 
@@ -44,24 +44,6 @@ def test_at_rest_nothing_is_written(start_operator: StartOperator, own_model: Mo
     start_operator()
     time.sleep(3.0)
     assert versions(own_model) == before
-
-
-def test_a_killed_operator_goes_on_where_it_was(start_operator: StartOperator, own_model: Model) -> None:
-    process = start_operator()
-    own_model.create()
-    own_model.until_stable("1.0.0")
-    own_model.hands.behaviours["2.0.0"] = Behaviour(waiting=("ContainerCreating", ""))
-    own_model.deploy("2.0.0")
-    for phase in ("Preparing", "Progressing", "Promoting", "Watching"):
-        own_model.until_phase(phase)
-        process.kill()
-        own_model.hands.behaviours.clear()
-        process = start_operator()
-    own_model.until_stable("2.0.0")
-    weights = own_model.hands.weights
-    own_model.until(lambda: weights[-1] == 0, "the idle route is seen")
-    assert weights == [0, 10, 50, 100, 0]
-    assert [entry["outcome"] for entry in own_model.status["history"]] == ["Promoted", "Promoted"]
 
 
 def test_what_was_asked_for_while_it_was_down_is_done(start_operator: StartOperator, own_model: Model) -> None:
