@@ -12,6 +12,10 @@ from urllib.parse import parse_qs, urlsplit
 
 BUCKETS = ("0.01", "0.05", "0.1", "0.25", "+Inf")
 
+# One object's own query, or each part of a query for several objects.
+_INCREASE = re.compile(r'increase\((\w+)\{([^}]*)\}\[(\d+)s\][^)]*\)\)(?:,"leg","([^"]*)")?')
+_LABEL = re.compile(r'(\w+)=~?"([^"]*)"')
+
 Series = dict[str, Any]
 
 
@@ -65,20 +69,24 @@ class PrometheusStandIn:
     def answer(self, target: str) -> tuple[int, str]:
         """Status code and body for a request's path and query."""
         promql = parse_qs(urlsplit(target).query)["query"][0]
-        traffic = self.of(_found(r'model_namespace="([^"]*)"', promql))
-        if traffic.refuses:
-            return traffic.refuses
-        window = int(_found(r"\[(\d+)s\]", promql))
         result: list[Series] = []
-        for revision in _found(r'revision=~"([^"]*)"', promql).split("|"):
-            for code, rate in traffic.rates.get(revision, {}).items():
-                labels = [{"le": bound} for bound in BUCKETS] if "_bucket" in promql else [{"code": code}]
-                value = [0, str(rate * window)]
-                result += [{"metric": {"revision": revision, **label}, "value": value} for label in labels]
+        for metric, chosen, window, leg in _INCREASE.findall(promql):
+            names = {label: value.split("|") for label, value in _LABEL.findall(chosen)}
+            for namespace in names["model_namespace"]:
+                traffic = self.of(namespace)
+                if traffic.refuses:
+                    return traffic.refuses
+                for model in names["model"]:
+                    owner = {"model_namespace": namespace, "model": model, "leg": leg} if leg else {}
+                    result += _series(traffic, names["revision"], metric, int(window), owner)
         return 200, json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}})
 
 
-def _found(pattern: str, promql: str) -> str:
-    match = re.search(pattern, promql)
-    assert match, promql
-    return match[1]
+def _series(traffic: Traffic, revisions: list[str], metric: str, window: int, owner: dict[str, str]) -> list[Series]:
+    found: list[Series] = []
+    for revision in revisions:
+        for code, rate in traffic.rates.get(revision, {}).items():
+            labels = [{"le": bound} for bound in BUCKETS] if metric.endswith("_bucket") else [{"code": code}]
+            value = [0, str(rate * window)]
+            found += [{"metric": {"revision": revision, **label, **owner}, "value": value} for label in labels]
+    return found

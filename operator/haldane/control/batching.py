@@ -1,4 +1,4 @@
-"""Between the passes and Prometheus: what many objects ask about the same instant is asked together.
+"""Between the passes and Prometheus: what many objects ask at about the same time is asked together.
 
 However many rollouts are looked at, Prometheus is asked few queries, each of a bounded size. No object suffers for another:
 what is refused to a batch is asked again in halves, down to single queries, and an outage is an answer to each of them.
@@ -7,20 +7,19 @@ what is refused to a batch is asked again in halves, down to single queries, and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from datetime import datetime
 from typing import Any
 
 from haldane.control.ports import Answer, Metrics, Unavailable
 from haldane.plan import batches
+from haldane.plan.batches import Batch, Question
 from haldane.plan.queries import Increase
 
 GATHER_SECONDS = 0.1
-"""How long a query waits for others about the same instant."""
+"""How long a query waits for others."""
 DEADLINE = 8.0
 """Seconds until nobody waits for an answer any more: what has not been sent by then is not sent."""
-
-_Futures = Mapping[Increase, "asyncio.Future[Answer]"]
 
 
 class Batcher:
@@ -33,25 +32,23 @@ class Batcher:
         self._metrics = metrics
         self._gather = gather
         self._longest = longest
-        self._gathered: dict[datetime, dict[Increase, asyncio.Future[Answer]]] = {}
+        self._gathered: dict[Question, asyncio.Future[Answer]] = {}
         self._shared: dict[tuple[str, datetime], asyncio.Task[Answer]] = {}
         self._errands: set[asyncio.Task[Any]] = set()
 
     async def query(self, promql: str, at: datetime, *, free: bool = False) -> Answer:
         """See `Metrics`."""
-        asked = self._ask(promql, at) if isinstance(promql, Increase) else self._ask_once(promql, at, free)
+        asked = self._ask(Question(promql, at)) if isinstance(promql, Increase) else self._ask_once(promql, at, free)
         # Others may wait for the same answer: who gives up must not take it from them.
         return await asyncio.shield(asked)
 
-    def _ask(self, promql: Increase, at: datetime) -> asyncio.Future[Answer]:
+    def _ask(self, question: Question) -> asyncio.Future[Answer]:
         loop = asyncio.get_running_loop()
-        gathered = self._gathered.get(at)
-        if gathered is None:
-            gathered = self._gathered[at] = {}
-            loop.call_later(self._gather, self._send, at)
-        if promql not in gathered:
-            gathered[promql] = loop.create_future()
-        return gathered[promql]
+        if not self._gathered:
+            loop.call_later(self._gather, self._send)
+        if question not in self._gathered:
+            self._gathered[question] = loop.create_future()
+        return self._gathered[question]
 
     def _ask_once(self, promql: str, at: datetime, free: bool) -> asyncio.Task[Answer]:
         key = promql, at
@@ -60,20 +57,19 @@ class Batcher:
             self._shared[key].add_done_callback(lambda _: self._shared.pop(key, None))
         return self._shared[key]
 
-    def _send(self, at: datetime) -> None:
-        gathered = self._gathered.pop(at)
-        is_one_object = len({(query.namespace, query.model) for query in gathered}) == 1
-        for batch in [[query] for query in gathered] if is_one_object else batches.pack(gathered, self._longest):
-            self._start(self._fetch(batch, at, gathered))
+    def _send(self) -> None:
+        gathered, self._gathered = self._gathered, {}
+        for batch in batches.pack(gathered, self._longest):
+            self._start(self._fetch(batch, gathered))
 
-    async def _fetch(self, batch: Sequence[Increase], at: datetime, gathered: _Futures) -> None:
-        answer = await self._in_time(batches.text(batch), at, free=False)
-        if isinstance(answer, Unavailable) and answer.too_much and len(batch) > 1:
-            for half in batches.halves(batch):
-                self._start(self._fetch(half, at, gathered))
+    async def _fetch(self, batch: Batch, gathered: Mapping[Question, asyncio.Future[Answer]]) -> None:
+        answer = await self._in_time(batch.promql, batch.at, free=False)
+        if isinstance(answer, Unavailable) and answer.too_much and len(batch.questions) > 1:
+            for half in batch.halves():
+                self._start(self._fetch(half, gathered))
             return
-        for query, own in batches.split(batch, answer).items():
-            gathered[query].set_result(own)
+        for question, own in batch.split(answer).items():
+            gathered[question].set_result(own)
 
     async def _in_time(self, promql: str, at: datetime, free: bool) -> Answer:
         try:

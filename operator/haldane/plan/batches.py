@@ -1,13 +1,17 @@
 """One query for many objects, and its answer taken apart again: every object gets what its own query would have given it.
 
-Objects that are looked at over the same window stand in one selector; several windows stand side by side, each with a label
-of its own. A selector may find series of objects that did not ask (it names namespaces, models and revisions, not which of
-them belong together): those are dropped.
+Objects that are looked at over the same window and about the same instant stand in one selector; other windows and instants
+stand beside it, each with a label of its own. A selector may find series of objects that did not ask (it names namespaces,
+models and revisions, not which of them belong together): those are dropped.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
 from urllib.parse import quote_plus
 
 from haldane.plan.observed import Answer, Series, Unavailable
@@ -19,86 +23,122 @@ LONGEST = 6000
 _LEG = "leg"
 _FRAME = ""
 """Stands for the text of a leg around its names."""
-_Leg = tuple[str, str, int]
 
 
-def pack(asked: Iterable[Increase], longest: int = LONGEST) -> list[list[Increase]]:
-    """Spread queries for one instant over as few batches as `longest` allows; each has at least one. Stable in its order."""
-    packed: list[list[Increase]] = []
+class Question(NamedTuple):
+    """A query, and the instant that it is about."""
+
+    query: Increase
+    at: datetime
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        """Namespace and name of the object that asks."""
+        return self.query.namespace, self.query.model
+
+
+class _Leg(NamedTuple):
+    metric: str
+    by: str
+    window: int
+    at: datetime
+
+    @classmethod
+    def of(cls, question: Question) -> _Leg:
+        query = question.query
+        return cls(query.metric, query.by, query.window, question.at)
+
+    @property
+    def name(self) -> str:
+        return f"{self.by}/{self.window}@{_seconds(self.at)}"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Questions that are asked together."""
+
+    questions: tuple[Question, ...]
+
+    @property
+    def at(self) -> datetime:
+        """The instant to ask about; what is about another one says so itself."""
+        return Counter(at for _, at in self.questions).most_common(1)[0][0]
+
+    @property
+    def promql(self) -> str:
+        """Its text; of a single question, that query."""
+        if len(self.questions) == 1:
+            return self.questions[0].query
+        legs: dict[_Leg, list[Increase]] = {}
+        for question in self.questions:
+            legs.setdefault(_Leg.of(question), []).append(question.query)
+        return _either([_labelled(leg, queries, leg.at != self.at) for leg, queries in legs.items()])
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """Two that read half as much each."""
+        middle = len(self.questions) // 2
+        return Batch(self.questions[:middle]), Batch(self.questions[middle:])
+
+    def split(self, answer: Answer) -> dict[Question, Answer]:
+        """What each question would have been answered alone."""
+        if isinstance(answer, Unavailable) or len(self.questions) == 1:
+            return dict.fromkeys(self.questions, answer)
+        by_owner: dict[tuple[str, ...], list[Question]] = {}
+        for question in self.questions:
+            by_owner.setdefault((_Leg.of(question).name, *question.owner), []).append(question)
+        found: dict[Question, list[Series]] = {question: [] for question in self.questions}
+        for series in answer:
+            labels = dict(series.labels)
+            owner = tuple(labels.pop(name, "") for name in (_LEG, "model_namespace", "model"))
+            for question in by_owner.get(owner, ()):
+                if labels.get("revision") in question.query.revisions:
+                    found[question].append(Series(labels, series.value))
+        return {question: tuple(series) for question, series in found.items()}
+
+
+def pack(questions: Iterable[Question], longest: int = LONGEST) -> list[Batch]:
+    """Spread questions over as few batches as `longest` characters allow. What one object asks alone is asked one by one."""
+    asked = sorted(set(questions), key=lambda question: (_Leg.of(question), question))
+    if len({question.owner for question in asked}) == 1:
+        return [Batch((question,)) for question in asked]
+    packed: list[list[Question]] = []
     known: set[tuple[_Leg, str]] = set()
     size = longest
-    for query in sorted(set(asked), key=lambda query: (_leg(query), query)):
-        names = {(_leg(query), name) for name in (_FRAME, query.namespace, query.model, *query.revisions)}
-        costs = _size(query, names - known)
+    for question in asked:
+        leg, query = _Leg.of(question), question.query
+        names = {(leg, name) for name in (_FRAME, query.namespace, query.model, *query.revisions)}
+        costs = _size(names - known)
         if size + costs > longest:
             packed.append([])
-            known, size, costs = set(), 0, _size(query, names)
-        packed[-1].append(query)
+            known, size, costs = set(), 0, _size(names)
+        packed[-1].append(question)
         known |= names
         size += costs
-    return packed
+    return [Batch(tuple(some)) for some in packed]
 
 
-def halves(batch: Sequence[Increase]) -> tuple[Sequence[Increase], Sequence[Increase]]:
-    """A batch as two that read half as much each."""
-    middle = len(batch) // 2
-    return batch[:middle], batch[middle:]
-
-
-def text(batch: Sequence[Increase]) -> str:
-    """The PromQL of a batch; of a single query, that query."""
-    if len(batch) == 1:
-        return batch[0]
-    legs: dict[_Leg, list[Increase]] = {}
-    for query in batch:
-        legs.setdefault(_leg(query), []).append(query)
-    return _either([_labelled(leg, queries) for leg, queries in legs.items()])
-
-
-def split(batch: Sequence[Increase], answer: Answer) -> dict[Increase, Answer]:
-    """What each query of the batch would have been answered, out of the answer to `text(batch)`."""
-    if isinstance(answer, Unavailable) or len(batch) == 1:
-        return dict.fromkeys(batch, answer)
-    by_owner: dict[tuple[str, ...], list[Increase]] = {}
-    for query in batch:
-        by_owner.setdefault((_name(_leg(query)), query.namespace, query.model), []).append(query)
-    found: dict[Increase, list[Series]] = {query: [] for query in batch}
-    for series in answer:
-        labels = dict(series.labels)
-        owner = tuple(labels.pop(name, "") for name in (_LEG, "model_namespace", "model"))
-        for query in by_owner.get(owner, ()):
-            if labels.get("revision") in query.revisions:
-                found[query].append(Series(labels, series.value))
-    return {query: tuple(series) for query, series in found.items()}
-
-
-def _leg(query: Increase) -> _Leg:
-    return query.metric, query.by, query.window
-
-
-def _name(leg: _Leg) -> str:
-    _, by, window = leg
-    return f"{by}/{window}"
-
-
-def _labelled(leg: _Leg, queries: Iterable[Increase]) -> str:
-    metric, by, window = leg
-    asked = list(queries)
+def _labelled(leg: _Leg, queries: Sequence[Increase], is_elsewhen: bool) -> str:
     chosen = ",".join(
         f'{label}=~"{"|".join(dict.fromkeys(names))}"'
         for label, names in (
-            ("model_namespace", [query.namespace for query in asked]),
-            ("model", [_literal(query.model) for query in asked]),
-            ("revision", [revision for query in asked for revision in query.revisions]),
+            ("model_namespace", [query.namespace for query in queries]),
+            ("model", [_literal(query.model) for query in queries]),
+            ("revision", [revision for query in queries for revision in query.revisions]),
         )
     )
-    summed = f"sum by (model_namespace,model,revision,{by}) (increase({metric}{{{chosen}}}[{window}s]))"
-    return f'label_replace({summed},"{_LEG}","{_name(leg)}","","")'
+    window = f"[{leg.window}s]{f' @ {_seconds(leg.at)}' if is_elsewhen else ''}"
+    summed = f"sum by (model_namespace,model,revision,{leg.by}) (increase({leg.metric}{{{chosen}}}{window}))"
+    return f'label_replace({summed},"{_LEG}","{leg.name}","","")'
 
 
 def _literal(name: str) -> str:
     """A name of the API as a regular expression inside quotes: of what a name may hold, only the dot means something."""
     return name.replace(".", r"\\.")
+
+
+def _seconds(at: datetime) -> str:
+    """As Prometheus reads an instant: it counts milliseconds."""
+    return f"{at.timestamp():.3f}"
 
 
 def _either(legs: Sequence[str]) -> str:
@@ -109,7 +149,10 @@ def _either(legs: Sequence[str]) -> str:
     return f"({_either(legs[:middle])} or {_either(legs[middle:])})"
 
 
-def _size(query: Increase, names: Iterable[tuple[_Leg, str]]) -> int:
+def _size(names: Iterable[tuple[_Leg, str]]) -> int:
     """Characters that the names add to a batch's text in a URL."""
-    frame = f"( or {_labelled(_leg(query), [])})"
-    return sum(len(quote_plus(f"|{_literal(name)}")) if name != _FRAME else len(quote_plus(frame)) for _, name in names)
+    frame = "( or )"
+    return sum(
+        len(quote_plus(frame + _labelled(leg, [], is_elsewhen=True) if name == _FRAME else f"|{_literal(name)}"))
+        for leg, name in names
+    )

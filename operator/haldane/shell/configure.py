@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import kopf
 
+from haldane.control.batching import Batcher
 from haldane.control.feed import Feed
 from haldane.control.ports import KINDS, MODEL_DEPLOYMENTS
 from haldane.control.queue import Queue
@@ -66,7 +67,7 @@ async def run(settings: Settings) -> bool:
         clock, store = SystemClock(), Store()
         reconciler = Reconciler(
             cluster=cluster,
-            metrics=prometheus,
+            metrics=Batcher(prometheus),
             recorder=EventRecorder(cluster, clock, settings.instance),
             clock=clock,
             store=store,

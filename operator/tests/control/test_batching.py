@@ -17,6 +17,7 @@ from haldane.plan.queries import Increase, durations, requests
 Run = Callable[[Any], Any]
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
+LEG = f"code/60@{AT.timestamp():.3f}"
 REVISIONS = ("a", "b")
 
 
@@ -58,7 +59,7 @@ class Prometheus:
             return Unavailable(self.away)
         if len(named) > self.most or any(name in self.poison for name in named):
             return Unavailable("would load too many samples", too_much=True)
-        owner = {"model_namespace": "shop", "leg": "code/60"} if "label_replace" in promql else {}
+        owner = {"model_namespace": "shop", "leg": LEG} if "label_replace" in promql else {}
         return tuple(
             Series({"revision": "a", "code": "200"} | (owner and {**owner, "model": name}), float(name[-1]))
             for name in named
@@ -92,11 +93,15 @@ async def test_one_object_alone_is_asked_about_as_it_is_written(prometheus: Prom
     assert {promql for promql, _, _ in prometheus.asked} == set(queries)
 
 
-async def test_other_instants_are_asked_about_on_their_own(prometheus: Prometheus) -> None:
+async def test_another_instant_stands_in_the_text(prometheus: Prometheus) -> None:
     batcher = Batcher(prometheus, gather=0.0)
-    later = AT + timedelta(seconds=1)
-    await asyncio.gather(*(batcher.query(asked_of(md), at) for md in MODELS[:2] for at in (AT, later)))
-    assert sorted(at for _, at, _ in prometheus.asked) == [AT, later]
+    earlier = AT - timedelta(minutes=10)
+    asks = [batcher.query(asked_of(md), at) for md, at in zip(MODELS[:3], (AT, AT, earlier), strict=True)]
+    assert await asyncio.gather(*asks) == [own(0), own(1), ()]
+    ((promql, at, _),) = prometheus.asked
+    assert at == AT
+    assert promql.count(" @ ") == 1
+    assert f"[60s] @ {earlier.timestamp():.3f}" in promql
 
 
 async def test_a_batch_that_is_too_much_is_asked_in_smaller_ones(prometheus: Prometheus) -> None:

@@ -9,7 +9,7 @@ from haldane.plan.observed import Series
 
 Labels = dict[str, str]
 
-_SUM = re.compile(r"sum by \(([^)]*)\) \(increase\((\w+)\{([^}]*)\}\[(\d+)s\]\)\)")
+_SUM = re.compile(r"sum by \(([^)]*)\) \(increase\((\w+)\{([^}]*)\}\[(\d+)s\](?: @ ([\d.]+))?\)\)")
 _MATCHER = re.compile(r'(\w+)(=~?)"([^"]*)"')
 _LABEL = re.compile(r',"(\w+)","([^"]*)","",""\)')
 
@@ -42,7 +42,8 @@ class Prometheus:
             return [Series({**series.labels, name: value}, series.value) for series in inner], text[label.end() :]
         matched = _SUM.match(text)
         assert matched, text
-        by, metric, chosen, window = matched.groups()
+        by, metric, chosen, window, elsewhen = matched.groups()
+        at = float(elsewhen) if elsewhen else at
         return self._sum(re.split(r",\s*", by), metric, chosen, at, int(window)), text[matched.end() :]
 
     def _sum(self, by: list[str], metric: str, chosen: str, at: float, window: int) -> list[Series]:

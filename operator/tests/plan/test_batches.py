@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
 import pytest
@@ -10,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haldane.api.v1alpha1 import ModelDeployment
-from haldane.plan.batches import LONGEST, halves, pack, split, text
+from haldane.plan.batches import LONGEST, Batch, Question, pack
 from haldane.plan.observed import Series, Unavailable
-from haldane.plan.queries import Increase, durations, requests
+from haldane.plan.queries import durations, requests
 from haldane.plan.samples import read_durations, read_requests
 
 if TYPE_CHECKING:
+    from haldane.plan.queries import Increase
+
     from .promql import Prometheus
 
 NAMES = ("fraud", "fraud.v2", "fraudxv2", "churn")
@@ -36,12 +40,17 @@ counters = st.lists(
     st.tuples(st.integers(0, 40), st.integers(1, 60), st.sampled_from([0, 0, 0, 1])), min_size=0, max_size=6
 )
 owners = st.sampled_from(sorted(MODELS))
-queries = st.tuples(
+questions = st.tuples(
     owners,
     st.sampled_from([requests, durations]),
     st.lists(st.sampled_from(REVISIONS), min_size=1, max_size=2, unique=True),
     st.sampled_from([20, 60, 61, 300]),
+    st.sampled_from([600, 700, 733, 900]),
 )
+
+
+def at(second: float) -> datetime:
+    return datetime.fromtimestamp(second, UTC)
 
 
 @st.composite
@@ -69,68 +78,72 @@ def worlds(draw: st.DrawFn) -> Prometheus:
     return made
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    worlds(), st.lists(queries, min_size=1, max_size=12), st.integers(600, 900), st.sampled_from([400, 900, LONGEST])
-)
-def test_a_batch_answers_as_each_query_alone(prometheus: Prometheus, wanted: list, at: int, longest: int) -> None:  # type: ignore[type-arg]
-    asked = [ask(MODELS[owner], tuple(revisions), window) for owner, ask, revisions, window in wanted]
+@settings(max_examples=60, deadline=None)
+@given(worlds(), st.lists(questions, min_size=1, max_size=12), st.sampled_from([400, 900, LONGEST]))
+def test_a_batch_answers_as_each_query_alone(prometheus: Prometheus, wanted: list[Any], longest: int) -> None:
+    asked = [
+        Question(ask(MODELS[owner], tuple(revisions), window), at(second))
+        for owner, ask, revisions, window, second in wanted
+    ]
     packed = pack(asked, longest)
-    assert sorted(query for batch in packed for query in batch) == sorted(set(asked))
+    assert sorted(question for batch in packed for question in batch.questions) == sorted(set(asked))
     for batch in packed:
-        answers = split(batch, prometheus.ask(text(batch), at))
-        assert answers.keys() == set(batch)
-        for query, answer in answers.items():
+        answers = batch.split(prometheus.ask(batch.promql, batch.at.timestamp()))
+        assert answers.keys() == set(batch.questions)
+        for question, answer in answers.items():
             assert not isinstance(answer, Unavailable)
-            alone = prometheus.ask(query, at)
-            assert sorted(answer, key=repr) == sorted(alone, key=repr), (query, text(batch))
-            if query.by == "code":
+            alone = prometheus.ask(question.query, question.at.timestamp())
+            assert sorted(answer, key=repr) == sorted(alone, key=repr), (question, batch.promql)
+            if question.query.by == "code":
                 assert read_requests(answer) == read_requests(alone)
             else:
                 assert read_durations(answer) == read_durations(alone)
 
 
-def test_a_thousand_objects_of_one_age_need_few_queries() -> None:
-    asked = [
-        requests(model("team-a", f"model-{number:04d}"), (f"a{number:09d}", f"b{number:09d}"), 60)
-        for number in range(1000)
-    ]
-    packed = pack(asked)
-    assert len(packed) <= 8
-    assert all(len(quote_plus(text(batch))) <= LONGEST for batch in packed)
+def thousand(ask: Callable[..., Increase], window: Callable[[int], int]) -> list[Question]:
+    """One question each of a thousand objects."""
+    one, made = MODELS["a", "fraud"], []
+    for number in range(1000):
+        md = one.model_copy(update={"metadata": one.metadata.model_copy(update={"name": f"model-{number:04d}"})})
+        made.append(Question(ask(md, (f"a{number:09d}", f"b{number:09d}"), window(number)), at(900)))
+    return made
 
 
-def test_a_thousand_objects_of_many_ages_still_share_queries() -> None:
-    asked = [
-        durations(model("team-a", f"model-{number:04d}"), (f"a{number:09d}", f"b{number:09d}"), 60 + number)
-        for number in range(1000)
-    ]
-    packed = pack(asked)
-    assert len(packed) <= 60
-    assert all(len(quote_plus(text(batch))) <= LONGEST for batch in packed)
+@pytest.mark.parametrize(
+    ("questions", "most"),
+    [
+        (thousand(requests, lambda number: 60), 8),
+        (thousand(durations, lambda number: 60 + number), 60),
+    ],
+    ids=["of one age", "of as many ages"],
+)
+def test_a_thousand_objects_share_a_few_queries(questions: list[Question], most: int) -> None:
+    packed = pack(questions)
+    assert len(packed) <= most
+    assert all(len(quote_plus(batch.promql)) <= LONGEST for batch in packed)
 
 
 def test_packing_does_not_depend_on_the_order_in_which_objects_ask() -> None:
-    asked = [requests(MODELS[owner], REVISIONS[:2], window) for owner in MODELS for window in (20, 60)]
+    asked = [Question(requests(MODELS[owner], REVISIONS[:2], window), at(9)) for owner in MODELS for window in (20, 60)]
     assert pack(asked, 900) == pack(reversed(asked), 900)
 
 
-def test_one_query_stays_as_it_is_written() -> None:
-    alone = requests(MODELS["a", "fraud"], REVISIONS[:2], 60)
-    assert text([alone]) is alone
+def test_what_one_object_asks_stays_as_it_is_written() -> None:
+    alone = [Question(ask(MODELS["a", "fraud"], REVISIONS[:2], 60), at(9)) for ask in (requests, durations)]
+    assert {batch.promql for batch in pack(alone)} == {question.query for question in alone}
     answer = (Series({"revision": REVISIONS[0], "code": "200"}, 3.0),)
-    assert split([alone], answer) == {alone: answer}
+    assert Batch((alone[0],)).split(answer) == {alone[0]: answer}
 
 
-def test_what_a_batch_is_refused_concerns_each_of_its_queries() -> None:
-    batch = [requests(MODELS[owner], REVISIONS[:1], 60) for owner in MODELS]
+def test_what_a_batch_is_refused_concerns_each_of_its_questions() -> None:
+    batch = Batch(tuple(Question(requests(MODELS[owner], REVISIONS[:1], 60), at(9)) for owner in MODELS))
     refused = Unavailable("too many samples")
-    assert split(batch, refused) == dict.fromkeys(batch, refused)
+    assert batch.split(refused) == dict.fromkeys(batch.questions, refused)
 
 
 @pytest.mark.parametrize("size", [2, 3, 8])
 def test_halves_are_the_whole(size: int) -> None:
-    batch: list[Increase] = [requests(MODELS["a", "fraud"], REVISIONS[:1], window) for window in range(1, size + 1)]
-    first, second = halves(batch)
-    assert [*first, *second] == batch
-    assert abs(len(first) - len(second)) <= 1
+    asked = [Question(requests(MODELS["a", "fraud"], REVISIONS[:1], window), at(9)) for window in range(1, size + 1)]
+    first, second = Batch(tuple(asked)).halves()
+    assert [*first.questions, *second.questions] == asked
+    assert abs(len(first.questions) - len(second.questions)) <= 1
