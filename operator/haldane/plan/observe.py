@@ -58,7 +58,13 @@ def _revision_pods(deployment: Manifest, pods: list[Manifest], present: int) -> 
     replicas = int(deployment["spec"].get("replicas", 1))
     ready = int(deployment.get("status", {}).get("readyReplicas", 0))
     problem = diagnose(pods, deployment) if ready < replicas else None
-    return RevisionPods(_revision(deployment), replicas, ready, problem, present)
+    askable = tuple(sorted(pod["metadata"]["name"] for pod in pods if _is_ready(pod)))
+    return RevisionPods(_revision(deployment), replicas, ready, problem, present, askable)
+
+
+def _is_ready(pod: Manifest) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or ()
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
 def _endpoints(slices: Iterable[Manifest], service: str, revision_of_pod: Mapping[str, str]) -> dict[str, int]:

@@ -29,6 +29,8 @@ class RevisionPods:
     problem: Problem | None = None
     present: int = 0
     """Pods that exist, those included that are ending: what they hold is not free yet."""
+    askable: tuple[str, ...] = ()
+    """Names of the pods that are ready, in order."""
 
 
 @dataclass(frozen=True)

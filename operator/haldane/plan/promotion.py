@@ -12,6 +12,7 @@ from haldane.api.quantity import parse_duration
 from haldane.plan import recreate
 from haldane.plan import transitions as to
 from haldane.plan.deadlines import is_overdue
+from haldane.plan.gates_rollout import held, not_yet
 from haldane.plan.hazards import collapse, in_danger, not_ready_in_time
 from haldane.plan.situation import Decision, Situation, sized
 
@@ -29,6 +30,8 @@ def promoting(s: Situation) -> Decision:
         if is_overdue(s.md, s.now):
             return not_ready_in_time(s, full)
         return sized(to.moved(s, f"waiting for full size before the promotion: {ready} of {full} pods ready"), full)
+    if s.rollout.weight == 0 and (waiting := held(s)):
+        return sized(waiting, full)
     if s.rollout.weight < 100:
         return sized(to.set_weight(s, s.step_index, 100), full)
     if not s.route_shows(100):
@@ -72,7 +75,7 @@ def watching(s: Situation) -> Decision:
     if collapsed:
         return collapsed
     if s.wants_another:
-        return to.begin(s)
+        return not_yet(s) or to.begin(s)
     if s.hold:
         return to.moved(s, f"version {stable.version} serves; {s.hold}")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from haldane.plan import transitions as to
 from haldane.plan.deadlines import is_overdue
+from haldane.plan.gates_rollout import held, unfit
 from haldane.plan.hazards import interrupted, not_ready_in_time
 from haldane.plan.situation import Decision, Situation, sized
 from haldane.plan.strategy import chosen
@@ -44,7 +45,11 @@ def preparing(s: Situation) -> Decision:
             return to.moved(s, f"waiting for the pods of version {stable.version} to go: {left.present} are left")
         text = f"nothing serves until a pod of version {candidate.version} is ready"
         return sized(to.moved(s, text, after=to.SOON, phase_started_at=s.now), full)
+    if refusal := unfit(s, pods):
+        return refusal
     if pods.ready > 0:
+        if waiting := held(s):
+            return waiting
         # The first pod that is ready ends the gap; the others follow.
         return to.hand_over(s)
     if candidate.revision not in s.observed.revisions:

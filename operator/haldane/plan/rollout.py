@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from haldane.api.quantity import parse_duration
 from haldane.api.rollout import Step
 from haldane.api.v1alpha1 import ModelDeployment
+from haldane.plan import gates_rollout as gating
 from haldane.plan import recreate
 from haldane.plan import transitions as to
 from haldane.plan.analysis import Analysis
@@ -24,6 +25,8 @@ from haldane.plan.annotations import awaits_approval
 from haldane.plan.asking import due_at
 from haldane.plan.capacity import expected_share, full_size
 from haldane.plan.deadlines import is_overdue
+from haldane.plan.gates import Report
+from haldane.plan.gates_verdicts import recorded
 from haldane.plan.hazards import in_danger, interrupted, not_ready_in_time
 from haldane.plan.observed import Observed
 from haldane.plan.promotion import promoting, rolling_back, watching
@@ -40,15 +43,24 @@ SHARE_TOLERANCE = 0.01
 
 
 def step(
-    md: ModelDeployment, target: Revision, observed: Observed, analysis: Analysis | None, now: datetime
+    md: ModelDeployment,
+    target: Revision,
+    observed: Observed,
+    analysis: Analysis | None,
+    now: datetime,
+    gates: Report | None = None,
 ) -> Decision:
     """Decide the next state.
 
-    `target` is the revision that the spec asks for; `analysis` is this pass's evaluation, None when none was due.
+    `target` is the revision that the spec asks for; `analysis` is this pass's evaluation, None when none was due; `gates` is
+    what was found before any traffic, None where nobody is to be asked.
     """
-    heard = hear(Situation(in_effect(_recorded(md, observed, analysis)), target, observed, analysis, now))
+    before = md.status.rollout.gates
+    md = recorded(md, gates.findings if gates else None, now)
+    heard = hear(Situation(in_effect(_recorded(md, observed, analysis)), target, observed, analysis, now, gates))
     s, decision = heard.situation, heard.decision or _next(heard.situation)
-    return Decision(decision.status, _next_look(s, decision), (*heard.events, *decision.events))
+    told = gating.told(before, md.status.rollout.gates)
+    return Decision(decision.status, _next_look(s, decision), (*told, *heard.events, *decision.events))
 
 
 def _next(s: Situation) -> Decision:
@@ -121,7 +133,7 @@ def _stable(s: Situation) -> Decision:
         return to.moved(s, f"version {stable.version} serves") if stable and at_rest else Decision(s.status)
     if s.hold:
         return to.moved(s, f"version {s.target.version} is not rolled out: {s.hold}")
-    return to.begin(s)
+    return gating.not_yet(s) or to.begin(s)
 
 
 def _preparing(s: Situation) -> Decision:
@@ -134,7 +146,11 @@ def _preparing(s: Situation) -> Decision:
     pods = s.pods(s.status.candidate)
     if s.hold and (pods.ready >= needed or is_overdue(s.md, s.now)):
         return sized(to.moved(s, f"weight 0%: {s.hold}"), needed)
+    if refusal := gating.unfit(s, pods):
+        return refusal
     if pods.ready >= needed and _endpoints(s) > 0:
+        if waiting := gating.held(s):
+            return sized(waiting, needed)
         return to.set_weight(s, index, s.step.weight) if s.step.weight else to.preview(s, index)
     candidate = s.status.candidate
     if candidate and candidate.revision not in s.observed.revisions:

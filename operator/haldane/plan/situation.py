@@ -12,6 +12,7 @@ from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.analysis import Analysis
 from haldane.plan.annotations import paused
 from haldane.plan.capacity import candidate_size, full_size, has_route
+from haldane.plan.gates import Report
 from haldane.plan.observed import Event, Observed, RevisionPods
 from haldane.plan.rejection import standing_rejection
 from haldane.plan.revision import Revision
@@ -36,6 +37,7 @@ class Situation:
     observed: Observed
     analysis: Analysis | None
     now: datetime
+    gates: Report | None = None
 
     @property
     def spec(self) -> ModelDeploymentSpec:
