@@ -1,15 +1,16 @@
 """The HTTP/2 state machine of a server's connection (RFC 9113). No I/O: bytes come in by `receive`, and lie in `out`."""
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 from haldane_runtime.protocol.grpc import frames
+from haldane_runtime.protocol.grpc.control import Control
 from haldane_runtime.protocol.grpc.frames import ConnectionFault, ErrorCode, Setting, StreamFault
 from haldane_runtime.protocol.grpc.headers import TOO_LONG, Received, received, trailers_fault
 from haldane_runtime.protocol.grpc.hpack import HeaderDecoder
 from haldane_runtime.protocol.grpc.limits import EARLY, Limits, Patience
+from haldane_runtime.protocol.grpc.opened import Opened
 from haldane_runtime.protocol.grpc.plain import HTTP1_ANSWER
 from haldane_runtime.protocol.grpc.reader import FrameReader, NotHttp2
 from haldane_runtime.protocol.grpc.sending import Sender
@@ -18,8 +19,6 @@ from haldane_runtime.protocol.grpc.stream import Application, Stream
 log = logging.getLogger(__name__)
 
 _OUR_PING = b"haldane?"
-# Frames of a stream that we reset may still be on their way.
-_REMEMBERED_RESETS = 1024
 
 
 class Connection:
@@ -49,25 +48,23 @@ class Connection:
         self._decoder = HeaderDecoder(limits.header_list, received, TOO_LONG)
         self._sender = Sender(self.out, wake, self._finished)
         self._window = limits.connection_window
-        self._last = 0
-        self._highest = frames.MAX_STREAM_ID
-        """Streams above are not served: we said so in GOAWAY."""
+        self._opened = Opened()
         self._leaving = False
-        self._reset: OrderedDict[int, None] = OrderedDict()
         self._began = self._heard = self._now = now
         self._asked: float | None = None
         self._patience = Patience(now)
         self._answered = 0
+        control = Control(self.streams, self._opened, self._sender, self._write, self._spend, self._ponged)
         self._handlers: tuple[Callable[[int, int, Any], None], ...] = (
             self._on_data,
             self._on_headers,
-            self._on_priority,
+            control.priority,
             self._on_reset,
-            self._on_settings,
-            self._on_push,
-            self._on_ping,
+            control.settings,
+            control.push,
+            control.ping,
             self._on_goaway,
-            self._on_window,
+            control.window,
         )
         wake()
 
@@ -165,8 +162,8 @@ class Connection:
             self._window = self._limits.connection_window
         stream = self.streams.get(number)
         if stream is None:
-            self._require_known(number, "DATA")
-            if number in self._reset:
+            self._opened.require(number, "DATA")
+            if self._opened.was_reset(number):
                 return
             raise StreamFault(number, ErrorCode.STREAM_CLOSED, "DATA on a closed stream")
         if stream.remote_closed:
@@ -193,12 +190,13 @@ class Connection:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client's streams have odd numbers")
         got = self._decoder.decode(block)
         ended = bool(flags & frames.END_STREAM)
-        if number <= self._last:
+        opened = self._opened
+        if number <= opened.last:
             self._on_trailers(number, got, ended)
             return
-        self._last = number
-        if number > self._highest:
-            self._remember(number)
+        opened.last = number
+        if number > opened.highest:
+            opened.remember(number)
             return
         if len(self.streams) >= self._limits.streams or self._sender.waiting > self._limits.waiting:
             raise StreamFault(number, ErrorCode.REFUSED_STREAM, "too many streams, or too many answers not taken")
@@ -217,7 +215,7 @@ class Connection:
     def _on_trailers(self, number: int, got: Received, ended: bool) -> None:
         stream = self.streams.get(number)
         if stream is None:
-            if number in self._reset:
+            if self._opened.was_reset(number):
                 return
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
         if stream.remote_closed:
@@ -232,22 +230,13 @@ class Connection:
         if stream.declared is not None and stream.body_bytes + size != stream.declared:
             raise StreamFault(stream.id, ErrorCode.PROTOCOL_ERROR, "more or less data than content-length")
 
-    def _on_priority(self, _: int, number: int, payload: bytes) -> None:
-        self._spend()
-        if number == 0:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PRIORITY needs a stream")
-        if len(payload) != 5:
-            raise StreamFault(number, ErrorCode.FRAME_SIZE_ERROR, "a PRIORITY frame must have 5 bytes")
-
     def _on_reset(self, _: int, number: int, payload: bytes) -> None:
         frames.parse_word(payload, "RST_STREAM")
         stream = self.streams.pop(number, None)
         if stream is None:
-            self._require_known(number, "RST_STREAM")
+            self._opened.require(number, "RST_STREAM")
             # It may have met our own, once. One that met an answer costs nothing: the answer has earned it.
-            if number in self._reset:
-                del self._reset[number]
-            else:
+            if not self._opened.met(number):
                 self._spend_reset()
             return
         if not stream.remote_closed or self._now - stream.opened < EARLY:
@@ -255,58 +244,18 @@ class Connection:
         self._sender.forget(stream)
         stream.leave().gone()
 
-    def _on_settings(self, flags: int, number: int, payload: bytes) -> None:
-        if number:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "SETTINGS belong to no stream")
-        self._spend()
-        if flags & frames.ACK:
-            if payload:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement of SETTINGS must be empty")
-            return
-        # Before what the new windows let out.
-        self._write(frames.SETTINGS_ACK)
-        self._sender.obey(payload, list(self.streams.values()))
-
-    def _on_push(self, _: int, __: int, ___: bytes) -> None:
-        raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a client must not push")
-
-    def _on_ping(self, flags: int, number: int, payload: bytes) -> None:
-        if number:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "PING belongs to no stream")
-        if len(payload) != 8:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a PING frame must have 8 bytes")
-        self._spend()
-        if not flags & frames.ACK:
-            self._write(frames.frame(frames.PING, frames.ACK, 0, payload))
-        elif self._leaving and self._highest == frames.MAX_STREAM_ID:
-            self._highest = self._last
-            self._write(frames.goaway(self._last, ErrorCode.NO_ERROR))
+    def _ponged(self) -> None:
+        if self._leaving and not self._opened.over:
+            self._opened.end()
+            self._write(frames.goaway(self._opened.last, ErrorCode.NO_ERROR))
             self._close_when_empty()
 
     def _on_goaway(self, _: int, number: int, __: bytes) -> None:
         if number:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "GOAWAY belongs to no stream")
         self._leaving = True
-        self._highest = self._last
+        self._opened.end()
         self._close_when_empty()
-
-    def _on_window(self, _: int, number: int, payload: bytes) -> None:
-        self._spend()
-        increment = frames.parse_word(payload, "WINDOW_UPDATE") & frames.MAX_WINDOW
-        stream = self.streams.get(number) if number else None
-        if number and stream is None:
-            self._require_known(number, "WINDOW_UPDATE")
-            return
-        if not increment:
-            if number:
-                raise StreamFault(number, ErrorCode.PROTOCOL_ERROR, "a window cannot grow by 0")
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a window cannot grow by 0")
-        self._sender.grow(stream, increment)
-
-    def _require_known(self, number: int, kind: str) -> None:
-        """Raises: ConnectionFault: PROTOCOL_ERROR, for a stream that was never opened."""
-        if number > self._last or not number & 1:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"{kind} on a stream that is not open")
 
     def _spend(self) -> None:
         self._patience.spend(self._now, self._sender.data_frames)
@@ -321,34 +270,28 @@ class Connection:
         stream.leave()
         if not stream.remote_closed:
             # The client need not send the rest of its request.
-            self._remember(stream.id)
+            self._opened.remember(stream.id)
             self._write(frames.rst_stream(stream.id, ErrorCode.NO_ERROR))
         if self._leaving:
             self._close_when_empty()
 
     def _reset_stream(self, number: int, code: ErrorCode) -> None:
         stream = self.streams.pop(number, None)
-        self._remember(number)
+        self._opened.remember(number)
         self._write(frames.rst_stream(number, code))
         if stream is not None:
             self._sender.forget(stream)
             stream.leave().gone()
-        if self._leaving:
-            self._close_when_empty()
-
-    def _remember(self, number: int) -> None:
-        self._reset[number] = None
-        if len(self._reset) > _REMEMBERED_RESETS:
-            self._reset.popitem(last=False)
+        self._close_when_empty()
 
     def _close_when_empty(self) -> None:
-        if self._highest != frames.MAX_STREAM_ID and not self.streams:
+        if self._opened.over and not self.streams:
             self.closing = True
             self._wake()
 
     def _end(self, code: ErrorCode | None, message: str) -> None:
         if code is not None:
-            self._write(frames.goaway(self._last, code, message))
+            self._write(frames.goaway(self._opened.last, code, message))
         self.lost()
         self._wake()
 
