@@ -58,13 +58,7 @@ def require_available(chosen: Sequence[str], available: Collection[str]) -> None
     Raises:
         LoadError: DeviceUnavailable.
     """
-    for name in chosen:
-        if EXECUTION_PROVIDER[name] not in available:
-            raise LoadError(
-                Reason.DEVICE_UNAVAILABLE,
-                f"A GPU was asked for, but this image's ONNX Runtime has no {name}; use the runtime-gpu image or "
-                "device: cpu.",
-            )
+    _require(chosen, available, "this image's ONNX Runtime has no {}; use the runtime-gpu image or device: cpu.")
 
 
 def require_started(chosen: Sequence[str], started: Collection[str]) -> None:
@@ -73,13 +67,14 @@ def require_started(chosen: Sequence[str], started: Collection[str]) -> None:
     Raises:
         LoadError: DeviceUnavailable.
     """
+    obstacle = "ONNX Runtime could not start {} on it; check the driver and that the pod requests nvidia.com/gpu."
+    _require(chosen, started, obstacle)
+
+
+def _require(chosen: Sequence[str], there: Collection[str], obstacle: str) -> None:
     for name in chosen:
-        if EXECUTION_PROVIDER[name] not in started:
-            raise LoadError(
-                Reason.DEVICE_UNAVAILABLE,
-                f"A GPU was asked for, but ONNX Runtime could not start {name} on it; check the driver and that the "
-                "pod requests nvidia.com/gpu.",
-            )
+        if EXECUTION_PROVIDER[name] not in there:
+            raise LoadError(Reason.DEVICE_UNAVAILABLE, f"A GPU was asked for, but {obstacle.format(name)}")
 
 
 def session_entries(chosen: Sequence[str]) -> dict[str, str]:
