@@ -25,6 +25,8 @@ __all__ = [
     "Manifest",
     "Metrics",
     "Recorder",
+    "Reply",
+    "Runtimes",
     "Series",
     "Unavailable",
 ]
@@ -127,8 +129,28 @@ class Metrics(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Reply:
+    """What a runtime answered."""
+
+    code: int
+    """HTTP status; 0 when there was no answer of the runtime's own."""
+    document: Any = None
+    """Its JSON; None when it is none, or too long to be read."""
+    seconds: float = 0.0
+    problem: str = ""
+    """Why there was no answer, as a clause that is the same for every pod; empty when there was one."""
+
+
+class Runtimes(Protocol):
+    """The runtimes in the pods, one request at a time. A failure is an answer (`Reply` with code 0), never an exception."""
+
+    async def ask(self, namespace: str, pod: str, path: str, body: Manifest | None, seconds: float) -> Reply:
+        """GET a path at the HTTP port of a pod, or POST `body` to it, within so many seconds."""
+
+
 class Clock(Protocol):
-    """The time of day. One pass takes it twice: when it asks Prometheus, and when it has the answers and decides."""
+    """The time of day. One pass takes it once."""
 
     def now(self) -> datetime:
         """Now, in UTC."""

@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)
 
+SPARE = 2
+"""Workers beside the others that only urgent keys get: one that must not wait never waits for passes that may."""
+
 HEARTBEAT = 10.0
 """Seconds between two beats of an idle queue; a probe that sees an older beat knows that the loop is stuck."""
 
@@ -46,8 +49,9 @@ class Pace:
 
 
 class Queue(Generic[K]):
-    """Runs `work(key)` for every added key, at most `workers` at once and never two of the same key.
+    """Runs `work(key)` for every added key, at most `workers` at once (and SPARE urgent ones) and never two of the same key.
 
+    Urgent keys are started before all others that are due, the others in the order in which they are.
     `work` returns when to look at the key again (None: when something happens). When it raises, the key comes back after
     an exponential backoff, or after what a Retryable asks for, whichever is later; an event brings it back at once.
     `patience` may shorten the backoff: the longest one, in seconds, that a key can bear now; None leaves it to `pace`.
@@ -66,6 +70,8 @@ class Queue(Generic[K]):
         self._workers = workers
         self._pace = pace or Pace()
         self._due: dict[K, float] = {}
+        self._urgent: set[K] = set()
+        self._first: deque[K] = deque()  # urgent keys that are idle; one that is not in _urgent any more is void
         # A heap of idle keys; an entry whose time is not the one in _due is void.
         self._waiting: list[tuple[float, int, K]] = []
         self._order = 0
@@ -77,11 +83,13 @@ class Queue(Generic[K]):
         self.beat: float | None = None
         """Loop time at which the queue last looked for work; None before it runs."""
 
-    def add(self, key: K, after: float = 0.0) -> None:
-        """Work on the key in `after` seconds; when it is waiting already, at the earlier of both times."""
-        at = asyncio.get_running_loop().time() + after
-        if at < self._due.get(key, float("inf")):
-            self._due[key] = at
+    def add(self, key: K, after: float = 0.0, *, urgent: bool = False) -> None:
+        """Work on the key in `after` seconds; when it is waiting already, at the earlier of both times. Urgent: at once."""
+        at = asyncio.get_running_loop().time() + (0.0 if urgent else after)
+        if at < self._due.get(key, float("inf")) or (urgent and key not in self._urgent):
+            self._due[key] = min(at, self._due.get(key, at))
+            if urgent:
+                self._urgent.add(key)
             self._offer(key)
 
     async def run(self, grace: float = 3.0) -> None:
@@ -104,39 +112,52 @@ class Queue(Generic[K]):
         """Let the key be started at its time, unless it is busy: then its end offers it again."""
         if key in self._running or key in self._resting:
             return
-        self._order += 1
-        heapq.heappush(self._waiting, (self._due[key], self._order, key))
+        if key in self._urgent:
+            self._first.append(key)
+        else:
+            self._order += 1
+            heapq.heappush(self._waiting, (self._due[key], self._order, key))
         self._wake.set()
 
     def _start_due(self, now: float) -> float:
         """Start what is due while there are free workers; seconds until there is more to start."""
+        while self._first and len(self._running) < self._workers + SPARE:
+            key = self._first.popleft()
+            if key in self._urgent and key not in self._running and key not in self._resting:
+                self._start(key, now)
         while self._waiting and len(self._running) < self._workers:
             at, _, key = self._waiting[0]
-            is_void = self._due.get(key) != at or key in self._running or key in self._resting
+            busy = key in self._running or key in self._resting
+            is_void = busy or key in self._urgent or self._due.get(key) != at
             if not is_void and at > now:
                 return at - now
             heapq.heappop(self._waiting)
             if not is_void:
-                del self._due[key]
-                self._starts.setdefault(key, deque(maxlen=self._pace.burst)).append(now)
-                self._running[key] = asyncio.create_task(self._pass(key), name=f"pass of {key}")
+                self._start(key, now)
         return float("inf")
 
-    async def _pass(self, key: K) -> None:
+    def _start(self, key: K, now: float) -> None:
+        del self._due[key]
+        urgent = key in self._urgent
+        self._urgent.discard(key)
+        self._starts.setdefault(key, deque(maxlen=self._pace.burst)).append(now)
+        self._running[key] = asyncio.create_task(self._pass(key, urgent), name=f"pass of {key}")
+
+    async def _pass(self, key: K, urgent: bool) -> None:
         try:
             async with asyncio.timeout(self._pace.deadline):
                 again = await self._work(key)
         except TimeoutError:
-            self._failed(key, f"it took longer than {self._pace.deadline:g} s")
+            self._failed(key, urgent, f"it took longer than {self._pace.deadline:g} s")
         except Conflict as conflict:
-            self._failed(key, str(conflict))
+            self._failed(key, urgent, str(conflict))
         except Retryable as problem:
-            self._failed(key, problem.reason, problem.after)
+            self._failed(key, urgent, problem.reason, problem.after)
         except Terminal as refused:
-            self._failed(key, refused.reason)
+            self._failed(key, urgent, refused.reason)
         except Exception:
             logger.exception("pass failed", extra={"key": str(key)})
-            self._failed(key, None)
+            self._failed(key, urgent, None)
         else:
             self._failures.pop(key, None)
             if again is not None:
@@ -147,7 +168,7 @@ class Queue(Generic[K]):
             asyncio.get_running_loop().call_later(self._rest(key), self._rested, key)
             self._wake.set()
 
-    def _failed(self, key: K, reason: str | None, after: timedelta | None = None) -> None:
+    def _failed(self, key: K, urgent: bool, reason: str | None, after: timedelta | None = None) -> None:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         backoff, longest = self._pace.backoff(failures), self._patience(key) if self._patience else None
         delay = max(after.total_seconds() if after else 0.0, backoff if longest is None else min(backoff, longest))
@@ -155,6 +176,12 @@ class Queue(Generic[K]):
             level = logging.WARNING if failures > 1 else logging.DEBUG
             logger.log(level, "pass failed", extra={"key": str(key), "reason": reason, "again_in": delay})
         self.add(key, delay)
+        if urgent:
+            asyncio.get_running_loop().call_later(delay, self._still_urgent, key)
+
+    def _still_urgent(self, key: K) -> None:
+        if key in self._due:  # no pass has succeeded meanwhile
+            self.add(key, urgent=True)
 
     def _rest(self, key: K) -> float:
         """Seconds until the key may be worked on again."""

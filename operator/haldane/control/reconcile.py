@@ -1,12 +1,12 @@
 """One pass over one ModelDeployment: observe, decide, write the status, and then make the cluster follow it.
 
-Level-triggered: a pass starts from the object, its children and the time, whatever event brought it. Nothing that a
-decision rests on is kept here, so the operator may be killed between any two lines.
+Level-triggered: a pass starts from the object, its children and the time, whatever event brought it. It takes the time
+once, and decides all of it at one instant. Nothing that a decision rests on is kept here, so the operator may be killed
+between any two lines.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -16,19 +16,17 @@ from haldane.api.status import ModelDeploymentStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.control.converge import Convergence
 from haldane.control.errors import Conflict, Terminal
+from haldane.control.looks import Looks
 from haldane.control.ports import (
     MODEL_DEPLOYMENTS,
-    Answer,
     Clock,
     Cluster,
     Event,
     Manifest,
-    Metrics,
     Recorder,
-    Unavailable,
 )
 from haldane.control.store import Key, Store
-from haldane.plan import analysis, asking, revision, rollout
+from haldane.plan import revision, rollout
 from haldane.plan.children import children
 from haldane.plan.observe import observe
 from haldane.plan.observed import Observed
@@ -38,10 +36,6 @@ from haldane.plan.strategy import in_effect
 
 logger = logging.getLogger(__name__)
 
-METRICS_DEADLINE = 8.0
-"""Seconds that all queries of a pass may take together."""
-FREE = ("query/", "baseline/")
-"""How the names of queries begin that users wrote; see `asking.queries`."""
 PATIENCE = 5.0
 """Longest wait after a failed pass during a rollout, in seconds."""
 AT_ONCE = timedelta(0)
@@ -56,14 +50,14 @@ class Reconciler:
         self,
         *,
         cluster: Cluster,
-        metrics: Metrics,
+        looks: Looks,
         recorder: Recorder,
         clock: Clock,
         store: Store,
         images: Mapping[str, str],
     ) -> None:
         self._cluster = cluster
-        self._metrics = metrics
+        self._looks = looks
         self._recorder = recorder
         self._clock = clock
         self._store = store
@@ -78,13 +72,15 @@ class Reconciler:
         if body is None or body["metadata"].get("deletionTimestamp"):
             self._convergence.forget(key)
             self._refusals.pop(key, None)
+            self._looks.forget(key)
             return None  # its children are garbage-collected by their owner references
+        now = self._clock.now()
         try:
             md = in_effect(ModelDeployment.from_wire(body))
         except ValueError as error:
-            return await self._explain(key, body, error, self._clock.now())
+            return await self._explain(key, body, error, now)
         try:
-            return await self._pass(key, body, md)
+            return await self._pass(key, body, md, now)
         except Conflict:
             await self._refresh(key)
             raise  # decided on an object that has changed meanwhile: decide again
@@ -98,14 +94,16 @@ class Reconciler:
         weight = (status.get("rollout") or {}).get("weight")
         return PATIENCE if weight or status.get("candidate") or status.get("previous") else None
 
-    async def _pass(self, key: Key, body: Manifest, md: ModelDeployment) -> timedelta | None:
-        asked_at = self._clock.now()
-        answers = await self._ask(md, asked_at)
-        verdicts = analysis.judge(md, answers, asked_at)
-        if self._store.parent(key) is not body:
-            return AT_ONCE  # it changed meanwhile: those were the answers to another question
-        # Prometheus may take seconds: only what is looked at, and the time that is taken, from here on is of now.
-        now = self._clock.now()
+    def is_exposed(self, key: Key) -> bool:
+        """Whether users' requests reach something that may have to be taken from them: what happens to it comes first."""
+        status = (self._store.parent(key) or {}).get("status") or {}
+        return bool((status.get("rollout") or {}).get("weight") or status.get("previous"))
+
+    async def _pass(self, key: Key, body: Manifest, md: ModelDeployment, now: datetime) -> timedelta | None:
+        look = self._looks.of(key, body, md, now)
+        waits = look is not None and look.is_under_way
+        verdicts = look.answers.result() if look and not waits else None
+        now = look.instant(now) if look and not waits else now
         seen = self._store.children(body)
         flaw = None
         try:
@@ -121,6 +119,9 @@ class Reconciler:
         decision = rollout.step(md, revisions[target.name], observed, verdicts, now)
         refusal = self._refusals.get(key)
         status = compose(md, decision.status, observed, now, refusal, flaw)
+        reroutes = _reroutes(md, status, observed)
+        if waits and not reroutes:
+            return None  # the answers bring it back, and until then nothing is so urgent that it must do without them
 
         written = await self._write(key, body, status.to_wire())
         if written:
@@ -129,9 +130,7 @@ class Reconciler:
         if written and flaw and not any(flaw in condition.message for condition in md.status.conditions):
             events.append(Event("Warning", "InvalidSpec", f"The spec cannot be used: {flaw}. Correct it."))
         try:
-            outcome = await self._convergence.converge(
-                body, children(md, status, revisions), routes_first=_reroutes(md, status, observed)
-            )
+            outcome = await self._convergence.converge(body, children(md, status, revisions), routes_first=reroutes)
         finally:
             # After the effects, which people wait for; but status has moved on, so these are told now or never.
             for event in events:
@@ -176,23 +175,6 @@ class Reconciler:
             self._store.put(live)
         elif body:
             self._store.remove(body)
-
-    async def _ask(self, md: ModelDeployment, now: datetime) -> dict[str, Answer]:
-        """The answers to all queries, asked at once; one that takes too long is Unavailable."""
-        queries = asking.queries(md, now)
-        if not queries:
-            return {}
-        tasks = {
-            name: asyncio.create_task(
-                self._metrics.query(promql, asking.instant(md, name, now), free=name.startswith(FREE))
-            )
-            for name, promql in queries.items()
-        }
-        _, late = await asyncio.wait(tasks.values(), timeout=METRICS_DEADLINE)
-        for task in late:
-            task.cancel()
-        too_late = Unavailable(f"Prometheus did not answer within {METRICS_DEADLINE:g} s")
-        return {name: too_late if task in late else task.result() for name, task in tasks.items()}
 
 
 def _reroutes(md: ModelDeployment, status: ModelDeploymentStatus, observed: Observed) -> bool:

@@ -14,6 +14,7 @@ import kopf
 
 from haldane.control.batching import Batcher
 from haldane.control.feed import Feed
+from haldane.control.looks import Looks
 from haldane.control.ports import KINDS, MODEL_DEPLOYMENTS
 from haldane.control.queue import Queue
 from haldane.control.reconcile import Reconciler
@@ -65,16 +66,22 @@ async def run(settings: Settings) -> bool:
         prometheus = Prometheus(settings.prometheus_url, _access(settings))
         parts.callback(prometheus.close)
         clock, store = SystemClock(), Store()
+        looks = Looks(Batcher(prometheus), lambda key, urgent: queue.add(key, urgent=urgent))
         reconciler = Reconciler(
             cluster=cluster,
-            metrics=Batcher(prometheus),
+            looks=looks,
             recorder=EventRecorder(cluster, clock, settings.instance),
             clock=clock,
             store=store,
             images={"cpu": settings.runtime_image, "gpu": settings.runtime_gpu_image},
         )
         queue: Queue[Key] = Queue(reconciler, workers=settings.workers, patience=reconciler.patience)
-        feed = Feed(cluster, store, queue.add, settings.watch_namespaces)
+        feed = Feed(
+            cluster,
+            store,
+            lambda key: queue.add(key, urgent=reconciler.is_exposed(key)),
+            settings.watch_namespaces,
+        )
         probes, port = await health.serve(settings.health_port, health.checking(feed, queue))
         parts.push_async_callback(probes.cleanup)
         logger.info(

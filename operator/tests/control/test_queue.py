@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from haldane.control.errors import Conflict, Retryable, Terminal
-from haldane.control.queue import HEARTBEAT, Pace, Queue
+from haldane.control.queue import HEARTBEAT, SPARE, Pace, Queue
 
 Run = Callable[[Any], Any]
 
@@ -224,3 +224,58 @@ def test_a_calm_key_is_forgotten(run_exactly: Run) -> None:
     work = Work(then=[timedelta(0)] * 12)
     queue = play(run_exactly, work, [(0.0, "a", 0.0)], until=60.0)
     assert not queue._starts
+
+
+def urgently(
+    run_exactly: Run, work: Work, then: Callable[[Queue[str]], None], at: float = 0.5, many: int = 40, workers: int = 4
+) -> Work:
+    """Many keys are due at once, each pass takes a second; at a time something is done to the queue."""
+
+    async def main() -> None:
+        queue = Queue(work, workers=workers, pace=PACE)
+        running = asyncio.create_task(queue.run())
+        for number in range(many):
+            queue.add(f"k{number:02d}")
+        asyncio.get_running_loop().call_at(at, then, queue)
+        await asyncio.sleep(60.0)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+    run_exactly(main())
+    return work
+
+
+def test_what_is_urgent_waits_for_nothing_that_is_not(run_exactly: Run) -> None:
+    work = urgently(run_exactly, Work(takes=1.0), lambda queue: queue.add("fire", urgent=True))
+    assert (0.5, "fire") in work.started
+    assert work.most_at_once == 5
+
+
+def test_what_waits_already_may_become_urgent(run_exactly: Run) -> None:
+    work = urgently(run_exactly, Work(takes=1.0), lambda queue: queue.add("k39", urgent=True))
+    assert [key for _, key in work.started].count("k39") == 1
+    assert (0.5, "k39") in work.started
+
+
+def test_urgent_keys_have_a_bound_of_their_own(run_exactly: Run) -> None:
+    def fires(queue: Queue[str]) -> None:
+        for number in range(6):
+            queue.add(f"fire{number}", urgent=True)
+
+    work = urgently(run_exactly, Work(takes=1.0), fires)
+    assert work.most_at_once == 4 + SPARE
+    fires_at = [at for at, key in work.started if key.startswith("fire")]
+    assert fires_at == [0.5, 0.5, 1.0, 1.0, 1.0, 1.0]  # and nothing else was started meanwhile
+
+
+def test_an_urgent_pass_that_fails_stays_urgent(run_exactly: Run) -> None:
+    work = Work(takes=1.0, then=[None] * 4 + [Retryable("away")])
+    urgently(run_exactly, work, lambda queue: queue.add("fire", urgent=True), many=100)
+    first, again = [at for at, key in work.started if key == "fire"]
+    assert (first, again) == (0.5, 1.5 + PACE.first_backoff)
+
+
+def test_an_urgent_key_that_runs_comes_again_after_a_rest(run_exactly: Run) -> None:
+    work = urgently(run_exactly, Work(takes=1.0), lambda queue: queue.add("k00", urgent=True))
+    assert [at for at, key in work.started if key == "k00"] == [0.0, 1.0 + PACE.spacing]

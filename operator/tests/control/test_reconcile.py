@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from haldane.control.errors import Conflict, Retryable, Terminal
+from haldane.control.looks import FRESH, METRICS_DEADLINE, STALE, Looks
 from haldane.control.ports import KINDS, Answer, Event, Manifest, Series
-from haldane.control.reconcile import METRICS_DEADLINE, PATIENCE, Reconciler
+from haldane.control.reconcile import PATIENCE, Reconciler
 from haldane.control.store import Key, Store
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ Run = Callable[[Any], Any]
 
 FRAUD = Key("shop", "fraud")
 START = datetime(2026, 1, 1, tzinfo=UTC)
+PARENT = {"namespace": "shop", "name": "fraud", "uid": "p1", "generation": 1}
 
 
 class Outside:
@@ -31,10 +33,13 @@ class Outside:
         self.cluster = cluster
         self.moment = START
         self.events: list[Event] = []
+        self.answer: Answer = (Series({}, 1.0),)
         self.answer_after = 0.0
         self.meanwhile: Callable[[], None] = lambda: None
         self.asked: list[str] = []
         self.asked_freely: list[str] = []
+        self.woken: list[bool] = []
+        self.looked_at_the_clock = 0
         self.restart()
 
     def restart(self) -> None:
@@ -43,11 +48,13 @@ class Outside:
         for obj in self.cluster.objects.values():
             self.store.put(obj)
         images = {"cpu": "runtime:1", "gpu": "runtime-gpu:1"}
+        self.looks = Looks(self, lambda key, urgent: self.woken.append(urgent))
         self.reconciler = Reconciler(
-            cluster=self.cluster, metrics=self, recorder=self, clock=self, store=self.store, images=images
+            cluster=self.cluster, looks=self.looks, recorder=self, clock=self, store=self.store, images=images
         )
 
     def now(self) -> datetime:
+        self.looked_at_the_clock += 1
         return self.moment
 
     async def query(self, promql: str, at: datetime, *, free: bool = False) -> Answer:
@@ -56,7 +63,7 @@ class Outside:
             self.asked_freely.append(promql)
         await asyncio.sleep(self.answer_after)
         self.meanwhile()
-        return (Series({}, 1.0),)
+        return self.answer
 
     async def record(self, regarding: Manifest, event: Event) -> None:
         assert regarding["metadata"]["name"] == "fraud"
@@ -69,7 +76,7 @@ class Outside:
         body = {"spec": {"model": model, "traffic": traffic, **spec}}
         known = self.cluster.objects.get(("ModelDeployment", "shop", "fraud"), {"metadata": {"generation": 0}})
         generation = known["metadata"]["generation"] + 1
-        metadata = {"namespace": "shop", "name": "fraud", "uid": "p1", "generation": generation}
+        metadata = {**PARENT, "generation": generation}
         kind = {"apiVersion": "haldane.dev/v1alpha1", "kind": "ModelDeployment"}
         self.see({**kind, **body, "metadata": metadata, **({"status": known["status"]} if "status" in known else {})})
 
@@ -97,9 +104,20 @@ class Outside:
             self.see({"kind": "EndpointSlice", "metadata": metadata, "endpoints": endpoints})
 
     async def one_pass(self) -> timedelta | None:
-        """One pass; the log of its writes is in `cluster.log`."""
+        """One pass, and after a look at the checks the one that decides on it; the log of the writes is in `cluster.log`."""
         self.cluster.log.clear()
+        again = await self.reconciler(FRAUD)
+        if not await self.answered():
+            return again
         return await self.reconciler(FRAUD)
+
+    async def answered(self) -> bool:
+        """Wait for the answers that a pass asked for; whether there were any."""
+        looks = [task for task in asyncio.all_tasks() if task.get_name().startswith("look at ")]
+        if looks:
+            await asyncio.wait(looks)
+            await asyncio.sleep(0)
+        return bool(looks)
 
     async def settle(self) -> None:
         """Passes until one writes nothing. Fails when they never come to rest."""
@@ -108,6 +126,14 @@ class Outside:
             if not self.cluster.log:
                 return
         pytest.fail(f"no rest: {self.cluster.log}")
+
+    def crash_candidate(self) -> None:
+        """No pod of the candidate is left."""
+        candidate = self.status["candidate"]["revision"]
+        for kind, _, name in list(self.cluster.objects):
+            if kind == "Pod" and candidate in name:
+                self.store.remove(self.cluster.objects.pop((kind, "shop", name)))
+        self.see({**self.cluster.named("Deployment", f"fraud-{candidate}"), "status": {"replicas": 0}})
 
     @property
     def status(self) -> Body:
@@ -355,7 +381,7 @@ async def test_the_image_of_a_revision_is_pinned(outside: Outside, cluster: Memo
     outside.restart()
     upgraded = {"cpu": "runtime:2", "gpu": "runtime-gpu:2"}
     outside.reconciler = Reconciler(
-        cluster=cluster, metrics=outside, recorder=outside, clock=outside, store=outside.store, images=upgraded
+        cluster=cluster, looks=outside.looks, recorder=outside, clock=outside, store=outside.store, images=upgraded
     )
     await outside.settle()
     assert {key: o for key, o in cluster.objects.items() if key[0] == "Deployment"} == before
@@ -390,18 +416,13 @@ def test_a_prometheus_that_hangs_does_not_hang_the_pass(outside: Outside, run_ex
 
 async def test_a_decision_rests_on_a_look_from_after_the_queries(outside: Outside, cluster: MemoryCluster) -> None:
     await canary(outside)
-    candidate = outside.status["candidate"]["revision"]
     outside.moment += timedelta(seconds=45)
     decided_at = outside.moment + timedelta(seconds=8)
 
     def crash() -> None:
         outside.meanwhile = lambda: None
         outside.moment = decided_at
-        for kind, _, name in list(cluster.objects):
-            if kind == "Pod" and candidate in name:
-                outside.store.remove(cluster.objects.pop((kind, "shop", name)))
-        gone = cluster.named("Deployment", f"fraud-{candidate}")
-        outside.see({**gone, "status": {"replicas": 0}})
+        outside.crash_candidate()
 
     outside.meanwhile, outside.asked = crash, []
     await outside.one_pass()
@@ -416,16 +437,121 @@ async def test_answers_to_what_was_asked_of_an_older_object_decide_nothing(
     await canary(outside)
     outside.moment += timedelta(seconds=45)
 
-    def taken_back() -> None:
+    def renamed() -> None:
         outside.meanwhile = lambda: None
-        outside.ask_for("1")
+        outside.see({**cluster.named("ModelDeployment", "fraud"), "metadata": {**PARENT, "annotations": {"a": "b"}}})
 
-    outside.meanwhile, outside.asked = taken_back, []
-    assert await outside.one_pass() == timedelta(0)
-    assert outside.asked
+    outside.meanwhile, outside.asked = renamed, []
+    assert await outside.one_pass() is None
+    asked = len(outside.asked)
+    assert asked
     assert cluster.log == []
+    await outside.answered()
+    assert len(outside.asked) == 2 * asked
     await outside.one_pass()
+    assert cluster.log == ["status ModelDeployment fraud"]
+
+
+async def test_a_pass_takes_the_time_once(outside: Outside, cluster: MemoryCluster) -> None:
+    await canary(outside)
+    outside.moment += timedelta(seconds=45)
+    for _ in range(3):
+        before = outside.looked_at_the_clock
+        await outside.reconciler(FRAUD)
+        assert outside.looked_at_the_clock == before + 1
+        await outside.answered()
+
+
+async def test_what_is_decided_on_a_look_has_the_instant_of_the_look(outside: Outside) -> None:
+    await canary(outside)
+    outside.moment += timedelta(seconds=45)
+    asked_at = outside.moment
+    await outside.reconciler(FRAUD)
+    await outside.answered()
+    outside.moment += FRESH
+    outside.crash_candidate()
+    await outside.reconciler(FRAUD)
+    rollout = outside.status["rollout"]
+    assert datetime.fromisoformat(rollout["checkedAt"]) == asked_at
+    assert datetime.fromisoformat(rollout["weightChangedAt"]) == asked_at
+
+
+async def test_a_look_that_its_pass_never_used_is_taken_again(outside: Outside) -> None:
+    await canary(outside)
+    outside.moment += timedelta(seconds=45)
+    await outside.reconciler(FRAUD)
+    await outside.answered()
+    asked = len(outside.asked)
+    outside.moment += STALE + timedelta(seconds=1)
+    await outside.reconciler(FRAUD)
+    assert await outside.answered()
+    assert len(outside.asked) == 2 * asked
+
+
+def test_what_needs_no_verdict_does_not_wait_for_prometheus(outside: Outside, run_exactly: Run) -> None:
+    """While Prometheus hangs: an event decides nothing, a spec that is taken back decides at once."""
+
+    async def main() -> float:
+        await canary(outside)
+        outside.moment += timedelta(seconds=45)
+        outside.answer_after = 1000.0
+        started = asyncio.get_running_loop().time()
+        outside.cluster.log.clear()
+        assert await outside.reconciler(FRAUD) is None
+        assert await outside.reconciler(FRAUD) is None
+        assert outside.cluster.log == []
+        outside.ask_for("1")
+        assert await outside.reconciler(FRAUD) == timedelta(0)
+        return asyncio.get_running_loop().time() - started
+
+    assert run_exactly(main()) == 0.0
     assert outside.status["rollout"]["weight"] == 0
+
+
+async def test_a_look_at_something_that_is_gone_is_given_up(outside: Outside, cluster: MemoryCluster) -> None:
+    await canary(outside)
+    outside.moment += timedelta(seconds=45)
+    outside.answer_after = 1000.0
+    await outside.reconciler(FRAUD)
+    outside.store.remove(cluster.named("ModelDeployment", "fraud"))
+    assert await outside.reconciler(FRAUD) is None
+    assert await outside.answered()
+    assert outside.woken == []
+
+
+async def test_a_verdict_that_cannot_be_reached_fails_the_pass(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_verdict(*_: object) -> None:
+        raise ArithmeticError("no verdict")
+
+    await canary(outside)
+    outside.moment += timedelta(seconds=45)
+    monkeypatch.setattr("haldane.plan.analysis.judge", no_verdict)
+    await outside.reconciler(FRAUD)
+    await outside.answered()
+    assert outside.woken[-1] is False
+    with pytest.raises(ArithmeticError, match="no verdict"):
+        await outside.reconciler(FRAUD)
+
+
+async def test_a_failed_check_comes_before_everything_else(outside: Outside) -> None:
+    checks = [{"name": "own", "query": {"promql": "mine", "max": "0.5"}}]
+    analysis = {"failureLimit": 1, "minRequests": 1, "warmup": "0s"}
+    rollout = {"checks": checks, "analysis": analysis}
+    await serving(outside, rollout=rollout)
+    outside.ask_for("2", rollout=rollout)
+    await outside.settle()
+    outside.pods_ready()
+    await outside.settle()
+    candidate = outside.status["candidate"]["revision"]
+    outside.answer = (Series({"revision": candidate, "code": "200"}, 100.0),)
+    outside.moment += timedelta(seconds=45)
+    outside.woken.clear()
+    await outside.one_pass()
+    assert outside.woken == [True]
+    assert outside.status["rollout"]["phase"] == "RollingBack"
+    assert not outside.reconciler.is_exposed(FRAUD)
 
 
 async def test_queries_of_users_are_asked_as_such(outside: Outside) -> None:

@@ -1,0 +1,102 @@
+"""Looks at the checks, beside the passes: a pass that finds one due has Prometheus asked, and the answers bring it back.
+
+So no pass ever waits for Prometheus. However slow that is, and however many rollouts ask at once, what else happens to an
+object (a spec taken back, pods lost, an abort) is decided at once. Nothing is lost with a process that is killed: what was
+due is still due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from haldane.api.v1alpha1 import ModelDeployment
+from haldane.control.ports import Answer, Manifest, Metrics, Unavailable
+from haldane.control.store import Key
+from haldane.plan import analysis, asking
+from haldane.plan.analysis import Analysis
+
+METRICS_DEADLINE = 8.0
+"""Seconds that all queries of a look may take together."""
+FREE = ("query/", "baseline/")
+"""How the names of queries begin that users wrote; see `asking.queries`."""
+FRESH = timedelta(seconds=1)
+"""A look that is no older is decided on at its own instant: what was seen and what is done about it have one time."""
+STALE = timedelta(seconds=15)
+"""A look that is older (its pass failed, or was late) is taken again."""
+
+
+class Look(NamedTuple):
+    """One look at the checks of an object as it was then."""
+
+    body: Manifest
+    at: datetime
+    answers: asyncio.Task[Analysis | None]
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether answers are missing still. They come, or are given up, within METRICS_DEADLINE."""
+        return not self.answers.done()
+
+    def instant(self, now: datetime) -> datetime:
+        """When to decide on it, in a pass that takes the time `now`."""
+        return self.at if now - self.at <= FRESH else now
+
+
+class Looks:
+    """The looks under way, and those that wait for their pass.
+
+    `wake` is called with the key of a look that is over, and whether a check demands that traffic is taken away.
+    """
+
+    def __init__(self, metrics: Metrics, wake: Callable[[Key, bool], None]) -> None:
+        self._metrics = metrics
+        self._wake = wake
+        self._looks: dict[Key, Look] = {}
+
+    def of(self, key: Key, body: Manifest, md: ModelDeployment, now: datetime) -> Look | None:
+        """The look that is due now, begun when it has not been yet; None when none is due."""
+        look = self._looks.get(key)
+        # Answers about an object that has changed meanwhile are answers to another question.
+        if look and look.body is body and (look.is_under_way or now - look.at <= STALE):
+            return look
+        self.forget(key)
+        queries = asking.queries(md, now)
+        if not queries:
+            return None
+        task = asyncio.create_task(self._take(md, queries, now), name=f"look at {key}")
+        look = self._looks[key] = Look(body, now, task)
+        task.add_done_callback(lambda _: self._taken(key, look, md))
+        return look
+
+    def forget(self, key: Key) -> None:
+        """Drop what is known and asked of an object."""
+        look = self._looks.pop(key, None)
+        if look:
+            look.answers.cancel()
+
+    def _taken(self, key: Key, look: Look, md: ModelDeployment) -> None:
+        if self._looks.get(key) is not look:
+            return  # it is of an object that has changed meanwhile
+        broken = look.answers.cancelled() or look.answers.exception()
+        found = None if broken else look.answers.result()
+        self._wake(key, bool(found and found.failed(md)))
+
+    async def _take(self, md: ModelDeployment, queries: Mapping[str, str], at: datetime) -> Analysis | None:
+        """Ask everything at once; what takes too long is Unavailable."""
+        tasks = {
+            name: asyncio.create_task(
+                self._metrics.query(promql, asking.instant(md, name, at), free=name.startswith(FREE))
+            )
+            for name, promql in queries.items()
+        }
+        try:
+            _, late = await asyncio.wait(tasks.values(), timeout=METRICS_DEADLINE)
+        finally:
+            for task in tasks.values():
+                task.cancel()
+        too_late = Unavailable(f"Prometheus did not answer within {METRICS_DEADLINE:g} s")
+        answers: dict[str, Answer] = {name: too_late if task in late else task.result() for name, task in tasks.items()}
+        return analysis.judge(md, answers, at)
