@@ -14,7 +14,7 @@ from haldane_runtime.core.errors import Code, RequestError
 from haldane_runtime.core.types import Array, Datatype, InferRequest, ModelSignature, ServedModel, TensorSpec
 from haldane_runtime.engine.base import BatchProfile
 from haldane_runtime.observe.metrics import Metrics
-from haldane_runtime.scheduling.executor import EngineThread
+from haldane_runtime.scheduling.executor import EngineThreads
 from haldane_runtime.scheduling.policy import Limits
 
 SIGNATURE = ModelSignature((TensorSpec("x", Datatype.FP32, ("N",)),), (TensorSpec("y", Datatype.FP32, ("N",)),))
@@ -184,7 +184,7 @@ async def test_without_its_engine_thread_a_plane_refuses_at_once(
 ) -> None:
     engine.gate.set()
     await infer(plane, 1)
-    monkeypatch.setattr(EngineThread, "alive", False)
+    monkeypatch.setattr(EngineThreads, "alive", False)
     assert not plane.live
     with pytest.raises(RequestError, match="the engine thread has ended") as caught:
         await infer(plane, 1)

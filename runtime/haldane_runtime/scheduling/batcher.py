@@ -175,16 +175,14 @@ class Batcher:
             return
         expected = self._cost.predict(sum([ticket.rows for ticket in batch]))
         if not self._flights and self._inline.allows(expected, sum([ticket.nbytes for ticket in batch])):
-            self._finish(Landed(batch, run_engine(self._engine, [ticket.request for ticket in batch], self._clock)))
+            run = run_engine(self._engine, [ticket.request for ticket in batch], self._clock)
+            self._finish(Landed(batch, run, run.finished - run.started))
             return
         try:
             self._flights.launch(batch, expected)
         except RuntimeError as error:
-            # The system has no thread to give: the next batch may find one, and this one that of a run that ends.
-            if self._flights:
-                self._apart.appendleft(batch)
-            else:
-                self._finish(Landed(batch, Run(now, now, error=error)))
+            # The system has no thread to give: the next batch may find one.
+            self._finish(Landed(batch, Run(now, now, error=error), 0.0))
             return
         self._line.backlog.busy_until = self._flights.busy_until()
         if not self._flights.full:
@@ -234,8 +232,13 @@ class Batcher:
         return batch
 
     def _finish(self, landed: Landed) -> None:
-        batch, run = landed.batch, landed.run
         self._line.backlog.busy_until = self._flights.busy_until()
+        if landed.run is not None:
+            self._evaluate(landed.batch, landed.run, landed.cost)
+        self._turn_if_needed()
+        self._tell_when_idle()
+
+    def _evaluate(self, batch: list[Ticket], run: Run, cost: float) -> None:
         rows = sum([ticket.rows for ticket in batch])
         seconds = run.finished - run.started
         waited = run.started * len(batch) - sum([ticket.queued for ticket in batch])
@@ -243,11 +246,9 @@ class Batcher:
         if run.outputs is None:
             self._failed(batch, run.error)
         else:
-            self._cost.observe(rows, seconds * landed.share)
+            self._cost.observe(rows, cost)
             self._inline.observe(seconds, sum([ticket.nbytes for ticket in batch]))
             self._answer(batch, run, seconds)
-        self._turn_if_needed()
-        self._tell_when_idle()
 
     def _tell_when_idle(self) -> None:
         if self._emptied is not None and self.idle and not self._emptied.done():

@@ -76,34 +76,57 @@ class InlineBound:
 @dataclass(slots=True)
 class _Job:
     requests: Sequence[InferRequest]
-    done: Callable[[Run], None]
+    wanted: Callable[[], bool]
+    done: Callable[[Run | None], None]
 
 
-class EngineThread:
-    """Runs jobs one after the other."""
+class EngineThreads:
+    """Run jobs in the order in which they come, as many at a time as there are threads."""
 
     def __init__(self, engine: Engine, clock: Clock = time.monotonic) -> None:
         self._engine = engine
         self._clock = clock
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
-        self._thread.start()
+        self._threads: list[threading.Thread] = []
+
+    def __len__(self) -> int:
+        return len(self._threads)
 
     @property
     def alive(self) -> bool:
-        return self._thread.is_alive()
+        """False when a thread is gone, which nothing but a restart mends."""
+        # Asked for every request.
+        for thread in self._threads:  # noqa: SIM110
+            if not thread.is_alive():
+                return False
+        return True
 
-    def run(self, requests: Sequence[InferRequest], done: Callable[[Run], None]) -> None:
-        """Queue one run; `done` is called in the engine's thread."""
-        self._jobs.put(_Job(requests, done))
+    def add(self) -> None:
+        """One more thread. Raises: RuntimeError: the system has none to give."""
+        thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def run(
+        self, requests: Sequence[InferRequest], wanted: Callable[[], bool], done: Callable[[Run | None], None]
+    ) -> None:
+        """Queue one run; `done` is called in its thread, with None when it was not `wanted` any more at its turn."""
+        self._jobs.put(_Job(requests, wanted, done))
 
     def stop(self, timeout: float) -> None:
         """Finish what was handed over; wait at most `timeout` seconds for it."""
-        self._jobs.put(None)
-        self._thread.join(timeout)
+        until = time.monotonic() + timeout
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    @property
+    def stopped(self) -> bool:
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            job.done(run_engine(self._engine, job.requests, self._clock))
+            job.done(run_engine(self._engine, job.requests, self._clock) if job.wanted() else None)
             # The tensors must not outlive their requests while the thread waits for the next job.
             del job

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -28,11 +28,17 @@ class Gated:
     device = "cpu"
 
     def __init__(self) -> None:
-        self.gates = [threading.Event() for _ in range(4)]
+        self.gates = [threading.Event() for _ in range(3)]
+        self.inside = [threading.Event() for _ in range(3)]
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
-        assert self.gates[int(inputs["x"][0])].wait(LATER)
+        gate = int(inputs["x"][0])
+        self.inside[gate].set()
+        assert self.gates[gate].wait(LATER)
         return {"y": inputs["x"]}
+
+    async def entered(self, gate: int) -> None:
+        assert await asyncio.to_thread(self.inside[gate].wait, LATER)
 
     def close(self) -> None: ...
 
@@ -44,66 +50,99 @@ class Sky:
         self.landed: asyncio.Queue[Landed] = asyncio.Queue()
         self.flights = Flights(self.engine, 2, self.landed.put_nowait, self.clock)
 
-    def launch(self, gate: int, expected: float) -> None:
+    def launch(self, gate: int, expected: float) -> Ticket:
         request = InferRequest({"x": np.array([gate], np.float32)}, ("y",))
-        self.flights.launch([Ticket(request, LATER, lambda _: None, 0.0, 1, None, 4)], expected)
+        ticket = Ticket(request, LATER, lambda _: None, 0.0, 1, None, 4)
+        self.flights.launch([ticket], expected)
+        return ticket
 
     async def land(self, gate: int) -> Landed:
         self.engine.gates[gate].set()
         return await asyncio.wait_for(self.landed.get(), LATER)
 
 
-async def test_a_run_alone_has_all_of_the_engine() -> None:
-    sky = Sky()
+@pytest.fixture
+async def sky() -> AsyncIterator[Sky]:
+    made = Sky()
+    yield made
+    for gate in made.engine.gates:
+        gate.set()
+    assert made.flights.stop(LATER)
+
+
+def engine_threads() -> int:
+    return [thread.name for thread in threading.enumerate()].count("engine")
+
+
+async def test_a_run_alone_has_all_of_the_engine(sky: Sky) -> None:
     sky.launch(0, 4.0)
     assert sky.flights.busy_until() == 104.0
-    assert not sky.flights.full
     sky.clock.now += 1.0
     assert sky.flights.busy_until() == 104.0
     sky.clock.now += 2.0
     landed = await sky.land(0)
-    assert landed.share == 1.0
+    assert landed.run is not None
     assert landed.run.outputs is not None
     assert not sky.flights
     assert sky.flights.busy_until() == 0.0
-    assert sky.flights.stop(LATER)
 
 
-async def test_two_runs_share_the_engine() -> None:
+async def test_two_runs_share_the_engine(sky: Sky) -> None:
     """The first runs alone for 2 s, both for 4 s, the second alone for 1 s."""
-    sky = Sky()
     sky.launch(0, 4.0)
+    await sky.engine.entered(0)
     sky.clock.now += 2.0
     sky.launch(1, 3.0)
-    assert sky.flights.full
+    await sky.engine.entered(1)
     assert sky.flights.busy_until() == 102.0 + 2.0 + 3.0
     sky.clock.now += 4.0
     assert sky.flights.busy_until() == 107.0
     first = await sky.land(0)
-    assert first.share == pytest.approx((2.0 + 2.0) / 6.0)
+    assert first.cost == pytest.approx(2.0 + 2.0)
     assert sky.flights.busy_until() == 107.0
     sky.clock.now += 1.0
     second = await sky.land(1)
-    assert second.share == pytest.approx((2.0 + 1.0) / 5.0)
-    assert sky.flights.stop(LATER)
+    assert second.cost == pytest.approx(2.0 + 1.0)
 
 
-async def test_threads_are_kept_for_the_next_runs() -> None:
-    sky = Sky()
+async def test_one_lies_ready_for_the_first_thread_that_is_free(sky: Sky) -> None:
+    for gate in range(3):
+        assert not sky.flights.full
+        sky.launch(gate, 2.0)
+    assert sky.flights.full
+    assert engine_threads() == 2
+    assert sky.flights.busy_until() == 106.0
+    await sky.engine.entered(0)
+    await sky.engine.entered(1)
+    assert not sky.engine.inside[2].is_set()
+    await sky.land(0)
+    await sky.engine.entered(2)
+
+
+async def test_what_nobody_wants_any_more_is_not_run(sky: Sky) -> None:
+    tickets = [sky.launch(gate, 2.0) for gate in range(3)]
+    await sky.engine.entered(0)
+    tickets[1].over = tickets[2].over = True
+    await sky.engine.entered(1)
+    await sky.land(0)
+    landed = await asyncio.wait_for(sky.landed.get(), LATER)
+    assert landed.batch == [tickets[2]]
+    assert landed.run is None
+    assert landed.cost == 0.0
+    assert not sky.engine.inside[2].is_set()
+
+
+async def test_threads_are_kept_for_the_next_runs(sky: Sky) -> None:
     for _ in range(3):
         sky.launch(0, 1.0)
         await sky.land(0)
-    running = [thread for thread in threading.enumerate() if thread.name == "engine"]
-    assert len(running) == 1
-    assert sky.flights.stop(LATER)
-    assert not running[0].is_alive()
+    assert engine_threads() == 1
 
 
-async def test_a_thread_that_cannot_be_had_leaves_everything_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_second_thread_runs_only_wait(sky: Sky, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    sky = Sky()
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError):
@@ -111,5 +150,10 @@ async def test_a_thread_that_cannot_be_had_leaves_everything_as_it_was(monkeypat
     assert not sky.flights
     assert sky.flights.alive
     sky.launch(0, 1.0)
-    assert (await sky.land(0)).share == 1.0
-    assert sky.flights.stop(LATER)
+    await sky.engine.entered(0)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        sky.launch(1, 1.0)
+    assert engine_threads() == 1
+    await sky.land(0)
+    await sky.land(1)
