@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import aiohttp
 import numpy as np
@@ -16,11 +17,12 @@ from examples.dataset import Rows
 
 @dataclass(frozen=True)
 class Target:
-    """A model behind an ingress: the URL to connect to, the host name to ask for, the model's name."""
+    """A model behind an ingress: the URL to connect to, the host name to ask for, the model's name, and what else each request says."""
 
     url: str
     host: str
     model: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ async def wait_until_answered(target: Target, rows: Rows, version: str, seconds:
 def _http(target: Target, pace: Pace) -> aiohttp.ClientSession:
     # It leaves the proxies of the environment alone: they have no way to the cluster's own addresses.
     return aiohttp.ClientSession(
-        headers={"host": target.host, "content-type": "application/json"},
+        headers={"host": target.host, "content-type": "application/json", **target.headers},
         timeout=aiohttp.ClientTimeout(total=pace.timeout, sock_connect=5.0),
         connector=aiohttp.TCPConnector(limit=pace.in_flight),
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from e2e.harness.errors import HarnessError
@@ -13,8 +14,8 @@ from e2e.harness.errors import HarnessError
 _TAIL = 25
 
 
-async def output(command: Sequence[str | Path], *, seconds: float) -> str:
-    """What a command prints to its standard output.
+async def output(command: Sequence[str | Path], *, seconds: float, environment: Mapping[str, str] | None = None) -> str:
+    """What a command prints to its standard output; `environment` is added to this process's own.
 
     Raises HarnessError, with the end of what it printed, when it fails, is missing or takes longer than `seconds`.
     """
@@ -25,6 +26,7 @@ async def output(command: Sequence[str | Path], *, seconds: float) -> str:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, **(environment or {})},
         )
     except FileNotFoundError:
         raise HarnessError(f"`{command[0]}` is not there: run `make cluster` again.") from None

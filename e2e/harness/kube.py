@@ -46,6 +46,25 @@ class Kube(AbstractAsyncContextManager["Kube"]):
         """Apply one object; its generation then."""
         return int(await self.kubectl("apply", "-f", manifest, "-o", "jsonpath={.metadata.generation}") or 0)
 
+    async def server_side_apply(self, body: dict[str, Any], manager: str) -> int:
+        """Apply a ModelDeployment as a GitOps tool does, whoever else owns its fields; its number then. Raises HarnessError."""
+        try:
+            live = await self._objects.patch_namespaced_custom_object(
+                GROUP,
+                VERSION,
+                self.namespace,
+                PLURAL,
+                body["metadata"]["name"],
+                body,
+                field_manager=manager,
+                force=True,
+                _content_type="application/apply-patch+yaml",
+                _request_timeout=_READ_SECONDS,
+            )
+        except (client.ApiException, OSError, TimeoutError) as error:
+            raise HarnessError(f"{manager} could not apply: {error!r}.") from error
+        return int(live["metadata"]["resourceVersion"])
+
     async def read(self, name: str) -> ModelDeployment | None:
         """The ModelDeployment now; None when there is none. Raises HarnessError when the API server gives no answer."""
         try:

@@ -45,7 +45,7 @@ async def diagnosis(place: Place, seconds: float) -> str:
 
 def _course(place: Place) -> list[str]:
     """Every state that differs from the one before, and every failed request, with the seconds since the first state."""
-    course: list[tuple[float, str]] = [(at, f"client: {what}") for at, what in place.answers.failures]
+    course: list[tuple[float, str]] = [(at, f"client: {what}") for at, what in place.answers.failures[:_LINES]]
     last = ""
     for moment in place.moments:
         rollout = moment.deployment.status.rollout

@@ -16,6 +16,7 @@ Seen = Callable[[str, dict[str, Any]], None]
 """Takes ADDED, MODIFIED or DELETED, and the object."""
 
 _AGAIN_AFTER: Final = 0.5
+_GROUPS: Final = {"deployments": "apps", "endpointslices": "discovery.k8s.io", "ingresses": "networking.k8s.io"}
 
 
 class Feeds:
@@ -24,7 +25,8 @@ class Feeds:
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
         self._custom = client.CustomObjectsApi(api)
-        self._core = client.CoreV1Api(api)
+        core = client.CoreV1Api(api)
+        self._core = {"pods": core.list_namespaced_pod, "services": core.list_namespaced_service}
 
     @classmethod
     async def open(cls, addresses: Addresses) -> Feeds:
@@ -39,11 +41,17 @@ class Feeds:
 
     async def model_deployments(self, namespace: str, seen: Seen) -> None:
         """Tell `seen` of every state of the namespace's ModelDeployments, for ever."""
-        await _follow(seen, self._custom.list_namespaced_custom_object, GROUP, VERSION, namespace, PLURAL)
+        await self._of_group(GROUP, VERSION, PLURAL, namespace, seen)
 
-    async def pods(self, namespace: str, seen: Seen) -> None:
-        """Tell `seen` of every state of the namespace's pods, for ever."""
-        await _follow(seen, self._core.list_namespaced_pod, namespace)
+    async def objects(self, kind: str, namespace: str, seen: Seen) -> None:
+        """Tell `seen` of every state of the namespace's objects of a kind, `pods` or `ingresses` for example, for ever."""
+        if kind in self._core:
+            await _follow(seen, self._core[kind], namespace)
+        else:
+            await self._of_group(_GROUPS[kind], "v1", kind, namespace, seen)
+
+    async def _of_group(self, group: str, version: str, plural: str, namespace: str, seen: Seen) -> None:
+        await _follow(seen, self._custom.list_namespaced_custom_object, group, version, namespace, plural)
 
 
 async def _follow(seen: Seen, listing: Callable[..., Any], *arguments: str) -> None:

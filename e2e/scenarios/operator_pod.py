@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from e2e.harness.command import output
 from e2e.harness.kube import OPERATOR_NAMESPACE
+from e2e.scenarios import processes
 from e2e.scenarios.errors import Unmet
 from e2e.scenarios.place import Place
 
@@ -40,15 +40,8 @@ async def complaints(place: Place, about: str = "") -> list[str]:
 
 
 async def kill(place: Place) -> str:
-    """SIGKILL to the operator's process, by its number inside the node; the id of the container that it ended."""
-    now = await pod(place)
-    node, identity = now["spec"]["nodeName"], container(now)["containerID"].partition("://")[2]
-    tasks = await output(["docker", "exec", node, "ctr", "--namespace", "k8s.io", "task", "list"], seconds=15)
-    process = next((line.split()[1] for line in tasks.splitlines() if line.startswith(identity)), None)
-    if process is None:
-        raise Unmet(f"containerd on {node} has no task {identity}:\n{tasks}")
-    await output(["docker", "exec", node, "kill", "-KILL", process], seconds=15)
-    return str(identity)
+    """SIGKILL to the operator's process; the id of the container that it ended."""
+    return await processes.kill(await pod(place))
 
 
 async def until_back(place: Place, killed: str, seconds: float) -> None:

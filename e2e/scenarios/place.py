@@ -38,6 +38,8 @@ class Moment:
 
     at: float
     deployment: ModelDeployment
+    body: Manifest
+    """The same, as the API server sent it."""
 
 
 class Place:
@@ -54,7 +56,10 @@ class Place:
         self.moments: list[Moment] = []
         self.pods: dict[str, Manifest] = {}
         """Last state of every pod that was ever there, by uid."""
+        self.met: dict[str, frozenset[str]] = {}
+        """The pods that had not ended yet when a pod was made, all by uid."""
         self._folder = folder
+        self._there: set[str] = set()
         self._changed = asyncio.Event()
         self._told = ""
 
@@ -69,7 +74,7 @@ class Place:
             await place.apply_objects("ground", manifest.ground(place.namespace, scenario))
             watching = [
                 asyncio.create_task(feeds.model_deployments(place.namespace, place._saw_deployment)),
-                asyncio.create_task(feeds.pods(place.namespace, place._saw_pod)),
+                asyncio.create_task(feeds.objects("pods", place.namespace, place._saw_pod)),
             ]
             try:
                 yield place
@@ -98,12 +103,15 @@ class Place:
 
     async def apply(self, version: str, changes: Manifest | None = None) -> int:
         """Ask for a version, by kubectl apply; the object's generation then."""
-        file = self._folder / f"{self.scenario}-{version}.yaml"
-        file.write_text(
-            yaml.safe_dump(manifest.deployment(self.namespace, self.scenario, version, changes), sort_keys=False)
-        )
         self.say(f"apply {version}" + (f" with {json.dumps(changes)}" if changes else ""))
-        return await self.kube.apply(file)
+        return await self.kube.apply(self.file(version, changes))
+
+    def file(self, version: str, changes: Manifest | None = None) -> Path:
+        """The manifest that asks for a version, written to a file."""
+        file = self._folder / f"{self.scenario}-{version}.yaml"
+        body = manifest.deployment(self.namespace, self.scenario, version, changes)
+        file.write_text(yaml.safe_dump(body, sort_keys=False))
+        return file
 
     async def patch(self, changes: Manifest) -> None:
         """Merge changes into the ModelDeployment."""
@@ -237,7 +245,7 @@ class Place:
     def _saw_deployment(self, kind: str, body: dict[str, Any]) -> None:
         if kind != "DELETED" and body["metadata"]["name"] == NAME:
             deployment = ModelDeployment.from_wire(body)
-            self.moments.append(Moment(self.time, deployment))
+            self.moments.append(Moment(self.time, deployment, body))
             rollout = deployment.status.rollout
             line = f"{rollout.phase}, weight {rollout.weight} %"
             if line != self._told and deployment.status.stable is not None:
@@ -245,8 +253,13 @@ class Place:
                 self.say(f"{line}: {rollout.message}")
         self._changed.set()
 
-    def _saw_pod(self, _kind: str, body: dict[str, Any]) -> None:
-        self.pods[body["metadata"]["uid"]] = body
+    def _saw_pod(self, kind: str, body: dict[str, Any]) -> None:
+        uid = body["metadata"]["uid"]
+        self.met.setdefault(uid, frozenset(self._there))
+        ended = kind == "DELETED" or body["status"].get("phase") in ("Succeeded", "Failed")
+        (self._there.discard if ended else self._there.add)(uid)
+        self.pods[uid] = body
+        self._changed.set()
 
 
 async def remove_leftovers(kube: Kube) -> None:

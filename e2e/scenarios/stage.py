@@ -28,6 +28,7 @@ from e2e.scenarios.place import Place, described, remove_leftovers
 from e2e.scenarios.timetable import Entry, startable
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
+CHART: Final = REPOSITORY / "charts" / "haldane"
 
 Play = Callable[..., Awaitable[None]]
 
@@ -102,7 +103,7 @@ class Stage:
         await self._step("leftovers", _remove_leftovers(addresses))
         await self._step("models", asyncio.to_thread(train_if_needed, models, REPOSITORY / "examples", quiet))
         await self._step("upload", asyncio.to_thread(_upload, models, self._folder / "models", addresses.s3_url))
-        await self._step("chart", install(addresses, REPOSITORY / "charts" / "haldane"))
+        await self._step("chart", install(addresses, CHART))
         self._ended = {entry.name: asyncio.Event() for entry in self._plays}
         self._director = asyncio.create_task(self._direct(addresses))
 

@@ -2,43 +2,49 @@
 
 from __future__ import annotations
 
+from e2e.scenarios.cli import haldane
 from e2e.scenarios.manifest import NAME, Manifest
-from e2e.scenarios.place import Place
+from e2e.scenarios.place import Place, condition
 from e2e.scenarios.scenario import scenario
+from e2e.scenarios.timetable import PROMETHEUS
 
 _SCALED_SECONDS = 120.0
+# Any request at all is more than 10 % of a hundredth of a core.
+SCALED: Manifest = {
+    "scaling": {"minReplicas": 1, "maxReplicas": 2, "metrics": [{"type": "CPU", "target": "10%"}]},
+    "rollout": {"steps": [{"weight": 60, "hold": "2s", "approval": True}]},
+}
 
 
-@scenario(seconds=240)
+@scenario(seconds=240, needs=[PROMETHEUS])
 async def test_autoscaling(place: Place) -> None:
-    """Under load the autoscaler adds a pod; passes of the operator leave it, and the version that takes over gets as many and the autoscaler."""
-    # Any request at all is more than 10 % of a hundredth of a core.
-    scaled: Manifest = {
-        "scaling": {"minReplicas": 1, "maxReplicas": 2, "metrics": [{"type": "CPU", "target": "10%"}]},
-        "rollout": {"steps": [{"weight": 50, "hold": "5s"}]},
-    }
-    await place.first_deployment("v1", scaled)
+    """In the middle of a rollout the autoscaler adds a pod: passes of the operator leave it, the candidate follows, and takes over with as many."""
+    await place.first_deployment("v1", SCALED)
     assert place.now.status.stable is not None
-    deployment = f"{NAME}-{place.now.status.stable.revision}"
-    autoscaler = await place.one("hpa", deployment)
+    stable = f"{NAME}-{place.now.status.stable.revision}"
+    autoscaler = await place.one("hpa", stable)
     assert autoscaler is not None
-    assert autoscaler["spec"]["scaleTargetRef"]["name"] == deployment
+    assert autoscaler["spec"]["scaleTargetRef"]["name"] == stable
     assert (autoscaler["spec"]["minReplicas"], autoscaler["spec"]["maxReplicas"]) == (1, 2)
 
     async with place.traffic():
-        await place.until("two pods", lambda md: md.status.replicas == 2, _SCALED_SECONDS)
-        await place.until(
-            "both to be ready", lambda md: md.status.stable is not None and md.status.stable.ready_replicas == 2
-        )
-        began = len(place.moments)
-        generation = await place.apply("v2", scaled)
-        md = await place.until_weight(50)
+        generation = await place.apply("v2", SCALED)
+        md = await place.until_weight(60)
         assert md.status.candidate is not None
-        assert md.status.candidate.replicas == 1, "half of two pods"
-        assert await autoscaled(place) == [deployment]
-        await place.until_weight(100)
-        md = await place.until_stable("v2", generation, seconds=60)
+        place.say(f"weight 60 % with {md.status.replicas} pods of v1 and {md.status.candidate.replicas} of v2")
+        await place.until("two pods of v1", lambda md: md.status.replicas == 2, _SCALED_SECONDS)
+        began = len(place.moments)
+        md = await place.until(
+            "two ready pods of v2",
+            lambda md: md.status.candidate is not None and md.status.candidate.ready_replicas == 2,
+        )
+        assert md.status.rollout.weight == 60
+        assert await autoscaled(place) == [stable]
+        await place.until("the question", lambda md: condition(md, "Suspended") is not None)
+        await haldane(place, "approve")
+        md = await place.until_stable("v2", generation)
     place.answers.must_have_lost_nothing()
+    assert place.weights() == [0, 60, 100, 0]
     assert {moment.deployment.status.replicas for moment in place.moments[began:]} == {2}
     assert md.status.stable is not None
     assert await autoscaled(place) == [f"{NAME}-{md.status.stable.revision}"]

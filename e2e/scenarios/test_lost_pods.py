@@ -1,41 +1,54 @@
-"""Pods that go away in the middle of a rollout."""
+"""Pods that go away in the middle of a rollout, by another's hand or by their own."""
 
 from __future__ import annotations
 
+from e2e.scenarios import processes
 from e2e.scenarios.place import RATE, Place
 from e2e.scenarios.scenario import scenario
 
 TAKEN_AWAY_WITHIN_SECONDS = 2.0
+SHARE = 0.2
+SLOWLY = {"scaling": {"minReplicas": 2}, "rollout": {"steps": [{"weight": 20, "hold": "60s"}]}}
 
 
 @scenario(seconds=180)
 async def test_lost_pods(place: Place) -> None:
-    """One of stable's pods is deleted, then the candidate's only one: its traffic is taken away at once, and given back to the next one.
+    """One of stable's pods is deleted; the candidate's only one is deleted, then its successor crashes: its traffic is taken away at once each time.
 
-    Traefik keeps a pod on its way out in the candidate's list and sends it nothing, so that the candidate's share gets 503 instead of falling back to
-    stable: what is lost is that share, for as long as the operator needs to set the weight to 0.
+    After a deletion the step is tried again with the next pod; after a crash the version is rejected. Traefik keeps a pod on its way out in the
+    candidate's list and sends it nothing, so that the candidate's share gets 503 instead of falling back to stable: what is lost is that share, for
+    as long as the operator needs to set the weight to 0.
     """
-    two = {"scaling": {"minReplicas": 2}}
-    await place.first_deployment("v1", two)
+    await place.first_deployment("v1", SLOWLY)
     async with place.traffic():
-        generation = await place.apply("v2", two)
+        await place.apply("v2", SLOWLY)
         md = await place.until_weight(20)
         assert md.status.stable is not None
         assert md.status.candidate is not None
+        candidate = md.status.candidate.revision
         await delete(place, next(iter(place.pods_of(md.status.stable.revision))))
-        candidate = place.pods_of(md.status.candidate.revision)
-        assert len(candidate) == 1
-        await delete(place, next(iter(candidate)))
+        (pod,) = place.pods_of(candidate)
+        await delete(place, pod)
         deleted = place.time
         await place.until("the candidate's traffic to be taken away", lambda md: md.status.rollout.weight == 0, 10)
         await place.until_event("CandidateLost", "no pod of the candidate is ready")
-        md = await place.until_stable("v2", generation, seconds=90)
+
+        await place.until_weight(20)
+        await place.until("the share to be seen", lambda md: md.status.rollout.step_started_at is not None)
+        (again,) = place.pods_of(candidate).keys() - {pod}
+        crashed = place.time
+        await processes.kill(place.pods[again])
+        place.say(f"killed {place.pods[again]['metadata']['name']}")
+        md = await place.until_rolled_back("v2")
     lost = place.answers.lost(own=[])
-    assert all(at - deleted <= TAKEN_AWAY_WITHIN_SECONDS for at, _ in place.answers.failures), place.answers.failures
-    assert lost <= TAKEN_AWAY_WITHIN_SECONDS * RATE * 0.2
-    place.say(f"{lost} requests of the candidate's share lost with its only pod")
-    assert place.weights() == [0, 20, 0, 20, 50, 100, 0]
-    assert not md.status.rejected
+    place.say(f"{lost} requests of the candidate's share lost with its only pod, twice")
+    for at, why in place.answers.failures:
+        assert any(0 <= at - since <= TAKEN_AWAY_WITHIN_SECONDS for since in (deleted, crashed)), (at - crashed, why)
+    assert lost <= 2 * TAKEN_AWAY_WITHIN_SECONDS * RATE * SHARE
+    assert place.weights() == [0, 20, 0, 20, 0]
+    assert md.status.rejected[-1].reason == "CandidateCrashed"
+    assert "exit code 137" in md.status.rejected[-1].message
+    await place.until_event("RolledBack", "its pods crashed")
 
 
 async def delete(place: Place, uid: str) -> None:

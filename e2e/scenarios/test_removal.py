@@ -6,7 +6,7 @@ import asyncio
 
 from e2e.scenarios.diagnosis import CHILDREN
 from e2e.scenarios.manifest import NAME, Manifest
-from e2e.scenarios.place import Place
+from e2e.scenarios.place import Place, condition
 from e2e.scenarios.scenario import scenario
 from e2e.scenarios.timetable import OPERATOR
 
@@ -16,8 +16,11 @@ _QUIET_SECONDS = 3.0
 
 @scenario(seconds=120, needs=[OPERATOR])
 async def test_removal(place: Place) -> None:
-    """Every child is garbage-collected, and none comes back."""
+    """The first version cannot be loaded, the next one is stable at once; then all is deleted: every child is garbage-collected, and none comes back."""
+    await place.apply("v1", {"model": {"uri": "s3://models/digits/v9/model.onnx", "version": "v9"}})
+    await place.until("a cause", lambda md: (r := condition(md, "Ready")) is not None and "ModelNotFound" in r.message)
     await place.first_deployment("v1")
+    assert place.weights() == [0], "what never served gets no canary beside it"
     await place.apply("v2")
     await place.until_weight(20)
     await place.kube.kubectl("delete", "mdep", NAME, "-n", place.namespace, "--timeout=20s")

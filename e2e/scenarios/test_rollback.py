@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 from e2e.scenarios.manifest import NAME, Manifest
 from e2e.scenarios.place import Place, condition, is_true
+from e2e.scenarios.record import Record, recording
 from e2e.scenarios.scenario import scenario
+from e2e.scenarios.timetable import PROMETHEUS
 from haldane.api.v1alpha1 import ModelDeployment
 
-_QUIET_SECONDS = 8.0
+WEIGHT_0_WITHIN_SECONDS = 2.0
+_QUIET_SECONDS = 4.0
 
 
 async def must_be_rejected(place: Place, md: ModelDeployment, version: str, check: str) -> None:
@@ -45,26 +49,67 @@ async def must_not_be_tried_again(place: Place, revision: str) -> None:
     assert f"{NAME}-{revision}" not in deployments
 
 
-@scenario(seconds=120)
+def must_be_off_the_route_at_once(place: Place, record: Record, version: str) -> None:
+    """From the look at the metrics that gave the verdict to weight 0 in the route, and to the last request that a client sent there."""
+    judged = next(
+        moment
+        for moment in place.moments
+        if any(check.verdict == "Fail" for check in moment.deployment.status.rollout.checks)
+    )
+    looked = judged.deployment.status.rollout.checked_at
+    assert looked is not None
+    looked_at = place.time - (datetime.now(UTC) - looked).total_seconds()
+    route = record.weight(0, after=record.weight(20).number)
+    last = place.answers.last_sent_at[version]
+    place.say(
+        f"weight 0 in the route {route.at - looked_at:.2f} s after the look that gave Fail ({route.at - judged.at:.2f} s after status said it); "
+        f"last request to {version} {last - looked_at:.2f} s after the look"
+    )
+    assert route.at - looked_at <= WEIGHT_0_WITHIN_SECONDS
+    assert last - looked_at <= WEIGHT_0_WITHIN_SECONDS
+
+
+@scenario(seconds=180)
 async def test_rollback_on_errors(place: Place) -> None:
-    """A model that fails on real rows is rolled back by its error rate, and not retried by itself."""
-    await place.first_deployment("v1")
-    async with place.traffic():
-        await place.apply("v4-broken")
+    """Good, bad, bad, good: what fails on real rows is off the route within 2 s of the verdict and not tried again by itself, nor when it is asked for again."""
+    one_step: Manifest = {"rollout": {"steps": [{"weight": 20, "hold": "5s"}]}}
+    await place.first_deployment("v1", one_step)
+    async with place.traffic(), recording(place, "ingresses") as record:
+        await place.apply("v4-broken", one_step)
         await place.until_weight(20)
         began = place.time
         md = await place.until_rolled_back("v4-broken", seconds=45)
+        must_be_off_the_route_at_once(place, record, "v4-broken")
         await must_be_rejected(place, md, "v4-broken", "errors")
-        await must_not_be_tried_again(place, md.status.rejected[-1].revision)
+        rejected = md.status.rejected[-1]
+        await must_not_be_tried_again(place, rejected.revision)
+
+        # Another bad one, which never gets ready; the good one does not wait for its deadline.
+        missing: Manifest = {"model": {"uri": "s3://models/digits/v9/model.onnx", "version": "v9"}}
+        await place.apply("v2", {**one_step, **missing})
+        await place.until(
+            "its cause", lambda md: (r := condition(md, "Ready")) is not None and "ModelNotFound" in r.message
+        )
+        generation = await place.apply("v2", one_step)
+        md = await place.until_stable("v2", generation)
+
+        await place.apply("v4-broken", one_step)
+        md = await place.until("the old bad one to be refused", lambda md: is_true(md, "Stalled"), 10)
     place.answers.must_have_lost_nothing(own=["v4-broken"])
     assert place.answers.count("v4-broken") > 0
     span = place.answers.last_sent_at["v4-broken"] - began
     place.say(f"the broken candidate had traffic for {span:.1f} s")
     assert span <= 15
-    assert place.weights() == [0, 20, 0]
+    assert place.weights() == record.weights() == [0, 20, 0, 20, 100, 0]
+    assert md.status.rejected == [rejected]
+    ready = condition(md, "Ready")
+    assert ready is not None
+    assert rejected.message in ready.message
+    assert [e.outcome for e in md.status.history] == ["Promoted", "RolledBack", "Superseded", "Promoted"]
+    assert len(place.pods_of(rejected.revision)) == 1
 
 
-@scenario(seconds=120)
+@scenario(seconds=120, needs=[PROMETHEUS])
 async def test_rollback_on_latency(place: Place) -> None:
     """A model that is too slow is rolled back by its latency quantile."""
     # Two slow answers a second are as much as can be had where a dozen others work on two cores; the latency is all that is judged, since what waits

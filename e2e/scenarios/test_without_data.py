@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+from e2e.scenarios.manifest import Manifest
 from e2e.scenarios.place import Place, condition
 from e2e.scenarios.scenario import scenario
 from e2e.scenarios.timetable import OPERATOR, PROMETHEUS
 from haldane.api.v1alpha1 import ModelDeployment
 
-_HELD_SECONDS = 8.0
+_HELD_SECONDS = 6.0
+ONE_STEP: Manifest = {"rollout": {"steps": [{"weight": 20, "hold": "5s"}]}}
 
 
 async def must_hold(place: Place, weight: int) -> None:
@@ -30,15 +32,15 @@ def ready_message(md: ModelDeployment) -> str:
 
 @scenario(seconds=150)
 async def test_no_traffic(place: Place) -> None:
-    """Without requests the first step is held; with requests it goes on to the promotion."""
-    await place.first_deployment("v1")
-    generation = await place.apply("v2")
+    """Without requests the step is held; with requests it goes on to the promotion."""
+    await place.first_deployment("v1", ONE_STEP)
+    generation = await place.apply("v2", ONE_STEP)
     await place.until("the reason", lambda md: "no requests arrive" in ready_message(md))
     await must_hold(place, 20)
     async with place.traffic():
-        await place.until_weight(50)
         await place.until_stable("v2", generation, seconds=75)
     place.answers.must_have_lost_nothing()
+    assert place.weights() == [0, 20, 100, 0]
 
 
 async def scale_prometheus(place: Place, replicas: int) -> None:
@@ -56,9 +58,9 @@ async def scale_prometheus(place: Place, replicas: int) -> None:
 @scenario(seconds=180, needs=[OPERATOR], breaks=[PROMETHEUS])
 async def test_prometheus_down(place: Place) -> None:
     """An outage of the monitoring alone rolls nothing back and promotes nothing; afterwards the rollout goes on."""
-    await place.first_deployment("v1")
+    await place.first_deployment("v1", ONE_STEP)
     async with place.traffic():
-        generation = await place.apply("v2")
+        generation = await place.apply("v2", ONE_STEP)
         await place.until_weight(20)
         try:
             await scale_prometheus(place, 0)
@@ -68,4 +70,4 @@ async def test_prometheus_down(place: Place) -> None:
             await scale_prometheus(place, 1)
         await place.until_stable("v2", generation, seconds=90)
     place.answers.must_have_lost_nothing()
-    assert place.weights() == [0, 20, 50, 100, 0]
+    assert place.weights() == [0, 20, 100, 0]

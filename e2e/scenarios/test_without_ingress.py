@@ -12,6 +12,7 @@ from e2e.scenarios.errors import Unmet
 from e2e.scenarios.manifest import NAME, Manifest
 from e2e.scenarios.place import Place
 from e2e.scenarios.scenario import scenario
+from e2e.scenarios.timetable import PROMETHEUS
 
 WITHOUT: Manifest = {
     "traffic": None,
@@ -46,7 +47,7 @@ async def service_through_the_api_server(place: Place) -> AsyncIterator[Target]:
         await proxy.wait()
 
 
-@scenario(seconds=150)
+@scenario(seconds=150, needs=[PROMETHEUS])
 async def test_without_ingress(place: Place) -> None:
     """One pod of three is the candidate's; then it takes over, and the Service never has no endpoint."""
     generation = await place.apply("v1", WITHOUT)

@@ -34,12 +34,16 @@ class Entry:
 def in_order(entries: Iterable[Entry]) -> list[Entry]:
     """The order that leaves the fewest places empty.
 
-    First all that need Prometheus; then the one that breaks it, beside which those run that do without; nobody does without the operator, so the one that
-    breaks that comes last.
+    First all that need everything; then the one that breaks Prometheus, beside which those run that do without; last the one that breaks the operator,
+    beside which those run whose rollouts must come through that.
     """
     return sorted(
         entries,
-        key=lambda entry: (OPERATOR in entry.plan.breaks, PROMETHEUS not in entry.plan.needs, not entry.plan.breaks),
+        key=lambda entry: (
+            OPERATOR not in entry.plan.needs,
+            PROMETHEUS not in entry.plan.needs,
+            not entry.plan.breaks,
+        ),
     )
 
 

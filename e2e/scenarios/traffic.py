@@ -11,10 +11,10 @@ from typing import Final
 from e2e.harness.client import Pace, Target, send_steadily
 from e2e.harness.tally import NOBODY, Tally
 from e2e.scenarios.errors import Unmet
-from examples.dataset import holdout_rows
+from examples.dataset import Rows, holdout_rows
 
 _LAST_ANSWERS_SECONDS: Final = 15.0
-_KEPT_FAILURES: Final = 100
+_KEPT_FAILURES: Final = 1000
 
 
 class Answers(Tally):
@@ -25,7 +25,7 @@ class Answers(Tally):
         self.first_sent_at: dict[str, float] = {}
         self.last_sent_at: dict[str, float] = {}
         self.failures: list[tuple[float, str]] = []
-        """When, and what: the first hundred."""
+        """When, and what: the first thousand."""
 
     def answered(self, version: str, *, right: bool, seconds: float, at: float) -> None:
         super().answered(version, right=right, seconds=seconds, at=at)
@@ -69,12 +69,12 @@ class Answers(Tally):
 
 
 @contextlib.asynccontextmanager
-async def sending(target: Target, answers: Answers, rate: float) -> AsyncIterator[None]:
+async def sending(target: Target, answers: Answers, rate: float, rows: Rows | None = None) -> AsyncIterator[None]:
     """`rate` requests a second for as long as the context lasts; `answers` is complete when it ends."""
     stop = asyncio.Event()
     # More can never be under way: where the machine stands still for a moment, every request is sent, and either answered or too late.
     pace = Pace(rate=rate, in_flight=math.ceil(rate * Pace.timeout) + 1)
-    sender = asyncio.create_task(send_steadily(target, holdout_rows(), answers, stop, pace))
+    sender = asyncio.create_task(send_steadily(target, rows or holdout_rows(), answers, stop, pace))
     try:
         yield
     finally:

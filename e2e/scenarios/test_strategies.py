@@ -1,0 +1,111 @@
+"""BlueGreen and Recreate, where a canary is not what fits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from e2e.scenarios.cli import USER, haldane
+from e2e.scenarios.manifest import Manifest
+from e2e.scenarios.place import Place, is_true
+from e2e.scenarios.record import recording
+from e2e.scenarios.scenario import scenario
+from e2e.scenarios.traffic import Answers, sending
+from examples.dataset import BRIGHTEST, Rows, holdout_rows
+
+HEADER = "X-Preview"
+BLUE_GREEN: Manifest = {
+    "scaling": {"minReplicas": 2},
+    "traffic": {"ingress": {"previewHeader": HEADER}},
+    "rollout": {
+        "strategy": "BlueGreen",
+        "steps": [{"weight": 0, "hold": "4s"}],
+        "analysis": {"minRequests": 10},
+        "keepStableFor": "40s",
+        "watchAfterPromotion": "40s",
+    },
+}
+RECREATE: Manifest = {"rollout": {"strategy": "Recreate", "steps": None}}
+_GAP_RATE = 10.0
+# Until a proxy sends requests to a pod that has become ready, and until the operator sees it.
+_SEEN_SECONDS = 2.0
+
+
+def harmless_rows() -> Rows:
+    """The few rows that v4-broken can answer."""
+    rows = holdout_rows()
+    dim = rows.pixels.max(axis=1) < BRIGHTEST
+    return Rows(rows.pixels[dim], rows.labels[dim])
+
+
+@scenario(seconds=180)
+async def test_blue_green(place: Place) -> None:
+    """Who sends the header sees the candidate before everybody else does; then one switch, and back by one switch, to pods that were kept."""
+    await place.first_deployment("v1", BLUE_GREEN)
+    kept = set(place.pods)
+    preview, previewing = Answers(), replace(place.target, headers={HEADER: "always"})
+    async with place.traffic(), recording(place, "ingresses") as record:
+        # Those who look at it ask nothing that it cannot answer; everybody else does, after the switch.
+        async with sending(previewing, preview, rate=20, rows=harmless_rows()):
+            await place.apply("v4-broken", BLUE_GREEN)
+            await place.until("the look", lambda md: md.status.rollout.phase == "Progressing")
+            await place.until_event("Previewed", f"requests with {HEADER}: always reach it")
+            assert place.now.status.candidate is not None
+            assert place.now.status.candidate.ready_replicas == 2
+            await place.until_weight(100)
+            switched = place.time
+            assert preview.count("v4-broken") > 0
+            md = await place.until_rolled_back("v4-broken")
+            place.say(f"v4-broken had all requests for {place.answers.last_sent_at['v4-broken'] - switched:.1f} s")
+        assert place.answers.first_sent_at["v4-broken"] >= record.weight(100).at - 1.0
+        assert md.status.rejected[-1].reason == "CheckFailed"
+
+        async with sending(previewing, preview, rate=20):
+            await place.apply("v2", BLUE_GREEN)
+            await place.until("the switch", lambda md: md.status.rollout.phase == "Promoting")
+            assert preview.count("v2") > 0
+            assert place.answers.count("v2") == 0
+            await place.until("the watch", lambda md: md.status.rollout.phase == "Watching")
+        await haldane(place, "abort")
+        asked = place.time
+        md = await place.until_rolled_back("v2")
+        assert place.answers.last_sent_at["v2"] - asked <= _SEEN_SECONDS
+        await place.until_event("Aborted", f"Version v2: aborted by {USER}")
+    place.answers.must_have_lost_nothing(own=["v4-broken"])
+    assert preview.lost(own=["v4-broken"]) == 0, preview.failures
+    assert record.weights() == place.weights() == [0, 100, 0, 100, 0]
+    assert md.status.stable is not None
+    assert set(place.pods_of(md.status.stable.revision)) == kept, "the same pods as at the beginning serve again"
+
+
+@scenario(seconds=180)
+async def test_recreate(place: Place) -> None:
+    """The old pod has ended before the new one is made, and requests are lost only in between; what cannot be loaded goes back the same way."""
+    generation = await place.first_deployment("v1", RECREATE)
+    (first,) = place.pods
+    async with place.traffic(rate=_GAP_RATE):
+        generation = await place.apply("v2", RECREATE)
+        began = place.time
+        await place.until("the gap to be told", lambda md: not is_true(md, "Available"))
+        md = await place.until("v2 to serve", lambda md: is_true(md, "Available"))
+        served = place.time
+        assert md.status.stable is not None
+        assert md.status.stable.version == "v2"
+        (second,) = place.pods_of(md.status.stable.revision)
+        assert first not in place.met[second]
+        md = await place.until_stable("v2", generation)
+        assert all(began <= at <= served + _SEEN_SECONDS for at, _ in place.answers.failures), place.answers.failures
+        place.say(f"nobody answered for {served - began:.1f} s: {len(place.answers.failures)} requests")
+
+        lost = len(place.answers.failures)
+        await place.apply("v2", {**RECREATE, "model": {"uri": "s3://models/digits/v9/model.onnx", "version": "v9"}})
+        began = place.time
+        md = await place.until_rolled_back("v9")
+        await place.until("v2 to serve again", lambda md: is_true(md, "Available"))
+        served = place.time
+        await place.answered_by("v2")
+        assert served - began < 45, "a model that is not there is not waited for until the deadline"
+    assert all(began <= at <= served + _SEEN_SECONDS for at, _ in place.answers.failures[lost:]), place.answers.failures
+    assert "ModelNotFound" in md.status.rejected[-1].message or "digits/v9" in md.status.rejected[-1].message
+    for pod, met in place.met.items():
+        assert not met, f"{pod} was made beside {met}"
+    assert place.weights() == [0]
