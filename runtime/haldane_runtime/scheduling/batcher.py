@@ -8,6 +8,7 @@ Everything here belongs to the event loop's thread, so that nothing needs a lock
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from haldane_runtime.core.errors import Code, RequestError
 from haldane_runtime.core.types import InferRequest, InferResponse, ServedModel, tensor_bytes
 from haldane_runtime.engine.base import BatchProfile, Engine
 from haldane_runtime.scheduling.cost import LearnedCost
+from haldane_runtime.scheduling.deadlines import DeadlineTimer
 from haldane_runtime.scheduling.executor import InlineBound, Run, run_engine
 from haldane_runtime.scheduling.flights import Flights, Landed
 from haldane_runtime.scheduling.line import WaitingLine
@@ -69,8 +71,7 @@ class Batcher:
         self._turn_due = False
         self._gathering: asyncio.TimerHandle | None = None
         self._gathered_by = 0.0
-        self._expiry: asyncio.TimerHandle | None = None
-        self._expiry_at = 0.0
+        self._deadlines = DeadlineTimer(self._expire, clock)
         self._closed = False
         self._emptied: asyncio.Future[None] | None = None
 
@@ -115,8 +116,8 @@ class Batcher:
         rows, key = self._size(request)
         ticket = Ticket(request, deadline, done, self._clock(), rows, key, nbytes)
         self._line.add(ticket)
-        if self._expiry is None or deadline < self._expiry_at:
-            self._watch(deadline)
+        if deadline < self._deadlines.at:
+            self._deadlines.set(deadline)
         if not self._turn_due and not self._flights.full:
             self._turn_due = True
             self._loop.call_soon(self._turn)
@@ -140,9 +141,9 @@ class Batcher:
         for ticket in list(self._unfinished()):
             self._line.withdraw(ticket)
             self._deliver(ticket, RequestError(Code.UNAVAILABLE, "the server is stopping; try again later", 1.0))
-        for timer in (self._expiry, self._gathering):
-            if timer is not None:
-                timer.cancel()
+        self._deadlines.cancel()
+        if self._gathering is not None:
+            self._gathering.cancel()
         if self._flights.stop(timeout):
             self._engine.close()
 
@@ -299,23 +300,13 @@ class Batcher:
             if not ticket.over:
                 yield ticket
 
-    def _watch(self, deadline: float) -> None:
-        """See to the deadlines at `deadline`: one timer for all, set to the earliest."""
-        if self._expiry is not None:
-            self._expiry.cancel()
-        self._expiry_at = deadline
-        self._expiry = self._loop.call_later(max(0.0, deadline - self._clock()), self._expire)
-
     def _expire(self) -> None:
-        self._expiry = None
         now = self._clock()
         for ticket in [ticket for ticket in self._unfinished() if ticket.deadline <= now]:
             self._line.withdraw(ticket)
             self._deliver(ticket, self._late())
         self._tell_when_idle()
-        earliest = min((ticket.deadline for ticket in self._unfinished()), default=None)
-        if earliest is not None:
-            self._watch(earliest)
+        self._deadlines.set(min((ticket.deadline for ticket in self._unfinished()), default=math.inf))
 
 
 def _failure(error: BaseException | None) -> RequestError:
