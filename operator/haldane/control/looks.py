@@ -63,11 +63,11 @@ class Looks:
         if look and look.body is body and (look.is_under_way or now - look.at <= STALE):
             return look
         self.forget(key)
-        queries = asking.queries(md, now)
-        if not queries:
+        at = asking.look_due(md, now)
+        if at is None:
             return None
-        task = asyncio.create_task(self._take(md, queries, now), name=f"look at {key}")
-        look = self._looks[key] = Look(body, now, task)
+        task = asyncio.create_task(self._take(md, asking.queries(md, at), at), name=f"look at {key}")
+        look = self._looks[key] = Look(body, at, task)
         task.add_done_callback(lambda _: self._taken(key, look, md))
         return look
 

@@ -20,6 +20,7 @@ from haldane.plan.latency import judge_latency
 from haldane.plan.looks import look_at
 from haldane.plan.observed import Answer, Unavailable
 from haldane.plan.samples import Requests, one_number, read_durations, read_requests
+from haldane.plan.schedule import next_look
 from haldane.plan.verdicts import Judged, Trial, judge_abort, judge_error_rate, judge_proportion, judge_query
 
 
@@ -67,7 +68,7 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
         share = Share(candidate, candidate + recent.get(scope.baseline or "", Requests()).total)
 
     latest = {check.name: check for check in md.status.rollout.checks}
-    fresh = now - parse_duration(md.spec.rollout.analysis.interval)
+    interval = parse_duration(md.spec.rollout.analysis.interval)
     look = look_at(md, timedelta(seconds=max(1, scope.counted)), now)
     demanded = md.spec.rollout.analysis.detect
     # At the deadline of the step a poor proof is better than none.
@@ -90,7 +91,8 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
         is_planned = judged.evidence is not None and judged.evidence.planned > (
             trial.before.planned if trial.before else 0
         )
-        if last and last.at > fresh and not judged.aborts and not is_planned:
+        is_early = last is not None and now < next_look(md.metadata.uid, last.at, interval)
+        if last and is_early and not judged.aborts and not is_planned:
             # Looked at again only for the share: a verdict is given, and counted, once an interval.
             checks.append(last)
             continue

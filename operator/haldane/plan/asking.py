@@ -11,6 +11,7 @@ from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import queries as promql
 from haldane.plan.hindsight import SPAN, comparable
 from haldane.plan.looks import hold_ends
+from haldane.plan.schedule import instant_of, next_look
 from haldane.plan.strategy import previews
 
 SHARE_INTERVAL = timedelta(seconds=5)
@@ -75,12 +76,18 @@ def due_at(md: ModelDeployment, now: datetime) -> datetime | None:
     interval = parse_duration(md.spec.rollout.analysis.interval)
     if rollout.phase == "Progressing" and rollout.step_started_at is None:
         interval = min(interval, SHARE_INTERVAL)
-    last = rollout.checked_at
+    last, uid = rollout.checked_at, md.metadata.uid
     if last is None or rollout.weight_changed_at is None or last < rollout.weight_changed_at:
-        return (rollout.weight_changed_at or now) + min(interval, SHARE_INTERVAL)
-    ends = hold_ends(md)
+        return next_look(uid, rollout.weight_changed_at or now, min(interval, SHARE_INTERVAL))
+    ends, following = hold_ends(md), next_look(uid, last, interval)
     # The step may end on a look at its whole hold, and on no earlier one.
-    return ends if ends and last < ends < last + interval else last + interval
+    return ends if ends and last < ends < following else following
+
+
+def look_due(md: ModelDeployment, now: datetime) -> datetime | None:
+    """The instant that a look is to be about which is due by now; None when none is."""
+    due = due_at(md, now)
+    return instant_of(due, now) if due and due <= now else None
 
 
 def queries(md: ModelDeployment, now: datetime) -> dict[str, str]:

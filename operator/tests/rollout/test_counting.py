@@ -78,7 +78,7 @@ def test_what_was_shown_once_stays_shown(world: Any) -> None:
 
 
 def test_an_outage_leaves_the_evidence_as_it_was(world: Any) -> None:
-    begun(world)
+    begun(world, 18)
     before = world.status["rollout"]["checks"][0]["evidence"]
     down = Unavailable("connection refused")
     analysis = look(world, {"recent": down, "requests": down, "durations": down})
