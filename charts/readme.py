@@ -46,7 +46,7 @@ def values_table() -> str:
 def rights_table() -> str:
     """Every right of the operator."""
     body = re.search(
-        r'define "haldane.rules" -}}\n(.*?)\n{{- end', (CHART / "templates/_rules.tpl").read_text(), re.DOTALL
+        r'define "haldane.rules" -}}\n(.*?)\n{{- end -}}', (CHART / "templates/_rules.tpl").read_text(), re.DOTALL
     )
     if body is None:
         raise ValueError("templates/_rules.tpl defines no haldane.rules")
@@ -56,7 +56,7 @@ def rights_table() -> str:
             ", ".join(f"`{resource}`" for resource in rule["resources"]),
             ", ".join(rule["verbs"]),
         )
-        for rule in yaml.safe_load(body[1])
+        for rule in yaml.safe_load(re.sub(r"(?m)^{{.*$", "", body[1]))
     )
     return table(("API group", "resources", "verbs"), rows)
 

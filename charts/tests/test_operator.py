@@ -114,6 +114,7 @@ def test_the_operator_reads_every_value_as_it_was_meant(render: Render) -> None:
                 },
                 "watchNamespaces": ["payments", "search"],
                 "logLevel": "debug",
+                "gates": {"enabled": False},
                 "workers": 9,
                 "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
             }
@@ -130,6 +131,7 @@ def test_the_operator_reads_every_value_as_it_was_meant(render: Render) -> None:
         prometheus_ca_file="/etc/haldane/prometheus/ca/ca.pem",
         prometheus_headers={"X-Scope-OrgID": "payments|search"},
         watch_namespaces=("payments", "search"),
+        gates=False,
         workers=9,
         log_level="DEBUG",
         health_port=8090,

@@ -30,6 +30,8 @@ OPERATOR = {
     ("", "pods"): READ,
     ("discovery.k8s.io", "endpointslices"): READ,
     ("events.k8s.io", "events"): {"create", "patch"},
+    # To ask a candidate's pods what they take before they get any traffic; not where gates are off.
+    ("", "pods/proxy"): {"get", "create"},
 }
 
 COMBINATIONS: list[Manifest] = [
@@ -75,6 +77,13 @@ def test_no_rule_has_a_wildcard_or_reaches_secrets_or_rights_themselves(render: 
 def test_the_operator_may_do_these_things_and_no_others(defaults: list[Manifest]) -> None:
     operator = next(role for role in of_kind(defaults, "ClusterRole") if role["metadata"]["name"] == "haldane")
     assert rights(operator) == OPERATOR
+
+
+def test_without_gates_nobody_needs_to_reach_into_pods(render: Render) -> None:
+    for values in ({}, {"watchNamespaces": ["payments"]}):
+        made = render(values | {"gates": {"enabled": False}})
+        role = next(r for r in of_kind(made, "Role", "ClusterRole") if r["metadata"]["name"] == "haldane")
+        assert rights(role) == {right: verbs for right, verbs in OPERATOR.items() if right != ("", "pods/proxy")}
 
 
 def test_the_operator_never_writes_spec_or_metadata_of_a_model(defaults: list[Manifest]) -> None:

@@ -24,6 +24,7 @@ REFUSED: list[tuple[Manifest, str]] = [
     ({"image": {"pullPolicy": "Sometimes"}}, "value must be one of 'Always', 'IfNotPresent', 'Never'"),
     ({"image": {"digest": "9f86d0"}}, 'image.digest is "9f86d0": write sha256: and 64 hexadecimal digits'),
     ({"logLevel": "loud"}, "value must be one of 'debug', 'info', 'warning', 'error'"),
+    ({"gates": {"enabled": "yes"}}, "at '/gates/enabled': got string, want boolean"),
     ({"workers": 0}, "at '/workers': minimum: got 0, want 1"),
     ({"workers": "four"}, "at '/workers': got string, want integer"),
     ({"prometheus": {"url": "prometheus:9090"}}, 'prometheus.url is "prometheus:9090": write the base URL'),

@@ -117,6 +117,8 @@ async def test_rollback_on_latency(place: Place) -> None:
     slow: Manifest = {
         "rollout": {
             "checks": [{"name": "p90", "latency": {"quantile": "0.9", "max": "100ms"}}],
+            # Else it would be refused before its first request.
+            "smokeLatency": "10s",
             "steps": [{"weight": 10, "hold": "5s"}],
             "analysis": {"window": "20s", "minRequests": 10},
         }

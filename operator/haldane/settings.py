@@ -44,6 +44,8 @@ class Settings:
     """More headers of every query, for example a tenant's name."""
     watch_namespaces: tuple[str, ...]
     """Namespaces to serve; empty: all."""
+    gates: bool
+    """Whether a candidate's pods are asked for their signature and a few answers before they get any traffic."""
     workers: int
     """ModelDeployments that are reconciled at once."""
     log_level: str
@@ -77,6 +79,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         prometheus_ca_file=ca,
         prometheus_headers=_read(environ, "PROMETHEUS_HEADERS", "{}", _headers),
         watch_namespaces=_read(environ, "WATCH_NAMESPACES", "", _namespaces),
+        gates=_read(environ, "GATES", "on", _switch),
         workers=_read(environ, "WORKERS", "8", _number(1, 256)),
         log_level=_read(environ, "LOG_LEVEL", "INFO", _level),
         health_port=_read(environ, "HEALTH_PORT", "8090", _number(0, 65535)),
@@ -133,6 +136,13 @@ def _namespaces(text: str) -> tuple[str, ...]:
     if not all(_NAMESPACE.match(name) for name in names):
         raise ValueError
     return names
+
+
+def _switch(text: str) -> bool:
+    """on or off"""
+    if text.lower() not in ("on", "off"):
+        raise ValueError
+    return text.lower() == "on"
 
 
 def _level(text: str) -> str:

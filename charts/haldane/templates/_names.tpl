@@ -67,3 +67,8 @@ readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
 {{- end -}}
+
+{{/* on or off. A release that was installed before there was such a value has it on. */}}
+{{- define "haldane.gates" -}}
+{{- if eq (toString (.Values.gates).enabled) "false" }}off{{ else }}on{{ end -}}
+{{- end -}}

@@ -36,4 +36,9 @@ nothing is replaced but status, hence no other `update`. It reads no Secret: the
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+{{- if eq (include "haldane.gates" .) "on" }}
+- apiGroups: [""]
+  resources: [pods/proxy]
+  verbs: [get, create]
+{{- end }}
 {{- end -}}

@@ -53,7 +53,7 @@
 {{- if not (regexMatch "^[1-9][0-9]*(ms|s|m|h)$" .Values.podMonitor.interval) -}}
   {{- fail (printf "podMonitor.interval is %q: write a number and its unit, for example 15s" .Values.podMonitor.interval) -}}
 {{- end -}}
-{{- $owned := dict "HALDANE_RUNTIME_IMAGE" "runtime.image" "HALDANE_RUNTIME_GPU_IMAGE" "runtime.gpuImage" "HALDANE_PROMETHEUS_URL" "prometheus.url" "HALDANE_PROMETHEUS_TOKEN_FILE" "prometheus.bearerToken" "HALDANE_PROMETHEUS_USERNAME_FILE" "prometheus.basicAuth" "HALDANE_PROMETHEUS_PASSWORD_FILE" "prometheus.basicAuth" "HALDANE_PROMETHEUS_CA_FILE" "prometheus.ca" "HALDANE_PROMETHEUS_HEADERS" "prometheus.headers" "HALDANE_LOG_LEVEL" "logLevel" "HALDANE_WORKERS" "workers" "HALDANE_WATCH_NAMESPACES" "watchNamespaces" -}}
+{{- $owned := dict "HALDANE_RUNTIME_IMAGE" "runtime.image" "HALDANE_RUNTIME_GPU_IMAGE" "runtime.gpuImage" "HALDANE_PROMETHEUS_URL" "prometheus.url" "HALDANE_PROMETHEUS_TOKEN_FILE" "prometheus.bearerToken" "HALDANE_PROMETHEUS_USERNAME_FILE" "prometheus.basicAuth" "HALDANE_PROMETHEUS_PASSWORD_FILE" "prometheus.basicAuth" "HALDANE_PROMETHEUS_CA_FILE" "prometheus.ca" "HALDANE_PROMETHEUS_HEADERS" "prometheus.headers" "HALDANE_LOG_LEVEL" "logLevel" "HALDANE_GATES" "gates.enabled" "HALDANE_WORKERS" "workers" "HALDANE_WATCH_NAMESPACES" "watchNamespaces" -}}
 {{- range .Values.extraEnv -}}
   {{- if hasKey $owned .name -}}
     {{- fail (printf "extraEnv sets %s, which belongs to the value %s: set that instead" .name (get $owned .name)) -}}

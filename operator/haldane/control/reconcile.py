@@ -16,6 +16,7 @@ from haldane.api.status import ModelDeploymentStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.control.converge import Convergence
 from haldane.control.errors import Conflict, Terminal
+from haldane.control.gates import Gatekeeper
 from haldane.control.looks import Looks
 from haldane.control.ports import (
     MODEL_DEPLOYMENTS,
@@ -55,6 +56,7 @@ class Reconciler:
         clock: Clock,
         store: Store,
         images: Mapping[str, str],
+        gates: Gatekeeper | None = None,
     ) -> None:
         self._cluster = cluster
         self._looks = looks
@@ -62,6 +64,7 @@ class Reconciler:
         self._clock = clock
         self._store = store
         self._images = images
+        self._gates = gates
         self._convergence = Convergence(cluster, store)
         # Why the API server refused a child in the last pass: the next one shows it, and finds out again.
         self._refusals: dict[Key, str] = {}
@@ -71,6 +74,8 @@ class Reconciler:
         body = self._store.parent(key)
         if body is None or body["metadata"].get("deletionTimestamp"):
             self._convergence.forget(key)
+            if self._gates:
+                self._gates.forget(key)
             self._refusals.pop(key, None)
             self._looks.forget(key)
             return None  # its children are garbage-collected by their owner references
@@ -116,7 +121,8 @@ class Reconciler:
             target, flaw = before, str(error)
         revisions = revision.known_revisions(seen, target)
         observed = observe(key.name, seen)
-        decision = rollout.step(md, revisions[target.name], observed, verdicts, now)
+        gates = self._gates.report(key, md, target.name, observed, now) if self._gates else None
+        decision = rollout.step(md, revisions[target.name], observed, verdicts, now, gates)
         refusal = self._refusals.get(key)
         status = compose(md, decision.status, observed, now, refusal, flaw)
         reroutes = _reroutes(md, status, observed)

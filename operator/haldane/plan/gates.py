@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from haldane.api.quantity import parse_duration
 from haldane.api.status import GateStatus, ModelDeploymentStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import gates_smoke as smoke
-from haldane.plan.gates_signature import Signature, from_text
+from haldane.plan.gates_signature import Signature, from_text, read
 from haldane.plan.observed import Observed
 from haldane.plan.rejection import standing_rejection
 from haldane.plan.strategy import chosen
@@ -65,6 +66,19 @@ class Told:
     signature: Signature | None = None
     lacks: str | None = None
     silence: str | None = None
+
+
+def read_told(code: int, document: Any, problem: str) -> Told:
+    """What the answer to `GET /v2/models/{model}` tells; `code` 0 when there was none, with the reason in `problem`.
+
+    A runtime that knows no such page, or keeps it shut, will not open it for being asked again.
+    """
+    if code == 200:
+        signature = read(document)
+        return Told(signature) if signature else Told(lacks="its runtime tells no inputs and outputs of the model")
+    if 400 <= code < 500 and code not in (408, 429):
+        return Told(lacks=f"its runtime has no model metadata of the Open Inference Protocol (HTTP {code})")
+    return Told(silence=problem or f"its runtime answered with HTTP {code}")
 
 
 @dataclass(frozen=True)

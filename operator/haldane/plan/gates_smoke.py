@@ -14,7 +14,7 @@ from typing import Any
 
 from haldane.api.model import Golden
 from haldane.api.quantity import parse_duration
-from haldane.api.rollout import Rollout
+from haldane.api.spec import ModelDeploymentSpec
 from haldane.plan.gates_signature import Signature, Tensor, fits
 from haldane.plan.verdicts import seconds
 
@@ -106,13 +106,22 @@ def read_answer(request: int, code: int, document: Any, took: float) -> Answer:
     return Answer(request, code, took, nonfinite=bad, shapes=tuple((name, shape) for name, shape, _ in outputs))
 
 
-def failed(requests: Sequence[Request], own: Sequence[Answer]) -> str | None:
-    """Why the answers refuse the candidate: it does not answer a golden request; None when it does, or has none."""
+def failed(requests: Sequence[Request], own: Sequence[Answer], theirs: Sequence[Answer]) -> str | None:
+    """Why the answers refuse the candidate: it breaks on a golden request, or refuses one that stable takes; else None.
+
+    A request that neither takes is one that JSON cannot carry: the runtime itself has answered it before it was ready.
+    """
+    taken = {answer.request for answer in theirs if answer.is_good}
     for answer in own:
         request = requests[answer.request]
-        if request.expected is not None and answer.code in (400, 422, 500):
+        if request.expected is not None and (answer.code == 500 or (answer.code == 400 and answer.request in taken)):
             return f"{request.name} is answered with {answer.code}: {answer.problem}"
     return None
+
+
+def turns(requests: Sequence[Request]) -> int:
+    """How often the requests are sent in turn, so that enough answers are timed."""
+    return 1 + max(1, math.ceil(ENOUGH / len(requests))) if requests else 0
 
 
 def nonfinite(requests: Sequence[Request], own: Sequence[Answer], theirs: Sequence[Answer]) -> str | None:
@@ -164,12 +173,14 @@ def pace(own: Sequence[Answer], theirs: Sequence[Answer]) -> Pace | None:
     return Pace(min(mine), median(stables) if len(stables) >= ENOUGH else None, len(mine))
 
 
-def too_slow(rollout: Rollout, measured: Pace, version: str) -> str | None:
+def too_slow(spec: ModelDeploymentSpec, measured: Pace, version: str) -> str | None:
     """Why the candidate's pace refuses it; None when it does not.
 
     With a limit in the spec, its fastest answer is beyond that. Otherwise it is grossly slower than stable, and slower than
-    any latency that a check allows: who allows 500 ms has said that so much is fine.
+    any latency that a check allows: who allows 500 ms has said that so much is fine. What an idle pod waits for more rows,
+    because the spec says so, is not counted.
     """
+    rollout, batching = spec.rollout, spec.runtime.batching
     figures = f"the fastest of {measured.timed} requests to an idle pod took {seconds(measured.own)}"
     if rollout.smoke_latency:
         limit = parse_duration(rollout.smoke_latency).total_seconds()
@@ -177,8 +188,9 @@ def too_slow(rollout: Rollout, measured: Pace, version: str) -> str | None:
     if measured.theirs is None:
         return None
     allowed = [parse_duration(c.latency.max).total_seconds() for c in rollout.checks if c.latency and c.latency.max]
-    least = max(GROSSLY * measured.theirs, measured.theirs + NOTICEABLE, *allowed, 0.0)
-    if measured.own <= least:
+    least = max(GROSSLY * measured.theirs, measured.theirs + NOTICEABLE, *allowed)
+    idle = parse_duration(batching.max_delay).total_seconds() if batching and batching.max_delay else 0.0
+    if measured.own - idle <= least:
         return None
     times = f"{measured.own / measured.theirs:.0f} times" if measured.theirs else "far more than"
     return f"{figures}, {times} the {seconds(measured.theirs)} of version {version}"

@@ -41,7 +41,7 @@ def recorded(md: ModelDeployment, findings: Findings | None, now: datetime) -> M
 def is_suspicious(md: ModelDeployment, findings: Findings) -> bool:
     """Whether the pace alone would refuse the candidate: then it is measured again, for a busy node is no slow model."""
     stable, measured = md.status.stable, smoke.pace(findings.answers, findings.stable_answers)
-    return stable is not None and measured is not None and bool(smoke.too_slow(md.spec.rollout, measured, ""))
+    return stable is not None and measured is not None and bool(smoke.too_slow(md.spec, measured, ""))
 
 
 def _merged(status: ModelDeploymentStatus, name: str, verdict: Verdict, message: str, now: datetime) -> GateStatus:
@@ -123,7 +123,7 @@ def _answers(
     if (untried := _untried("answers", candidate, own, findings)) is not None:
         return untried
     reason = (
-        smoke.failed(requests, answers)
+        smoke.failed(requests, answers, findings.stable_answers)
         or smoke.nonfinite(requests, answers, findings.stable_answers)
         or smoke.misshapen(requests, answers, promised, stable.version)
     )
@@ -131,7 +131,7 @@ def _answers(
         return "answers", "Fail", reason
     good = [answer for answer in answers if answer.is_good]
     if not good:
-        return "answers", "Skipped", f"it takes none of the made-up requests: {answers[-1].problem}"
+        return "answers", "Skipped", f"it takes none of the requests: {answers[-1].problem}"
     return "answers", "Pass", f"{len(good)} requests were answered with numbers"
 
 
@@ -143,7 +143,7 @@ def _latency(
     measured = smoke.pace(findings.answers, findings.stable_answers)
     if measured is None:
         return "latency", "Skipped", "nothing was answered that could be timed"
-    if reason := smoke.too_slow(md.spec.rollout, measured, stable.version):
+    if reason := smoke.too_slow(md.spec, measured, stable.version):
         limit = "" if md.spec.rollout.smoke_latency else ": set rollout.smokeLatency if that is fast enough"
         return "latency", "Fail", reason + limit
     theirs = f", {seconds(measured.theirs)} in version {stable.version}" if measured.theirs is not None else ""

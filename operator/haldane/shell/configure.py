@@ -14,6 +14,7 @@ import kopf
 
 from haldane.control.batching import Batcher
 from haldane.control.feed import Feed
+from haldane.control.gates import Gatekeeper
 from haldane.control.looks import Looks
 from haldane.control.ports import KINDS, MODEL_DEPLOYMENTS
 from haldane.control.queue import Queue
@@ -25,6 +26,8 @@ from haldane.effects.events import EventRecorder
 from haldane.effects.kube import KubeCluster
 from haldane.effects.login import Login
 from haldane.effects.prometheus import Prometheus
+from haldane.effects.runtime import PodDoor
+from haldane.plan.environment import PORT
 from haldane.plan.names import MANAGED_BY, MANAGED_BY_LABEL
 from haldane.settings import Settings
 from haldane.shell import handlers, health
@@ -66,6 +69,12 @@ async def run(settings: Settings) -> bool:
         prometheus = Prometheus(settings.prometheus_url, _access(settings))
         parts.callback(prometheus.close)
         clock, store = SystemClock(), Store()
+        gates = None
+        if settings.gates:
+            door = PodDoor(login, PORT)
+            parts.push_async_callback(door.close)
+            gates = Gatekeeper(door, lambda key: queue.add(key, after=0.0))
+            parts.push_async_callback(gates.close)
         looks = Looks(Batcher(prometheus), lambda key, urgent: queue.add(key, urgent=urgent))
         reconciler = Reconciler(
             cluster=cluster,
@@ -74,6 +83,7 @@ async def run(settings: Settings) -> bool:
             clock=clock,
             store=store,
             images={"cpu": settings.runtime_image, "gpu": settings.runtime_gpu_image},
+            gates=gates,
         )
         queue: Queue[Key] = Queue(reconciler, workers=settings.workers, patience=reconciler.patience)
         feed = Feed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,8 +35,8 @@ RBAC = "/apis/rbac.authorization.k8s.io/v1"
 def operator_rights(rest: Rest, repository: Path) -> None:
     """The operator's user may do what the chart's rules allow, and nothing else."""
     template = (repository / "charts/haldane/templates/_rules.tpl").read_text()
-    body = template[template.index('define "haldane.rules"') :].split("\n", 1)[1].split("{{-")[0]
-    role = {"metadata": {"name": "haldane"}, "rules": yaml.safe_load(body)}
+    body = template[template.index('define "haldane.rules"') :].split("\n", 1)[1].split("{{- end -}}")[0]
+    role = {"metadata": {"name": "haldane"}, "rules": yaml.safe_load(re.sub(r"(?m)^{{.*$", "", body))}
     assert rest.send("POST", f"{RBAC}/clusterroles", role).status == 201
     binding = {
         "metadata": {"name": "haldane"},
@@ -64,7 +65,9 @@ def launch(
     folder = tmp_path_factory.mktemp("operator")
 
     def start(fork: Fork | None = None, **settings: str) -> OperatorProcess:
+        # No kubelet runs a runtime here that could be asked; `test_gates` has stand-ins.
         defaults = {"runtime_image": "haldane/runtime:dev", "prometheus_url": prometheus.url, "health_port": "0"}
+        defaults |= {"gates": "off"}
         log = folder / f"{uuid4().hex[:6]}.log"
         kubeconfig = Path(settings.pop("kubeconfig", "") or apiserver.kubeconfig(USER))
         return OperatorProcess(log, kubeconfig, fork, **(defaults | settings))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from haldane.api.model import Golden
-from haldane.api.rollout import Rollout
+from haldane.api.spec import ModelDeploymentSpec
 from haldane.plan import gates_smoke as smoke
 from haldane.plan.gates_signature import Signature, Tensor
 from haldane.plan.gates_smoke import Answer, Pace
@@ -76,11 +76,16 @@ def test_answers_are_read_with_care(code: int, document: Any, said: dict[str, An
     assert {key: getattr(answer, key) for key in said} == said
 
 
-def test_a_golden_request_that_is_refused_refuses_the_candidate_and_a_made_up_one_does_not() -> None:
-    assert smoke.failed(GOLDEN, answers(200, 500)) == "golden request 1 is answered with 500: bad"
-    assert smoke.failed(GOLDEN, answers(200, 400)) == "golden request 1 is answered with 400: bad"
-    assert smoke.failed(GOLDEN, answers(200, 503)) is None
-    assert smoke.failed(MADE_UP, answers(500, 500, 400)) is None
+def test_a_golden_request_that_breaks_the_candidate_refuses_it_and_a_made_up_one_does_not() -> None:
+    assert smoke.failed(GOLDEN, answers(200, 500), []) == "golden request 1 is answered with 500: bad"
+    assert smoke.failed(GOLDEN, answers(200, 400), answers(200, 200)) == "golden request 1 is answered with 400: bad"
+    assert smoke.failed(GOLDEN, answers(200, 400), answers(200, 400)) is None, "JSON cannot carry it"
+    assert smoke.failed(GOLDEN, answers(200, 503), answers(200, 200)) is None
+    assert smoke.failed(MADE_UP, answers(500, 500, 400), answers(200, 200, 200)) is None
+
+
+def test_as_many_requests_are_sent_as_are_to_be_timed() -> None:
+    assert [smoke.turns(GOLDEN[:1]), smoke.turns(GOLDEN), smoke.turns(MADE_UP), smoke.turns(())] == [4, 3, 2, 0]
 
 
 def test_nan_in_a_golden_answer_is_refused_unless_it_is_expected_or_stables_as_well() -> None:
@@ -120,8 +125,10 @@ def test_the_first_answer_to_each_request_is_not_timed() -> None:
     assert smoke.pace([*slow, *answers(500, 500, 500)], fast) is None
 
 
-def rollout(**spec: Any) -> Rollout:
-    return Rollout.model_validate(spec)
+def spec_with(runtime: dict[str, Any] | None = None, **rollout: Any) -> ModelDeploymentSpec:
+    return ModelDeploymentSpec.model_validate(
+        {"model": {"uri": "s3://a/b"}, "runtime": runtime or {}, "rollout": rollout}
+    )
 
 
 def latency(limit: str) -> list[dict[str, Any]]:
@@ -129,34 +136,35 @@ def latency(limit: str) -> list[dict[str, Any]]:
 
 
 PACES = [
-    ("as fast", rollout(), Pace(0.004, 0.004, 3), None),
-    ("nine times as slow", rollout(), Pace(0.9, 0.1, 3), None),
+    ("as fast", spec_with(), Pace(0.004, 0.004, 3), None),
+    ("nine times as slow", spec_with(), Pace(0.9, 0.1, 3), None),
     (
         "grossly slower",
-        rollout(),
+        spec_with(),
         Pace(0.28, 0.002, 6),
         "the fastest of 6 requests to an idle pod took 280ms, 140 times the 2ms of version 1",
     ),
-    ("many times nothing", rollout(), Pace(0.05, 0.001, 3), None),
-    ("nothing to compare with", rollout(), Pace(9.0, None, 3), None),
-    ("slower than ever, and allowed", rollout(checks=latency("500ms")), Pace(0.28, 0.002, 3), None),
+    ("many times nothing", spec_with(), Pace(0.05, 0.001, 3), None),
+    ("nothing to compare with", spec_with(), Pace(9.0, None, 3), None),
+    ("told to wait for more rows", spec_with({"batching": {"maxDelay": "300ms"}}), Pace(0.31, 0.002, 3), None),
+    ("slower than ever, and allowed", spec_with(checks=latency("500ms")), Pace(0.28, 0.002, 3), None),
     (
         "slower than a check allows",
-        rollout(checks=latency("100ms")),
+        spec_with(checks=latency("100ms")),
         Pace(0.28, 0.002, 3),
         "the fastest of 3 requests to an idle pod took 280ms, 140 times the 2ms of version 1",
     ),
-    ("slower than a check allows, but not grossly", rollout(checks=latency("100ms")), Pace(0.28, 0.1, 3), None),
-    ("within a limit of its own", rollout(smokeLatency="1s"), Pace(0.28, 0.002, 3), None),
+    ("slower than a check allows, but not grossly", spec_with(checks=latency("100ms")), Pace(0.28, 0.1, 3), None),
+    ("within a limit of its own", spec_with(smokeLatency="1s"), Pace(0.28, 0.002, 3), None),
     (
         "beyond a limit of its own",
-        rollout(smokeLatency="250ms"),
+        spec_with(smokeLatency="250ms"),
         Pace(0.28, 0.2, 3),
         "the fastest of 3 requests to an idle pod took 280ms, and rollout.smokeLatency allows 250ms",
     ),
     (
         "beyond it, with nothing to compare with",
-        rollout(smokeLatency="250ms"),
+        spec_with(smokeLatency="250ms"),
         Pace(0.28, None, 3),
         "the fastest of 3 requests to an idle pod took 280ms, and rollout.smokeLatency allows 250ms",
     ),
@@ -164,5 +172,5 @@ PACES = [
 
 
 @pytest.mark.parametrize(("spec", "measured", "said"), [row[1:] for row in PACES], ids=[row[0] for row in PACES])
-def test_how_slow_is_too_slow(spec: Rollout, measured: Pace, said: str | None) -> None:
+def test_how_slow_is_too_slow(spec: ModelDeploymentSpec, measured: Pace, said: str | None) -> None:
     assert smoke.too_slow(spec, measured, "1") == said

@@ -15,7 +15,7 @@ def test_defaults() -> None:
     assert read.runtime_gpu_image == read.runtime_image == "haldane/runtime:1"
     assert (read.prometheus_url, read.watch_namespaces, read.workers) == ("", (), 8)
     assert (read.prometheus_token_file, read.prometheus_ca_file, read.prometheus_headers) == ("", "", {})
-    assert (read.log_level, read.health_port) == ("INFO", 8090)
+    assert (read.log_level, read.health_port, read.gates) == ("INFO", 8090, True)
     assert read.instance
 
 
@@ -30,6 +30,7 @@ def test_everything_set() -> None:
             "HALDANE_PROMETHEUS_CA_FILE": "/etc/prometheus/ca.crt",
             "HALDANE_PROMETHEUS_HEADERS": '{"X-Scope-OrgID": "payments|search"}',
             "HALDANE_WATCH_NAMESPACES": "a, b,,a",
+            "HALDANE_GATES": "off",
             "HALDANE_WORKERS": "2",
             "HALDANE_LOG_LEVEL": "debug",
             "HALDANE_HEALTH_PORT": "0",
@@ -46,6 +47,7 @@ def test_everything_set() -> None:
     assert read.prometheus_headers == {"X-Scope-OrgID": "payments|search"}
     assert read.watch_namespaces == ("a", "b")
     assert (read.workers, read.log_level, read.health_port, read.instance) == (2, "DEBUG", 0, "haldane-0")
+    assert not read.gates
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,7 @@ def test_everything_set() -> None:
         ("PROMETHEUS_HEADERS", '{"A B": "1"}', "write headers as a JSON object of texts, for example"),
         ("PROMETHEUS_HEADERS", '{"A": "1\\r\\nB: 2"}', "write headers as a JSON object of texts, for example"),
         ("WATCH_NAMESPACES", "Team_A", "HALDANE_WATCH_NAMESPACES='Team_A': write the names of namespaces"),
+        ("GATES", "yes", "HALDANE_GATES='yes': write on or off"),
         ("WORKERS", "many", "HALDANE_WORKERS='many': write a whole number from 1 to 256"),
         ("WORKERS", "0", "HALDANE_WORKERS='0': write a whole number from 1 to 256"),
         ("LOG_LEVEL", "loud", "HALDANE_LOG_LEVEL='loud': write one of DEBUG, INFO, WARNING and ERROR"),

@@ -1,0 +1,109 @@
+"""The runtimes in the pods, asked through the API server.
+
+Through it, because that way is open wherever the operator runs and whatever network policies say of its own pod; the right
+that it takes is `get` and `create` on `pods/proxy`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from kubernetes.aio.client import ApiClient
+
+from haldane.control.ports import Manifest, Reply
+from haldane.effects.login import Login
+from haldane.effects.requests import JSON
+
+LONGEST = 4 * 1024 * 1024
+"""Bytes of an answer that are read."""
+CONNECTIONS = 8
+_ADDRESS = re.compile(r"\b(dial|read|write) tcp \S+?(->\S+)?: ")
+
+
+class PodDoor:
+    """Implements `control.ports.Runtimes`. Close it when done. `port` is where the runtimes serve HTTP."""
+
+    def __init__(self, login: Login, port: int) -> None:
+        self._login = login
+        self._port = port
+        self._client = ApiClient(login.configuration)
+        # A session of its own: a pod's answer must not lead anywhere else, and must not be read to the end.
+        context = self._client.rest_client.ssl_context
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=context), trust_env=True, auto_decompress=False
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+        await self._client.close()
+
+    async def ask(self, namespace: str, pod: str, path: str, body: Manifest | None, seconds: float) -> Reply:
+        """See `Runtimes`."""
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(seconds):
+                code, document = await self._exchange(namespace, pod, path, body)
+        except TimeoutError:
+            return Reply(0, seconds=seconds, problem=f"no answer within {seconds:g} s")
+        except (aiohttp.ClientError, OSError) as problem:
+            return Reply(0, problem=f"the API server cannot be reached: {type(problem).__name__}")
+        took = time.monotonic() - began
+        if _is_the_api_servers(document):
+            if code == HTTPStatus.UNAUTHORIZED:
+                await self._login.renew()
+            return Reply(0, seconds=took, problem=_refusal(code, document))
+        return Reply(code, document, took)
+
+    async def _exchange(self, namespace: str, pod: str, path: str, body: Manifest | None) -> tuple[int, Any]:
+        method, configuration = "GET" if body is None else "POST", self._login.configuration
+        target = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}:{self._port}/proxy{path}"
+        headers = {"Accept": JSON, "User-Agent": "haldane"}
+        await self._client.update_params_for_auth(headers, [], ["BearerToken"], target, method, None)
+        more: dict[str, Any] = (
+            {"server_hostname": configuration.tls_server_name} if configuration.tls_server_name else {}
+        )
+        if configuration.proxy:
+            more["proxy"] = configuration.proxy
+        async with self._session.request(
+            method, configuration.host + target, json=body, headers=headers, allow_redirects=False, **more
+        ) as response:
+            read = bytearray()
+            async for chunk in response.content.iter_chunked(1 << 16):
+                read += chunk
+                if len(read) > LONGEST:
+                    response.close()
+                    return response.status, None
+            return response.status, _parsed(bytes(read))
+
+
+def _parsed(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_the_api_servers(document: Any) -> bool:
+    """Whether it was the API server that answered, in place of the pod."""
+    return isinstance(document, dict) and (document.get("kind"), document.get("apiVersion")) == ("Status", "v1")
+
+
+def _refusal(code: int, document: Manifest) -> str:
+    if code == HTTPStatus.FORBIDDEN:
+        return "the operator has no right to ask pods: grant it get and create on pods/proxy, or switch the gates off"
+    if code == HTTPStatus.UNAUTHORIZED:
+        return "the API server does not accept the operator's credentials"
+    if code == HTTPStatus.NOT_FOUND:
+        return "its pod has gone"
+    # Without addresses: the same cause is to give the same text for every pod.
+    said = _ADDRESS.sub("", str(document.get("message") or HTTPStatus(code).phrase))
+    said = said.removeprefix("error trying to reach service: ")
+    return f"the API server cannot reach its pod: {' '.join(said.split())[:200]}"
