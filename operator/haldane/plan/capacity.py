@@ -44,6 +44,30 @@ def wanted_pods(status: ModelDeploymentStatus) -> dict[str, int]:
     return wanted
 
 
+def autoscaled(md: ModelDeployment, status: ModelDeploymentStatus) -> dict[str, int]:
+    """The revisions whose pods an autoscaler owns, and how many it leaves each at least.
+
+    Stable keeps what carried everything while a rollout takes its traffic away. A candidate with a share that a route gives it
+    has an autoscaler of its own: stable's sees the load of pods that have a part of their work left, and adds none when the
+    traffic grows. Where the pod counts make the share, all pods have the same load, and the candidate's number follows stable's.
+    """
+    stable, candidate, rollout = status.stable, status.candidate, status.rollout
+    wanted = wanted_pods(status)
+    if not is_autoscaled(md) or stable is None or wanted[stable.revision] == 0:
+        return {}
+    floor = stable.replicas if candidate or rollout.weight else 0
+    owned = {stable.revision: max(md.spec.scaling.min_replicas, floor)}
+    has_share = has_route(md) and rollout.phase in ("Progressing", "Promoting", "RollingBack")
+    if candidate and has_share and wanted[candidate.revision] > 0:
+        owned[candidate.revision] = candidate.replicas
+    return owned
+
+
+def whole(md: ModelDeployment, pods: int, weight: int) -> int:
+    """Pods that all of the traffic needs at least, when an autoscaler made it so many for a weight in per cent."""
+    return min(md.spec.scaling.max_replicas or pods, (pods - 1) * 100 // weight + 1)
+
+
 def candidate_size(md: ModelDeployment, weight: int, full: int) -> int:
     """Pods that the candidate needs at a weight in per cent, when `full` pods carry everything.
 
@@ -57,6 +81,12 @@ def candidate_size(md: ModelDeployment, weight: int, full: int) -> int:
     ideal = full * weight / (100 - weight)
     nearest = min((math.floor(ideal), math.ceil(ideal)), key=lambda n: abs(n / (n + full) - weight / 100))
     return min(full, max(1, nearest))
+
+
+def share_at(md: ModelDeployment, weight: int) -> float:
+    """The fraction of the requests that the candidate is to get at a weight in per cent, before any pod was seen."""
+    full = md.spec.scaling.min_replicas
+    return expected_share(md, weight, candidate_size(md, weight, full), full)
 
 
 def expected_share(md: ModelDeployment, weight: int, candidate_ready: int, stable_ready: int) -> float:

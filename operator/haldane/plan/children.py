@@ -9,7 +9,7 @@ from typing import Any
 from haldane.api.status import ModelDeploymentStatus, RevisionStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import scaling, workload
-from haldane.plan.capacity import is_autoscaled, wanted_pods
+from haldane.plan.capacity import autoscaled, wanted_pods
 from haldane.plan.revision import Revision, to_controller_revision
 from haldane.plan.traffic.ingress import ingresses
 from haldane.plan.traffic.service import services
@@ -47,14 +47,11 @@ def children(md: ModelDeployment, status: ModelDeploymentStatus, revisions: Mapp
     if not md.spec.runtime.service_account_name or _needs_service_account(md, deployed):
         made.append(Child(workload.service_account(md)))
     # An autoscaler leaves a Deployment alone that has no pods, and would fight over one that is to have none.
-    autoscaled = is_autoscaled(md) and status.stable is not None and wanted[status.stable.revision] > 0
+    owned = autoscaled(md, status)
     for state, revision in deployed:
-        owned = autoscaled and state is status.stable
-        made.append(Child(workload.deployment(md, revision), wanted[state.revision], owned))
+        made.append(Child(workload.deployment(md, revision), wanted[state.revision], state.revision in owned))
     made.extend(Child(workload.disruption_budget(md, revision)) for _, revision in deployed)
-    if autoscaled and status.stable and status.stable.revision in revisions:
-        floor = status.stable.replicas if status.candidate or status.rollout.weight else 0
-        made.append(Child(scaling.autoscaler(md, status.stable.revision, floor)))
+    made.extend(Child(scaling.autoscaler(md, name, least)) for name, least in owned.items() if name in revisions)
     made.extend(Child(service) for service in services(md, status, revisions))
     made.extend(Child(ingress) for ingress in ingresses(md, status))
     return made

@@ -24,6 +24,8 @@ def promoting(s: Situation) -> Decision:
     if endangered:
         return endangered
     full, ready = s.stable_size, s.pods(s.status.candidate).ready
+    if s.rollout.weight < 100:
+        full = s.prepared(full, 100)
     if s.hold and (ready >= full or is_overdue(s.md, s.now)):
         return sized(to.moved(s, f"weight {s.rollout.weight}%: {s.hold}"), full)
     if ready < full:

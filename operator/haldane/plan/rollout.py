@@ -22,7 +22,7 @@ from haldane.plan import recreate
 from haldane.plan import transitions as to
 from haldane.plan.analysis import Analysis
 from haldane.plan.annotations import awaits_approval
-from haldane.plan.asking import due_at
+from haldane.plan.asking import SHARE_INTERVAL, due_at
 from haldane.plan.capacity import expected_share, full_size
 from haldane.plan.deadlines import is_overdue
 from haldane.plan.gates import Report
@@ -40,6 +40,10 @@ LOOK_AGAIN = timedelta(seconds=10)
 
 SHARE_TOLERANCE = 0.01
 """How far the observed share may be from the weight beside its own sampling noise (three standard deviations)."""
+
+
+PROMPTLY = 2 * SHARE_INTERVAL
+"""How long after a change of the weight its share may be first seen and still count from the change."""
 
 
 def step(
@@ -171,6 +175,7 @@ def _progressing(s: Situation) -> Decision:
     if s.hold:
         return sized(to.moved(s, f"weight {s.rollout.weight}%: {s.hold}"), needed)
     if s.rollout.weight != current.weight:
+        needed = s.prepared(needed, current.weight)
         if s.pods(s.status.candidate).ready >= needed:
             return to.set_weight(s, index, current.weight)
         if is_overdue(s.md, s.now):
@@ -187,8 +192,9 @@ def _held(s: Situation, index: int, current: Step) -> Decision:
         missing = _share_missing(s, s.analysis, current.weight) if s.analysis else s.rollout.message
         if missing:
             return _undecided(s, index, missing) if overdue else to.moved(s, missing)
+        began = _hold_began(s)
         return to.moved(
-            s, f"weight {current.weight}%: holding for {current.hold}", after=to.SOON, step_started_at=s.now
+            s, f"weight {current.weight}%: holding for {current.hold}", after=to.SOON, step_started_at=began
         )
     left = parse_duration(current.hold) - s.since(s.rollout.step_started_at)
     if left > timedelta(0):
@@ -205,6 +211,16 @@ def _held(s: Situation, index: int, current: Step) -> Decision:
     )
     missing = f"weight {current.weight}%: holding, {reasons}"
     return _undecided(s, index, missing) if overdue else to.moved(s, missing)
+
+
+def _hold_began(s: Situation) -> datetime:
+    """Since when the candidate has had its share, now that it is seen.
+
+    Seen at one of the first looks, it has been there since the weight was changed, and Prometheus was what came late; seen
+    after that, nobody knows since when, so the hold begins now.
+    """
+    changed = s.rollout.weight_changed_at
+    return changed if changed and s.since(changed) <= PROMPTLY else s.now
 
 
 def _share_missing(s: Situation, analysis: Analysis, weight: int) -> str | None:

@@ -1,4 +1,4 @@
-"""`spec.scaling` -> HorizontalPodAutoscaler of the stable revision."""
+"""`spec.scaling` -> HorizontalPodAutoscaler of a revision."""
 
 from __future__ import annotations
 
@@ -14,15 +14,12 @@ Manifest = dict[str, Any]
 _RESOURCES = {"CPU": "cpu", "Memory": "memory"}
 
 
-def autoscaler(md: ModelDeployment, revision: str, floor: int = 0) -> Manifest:
-    """The autoscaler (autoscaling/v2) that owns the replicas of a revision's Deployment.
-
-    It goes no lower than `floor` while a rollout takes traffic from the revision, which may have to carry it all again.
-    """
+def autoscaler(md: ModelDeployment, revision: str, least: int) -> Manifest:
+    """The autoscaler (autoscaling/v2) that owns the replicas of a revision's Deployment, and goes no lower than `least`."""
     name, scaling = names.revision_name(md.metadata.name, revision), md.spec.scaling
     spec = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
-        "minReplicas": min(max(scaling.min_replicas, floor), scaling.max_replicas or scaling.min_replicas),
+        "minReplicas": min(least, scaling.max_replicas or least),
         "maxReplicas": scaling.max_replicas,
         "metrics": [_metric(metric) for metric in scaling.metrics],
     }

@@ -11,7 +11,7 @@ from haldane.api.status import ModelDeploymentStatus, RevisionStatus, RolloutSta
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.analysis import Analysis
 from haldane.plan.annotations import paused
-from haldane.plan.capacity import candidate_size, full_size, has_route
+from haldane.plan.capacity import autoscaled, candidate_size, full_size, has_route, whole
 from haldane.plan.gates import Report
 from haldane.plan.observed import Event, Observed, RevisionPods
 from haldane.plan.rejection import standing_rejection
@@ -108,6 +108,19 @@ class Situation:
         if self.rollout.strategy == "BlueGreen":
             return self.stable_size
         return candidate_size(self.md, self.spec.rollout.steps[index].weight, self.stable_size)
+
+    def prepared(self, size: int, weight: int) -> int:
+        """Pods to have before the weight rises to `weight`, which needs `size` of them by what stable has.
+
+        When the candidate's own autoscaler has shown its share to need more, so does a larger one; and what was asked for
+        stays asked for, until the weight is there.
+        """
+        candidate, carried = self.status.candidate, self.rollout.weight
+        if candidate is None or not carried or candidate.revision not in autoscaled(self.md, self.status):
+            return size
+        pods = self.pods(candidate).replicas
+        grown = whole(self.md, pods, carried) if pods > candidate.replicas else 0
+        return max(size, candidate.replicas, candidate_size(self.md, weight, grown) if grown else 0)
 
     def route_shows(self, weight: int) -> bool:
         """Whether the cluster's canary route carries the weight; without a route there is nothing to wait for."""

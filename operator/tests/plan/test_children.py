@@ -92,7 +92,7 @@ def test_the_autoscaler_follows_the_stable_revision(model_deployment: Make) -> N
         "metrics": [{"type": "CPU", "target": "70%"}, {"type": "Memory", "target": "1Gi"}],
     }
     found = made(model_deployment(scaling=scaling), status(A, B, 5, previous=C))
-    assert of("HorizontalPodAutoscaler", found).keys() == {f"fraud-{A}"}
+    assert of("HorizontalPodAutoscaler", found).keys() == {f"fraud-{A}"}, "the pods make the share, and follow stable's"
     spec = of("HorizontalPodAutoscaler", found)[f"fraud-{A}"].manifest["spec"]
     assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": f"fraud-{A}"}
     assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 9)
@@ -102,6 +102,26 @@ def test_the_autoscaler_follows_the_stable_revision(model_deployment: Make) -> N
     ]
     owned = {name: child.autoscaled for name, child in of("Deployment", found).items()}
     assert owned == {f"fraud-{A}": True, f"fraud-{B}": False, f"fraud-{C}": False}
+
+
+def test_a_candidate_with_a_share_of_its_own_has_an_autoscaler_that_starts_at_what_the_share_needs(
+    model_deployment: Make,
+) -> None:
+    md = model_deployment(scaling={"minReplicas": 4, "maxReplicas": 9}, traffic=ROUTED)
+    at_rest = made(md, status(A))
+    assert _least(at_rest) == {f"fraud-{A}": 4}
+    assert _least(made(md, status(A, B, 0, phase="Preparing"))) == {f"fraud-{A}": 4}, "it has no load yet"
+    for phase, weight in (("Progressing", 5), ("Promoting", 100), ("RollingBack", 0)):
+        found = made(md, status(A, B, weight, previous=C, phase=phase))
+        assert _least(found) == {f"fraud-{A}": 4, f"fraud-{B}": 1}
+        owned = {name: child.autoscaled for name, child in of("Deployment", found).items()}
+        assert owned == {f"fraud-{A}": True, f"fraud-{B}": True, f"fraud-{C}": False}
+    assert _least(made(md, status(B, previous=A, phase="Watching"))) == {f"fraud-{B}": 4}
+
+
+def _least(found: list[Child]) -> dict[str, int]:
+    """How many pods each autoscaler leaves at least."""
+    return {name: child.manifest["spec"]["minReplicas"] for name, child in of("HorizontalPodAutoscaler", found).items()}
 
 
 def test_recreate_has_pods_of_one_revision_alone_and_no_autoscaler_for_the_other(model_deployment: Make) -> None:
@@ -346,5 +366,9 @@ def test_whatever_status_says(
         annotations = of("Ingress", found)["fraud"].manifest["metadata"].get("annotations", {})
         assert not any(key.startswith(CANARY) for key in annotations), "the stable route is never a canary"
 
-    assert of("HorizontalPodAutoscaler", found).keys() == ({f"fraud-{stable}"} if autoscaled else set())
+    scaled = of("HorizontalPodAutoscaler", found).keys()
+    assert scaled <= ({f"fraud-{stable}", f"fraud-{candidate}"} if autoscaled else set())
+    assert f"fraud-{stable}" in scaled or not autoscaled
+    owned = {name for name, child in of("Deployment", found).items() if child.autoscaled}
+    assert owned == scaled, "whose replicas are left alone is scaled by somebody"
     assert children(md, wanted, {name: revision(md, name, i + 1) for i, name in enumerate((A, B, C))}) == found

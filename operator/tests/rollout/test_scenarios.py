@@ -355,6 +355,31 @@ def test_promotion_is_to_the_size_that_carried_everything_though_stable_was_scal
     assert len(world.pods[revision]) == 10
 
 
+def grown_to(world: Any, revision: str, size: int) -> None:
+    """What the candidate's autoscaler makes of its load."""
+    world.pods[revision] = [world.now] * size
+    world.autoscaled = {revision}
+
+
+def test_a_candidate_that_its_autoscaler_grew_gets_pods_for_all_of_the_traffic_before_it_gets_all(world: Any) -> None:
+    autoscaled_to(world, 10)
+    revision = world.deploy("2")
+    world.run(300, lambda w: w.status["rollout"]["weight"] == 50)
+    assert len(world.pods[revision]) == 5
+    grown_to(world, revision, 8)
+    seen = []
+    for _ in range(200):
+        world.run(1)
+        seen.append(world.status["candidate"]["replicas"] if world.status.get("candidate") else 0)
+        if world.status["rollout"]["weight"] == 100:
+            break
+        if seen[-1] > 8:
+            grown_to(world, revision, seen[-1])
+    assert world.status["rollout"]["weight"] == 100
+    assert world.ready(revision) == 15, "8 for one half: at least 15 for all"
+    assert sorted(set(seen[:-1])) == [5, 15], "what is asked for does not waver"
+
+
 def test_a_hung_new_stable_goes_back_and_the_warm_pods_stay(world: Any) -> None:
     old = world.serving
     world.deploy("2")

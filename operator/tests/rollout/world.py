@@ -56,6 +56,8 @@ class World:
     weights: list[int] = field(default_factory=list)
     stranded: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
+    autoscaled: set[str] = field(default_factory=set)
+    """Revisions whose pods an autoscaler has made: more or fewer than asked for stay."""
 
     def deploy(self, version: str) -> str:
         """Put another model into spec; gives its revision."""
@@ -152,6 +154,8 @@ class World:
                 self.end(revision, 0)
                 del self.pods[revision]
         for revision, size in sizes.items():
+            if revision in self.autoscaled and revision in self.pods:
+                continue
             pods = self.pods.setdefault(revision, [])
             behaviour = self.behaviours[self.versions[revision]]
             pods += [self.now + timedelta(seconds=behaviour.starts_in)] * (size - len(pods))
