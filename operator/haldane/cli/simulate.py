@@ -17,7 +17,8 @@ from rich.text import Text
 
 from haldane.api.quantity import parse_duration, parse_percent
 from haldane.api.v1alpha1 import ModelDeployment
-from haldane.plan.decidable import concerns, counted_requests, share_of, visible
+from haldane.plan.capacity import share_at
+from haldane.plan.decidable import concerns, counted_requests, visible
 from haldane.plan.strategy import in_effect
 from haldane.plan.verdicts import percent
 from haldane.simulate.faults import BY_NAME, KINDS, Kind
@@ -135,7 +136,7 @@ def _steps(md: ModelDeployment, service: Service) -> Table:
         if rule and limit:
             seen = percent(visible(md, step, service.rate, limit, service.errors, bool(rule.max_increase)))
         requests = f"{counted_requests(md, step, service.rate):,.0f}"
-        table.add_row(str(number), f"{step.weight} %", step.hold, f"{share_of(md, step):.0%}", requests, seen)
+        table.add_row(str(number), f"{step.weight} %", step.hold, f"{share_at(md, step.weight):.0%}", requests, seen)
     return table
 
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 from haldane.api.quantity import parse_duration, parse_percent
 from haldane.api.rollout import Step
 from haldane.api.v1alpha1 import ModelDeployment
-from haldane.plan.capacity import candidate_size, expected_share
-from haldane.plan.looks import planned_chance
+from haldane.plan.capacity import share_at
+from haldane.plan.looks import before, planned_chance
 from haldane.plan.proportions import Counts, against_baseline, detectable
 from haldane.plan.queries import BOUNDS, METRICS
 from haldane.plan.strategy import chosen
@@ -23,16 +23,10 @@ DISASTER = 3.0
 _OWN_METRIC = re.compile(r"\bhaldane_[a-z0-9_]+")
 
 
-def share_of(md: ModelDeployment, step: Step) -> float:
-    """The fraction of the requests that the candidate gets in a step, with or without a route."""
-    full = md.spec.scaling.min_replicas
-    return expected_share(md, step.weight, candidate_size(md, step.weight, full), full)
-
-
 def counted_requests(md: ModelDeployment, step: Step, rate: float) -> float:
     """Candidate requests that count by the end of a step's hold, at so many requests a second to the service."""
     counted = parse_duration(step.hold) - parse_duration(md.spec.rollout.analysis.warmup)
-    return max(0.0, counted.total_seconds()) * rate * share_of(md, step)
+    return max(0.0, counted.total_seconds()) * rate * share_at(md, step.weight)
 
 
 def visible(md: ModelDeployment, step: Step, rate: float, limit: str, base: float, rises: bool) -> float:
@@ -40,15 +34,18 @@ def visible(md: ModelDeployment, step: Step, rate: float, limit: str, base: floa
 
     `limit` is of the check: a rise over stable when `rises`, else absolute.
     """
-    requests, share = counted_requests(md, step, rate), share_of(md, step)
+    requests, share = counted_requests(md, step, rate), share_at(md, step.weight)
+    held = parse_duration(step.hold) - parse_duration(md.spec.rollout.analysis.warmup)
+    alone, beside = before(md, md.spec.rollout.steps.index(step), held)
     if requests < 1.0:
         return 1.0
     allowed = parse_percent(limit)
     if not rises or share >= 1.0:
-        return detectable(requests, allowed, planned_chance(requests, allowed, False))
+        return detectable(requests, allowed, planned_chance(requests, allowed, False, alone))
     stable = requests * (1.0 - share) / share
     one = against_baseline(Counts((base + allowed) * requests, requests), Counts(base * stable, stable), allowed)
-    return detectable(one.counts.requests, one.limit, planned_chance(one.counts.requests, one.limit, True))
+    chance = planned_chance(one.counts.requests, one.limit, True, beside)
+    return detectable(one.counts.requests, one.limit, chance)
 
 
 def concerns(md: ModelDeployment, rate: float | None = None, base: float = 0.01) -> list[str]:
@@ -94,7 +91,7 @@ def _too_few(md: ModelDeployment, number: int, step: Step, rate: float) -> list[
     minimum, requests = md.spec.rollout.analysis.min_requests, counted_requests(md, step, rate)
     if requests >= minimum:
         return []
-    arriving = rate * share_of(md, step)
+    arriving = rate * share_at(md, step.weight)
     hold = parse_duration(step.hold).total_seconds()
     needed = parse_duration(md.spec.rollout.analysis.warmup).total_seconds() + minimum / max(arriving, 1e-9)
     if needed <= SLIGHTLY * hold:

@@ -19,17 +19,19 @@ from datetime import datetime, timedelta
 
 from haldane.api.quantity import parse_duration
 from haldane.api.v1alpha1 import ModelDeployment
+from haldane.plan.capacity import share_at
 from haldane.plan.proportions import detectable
 
 EVERY_LOOK = 0.0075
 SUDDEN_FAULT = 0.0025
 PLANNED_LOOK = 0.01
-DECISIVE_LOOK = 0.07
+DECISIVE_LOOK = 0.09
 DECISIVE_LOOK_AT_MAX = 0.02
 """What the planned look spends where it then sees `DOUBLE` the limit in 4 of 5 cases.
 
 With fewer requests it would not see it anyway; with more it sees `FINE` times the limit, in 19 of 20 cases, for less. At an
-absolute limit it spends less of it: a service may well live just below its `max`.
+absolute limit it spends less of it: a service may well live just below its `max`. And it is spent once in a rollout: a step
+after one that could see a doubling looks for less.
 """
 DOUBLE, FINE = 2.0, 1.6
 SURELY = 0.95
@@ -46,6 +48,10 @@ class Look:
     """Which look at this weight it is, counted by the interval, from 1."""
     planned: int = 0
     """Planned looks whose time has come; 0 before the end of the hold, and where there is no hold."""
+    earlier: float = 0.0
+    """Requests of the candidate by the end of the hold of the step before that had the most, per request of this step now."""
+    earlier_beside: float = 0.0
+    """The same for what they tell beside stable's: a share near a half tells more than its requests alone."""
 
     @property
     def sudden_level(self) -> float:
@@ -57,15 +63,18 @@ class Look:
         return 0.5 ** (self.planned - 1) if self.planned > taken else 0.0
 
 
-def planned_chance(requests: float, limit: float, is_rise: bool) -> float:
+def planned_chance(requests: float, limit: float, is_rise: bool, earlier: float = 0.0) -> float:
     """The chance of a false alarm that the first planned look spends on so many requests, whatever they brought.
 
-    `limit` is the highest share that is allowed; `is_rise` tells whether it is stable's own share with an allowance.
+    `limit` is the highest share that is allowed; `is_rise` tells whether it is stable's own share with an allowance;
+    `earlier` is how many times as many an earlier step had.
     """
     decisive = DECISIVE_LOOK if is_rise else DECISIVE_LOOK_AT_MAX
     sees_fine = detectable(requests, limit, PLANNED_LOOK, SURELY) <= FINE * limit
-    sees_double = detectable(requests, limit, decisive) <= DOUBLE * limit
-    return decisive if sees_double and not sees_fine else PLANNED_LOOK
+    sees_double, saw_double = (
+        detectable(informed, limit, decisive) <= DOUBLE * limit for informed in (requests, requests * earlier)
+    )
+    return decisive if sees_double and not sees_fine and not saw_double else PLANNED_LOOK
 
 
 def hold_ends(md: ModelDeployment) -> datetime | None:
@@ -80,8 +89,28 @@ def look_at(md: ModelDeployment, counted: timedelta, now: datetime) -> Look:
     """The look at `now`, when requests have been counted for as long as `counted`."""
     analysis, ends = md.spec.rollout.analysis, hold_ends(md)
     number = max(1, math.ceil(counted / parse_duration(analysis.interval)))
+    in_step = md.status.rollout.phase == "Progressing"
+    earlier = before(md, md.status.rollout.step or 0, counted) if in_step else (0.0, 0.0)
     if ends is None or now < ends:
-        return Look(number)
+        return Look(number, 0, *earlier)
     held = ends - (md.status.rollout.step_started_at or ends)
     again = max(held, parse_duration(analysis.window))
-    return Look(number, 1 + int(math.log2(1.0 + (now - ends) / again)))
+    return Look(number, 1 + int(math.log2(1.0 + (now - ends) / again)), *earlier)
+
+
+def before(md: ModelDeployment, index: int, counted: timedelta) -> tuple[float, float]:
+    """`earlier` and `earlier_beside` of a look at a step that has counted requests for so long (see `Look`).
+
+    As if requests came as evenly as the shares of the steps promise.
+    """
+    steps, warmup = md.spec.rollout.steps, parse_duration(md.spec.rollout.analysis.warmup)
+    now = share_at(md, steps[min(index, len(steps) - 1)].weight)
+    alone, beside = 0.0, 0.0
+    if not now or counted <= timedelta(0):
+        return alone, beside
+    for step in steps[:index]:
+        part = max(0.0, (parse_duration(step.hold) - warmup) / counted)
+        share = share_at(md, step.weight)
+        alone = max(alone, part * share / now)
+        beside = max(beside, part * share * (1.0 - share) / max(1e-9, now * (1.0 - now)))
+    return alone, beside

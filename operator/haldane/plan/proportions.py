@@ -135,6 +135,7 @@ def _restricted(candidate: Counts, baseline: Counts, allowed: float) -> float:
     return (low + high) / 2
 
 
+@lru_cache(maxsize=512)
 def detectable(requests: float, limit: float, level: float, power: float = 0.8) -> float:
     """The smallest true share that one look at `requests` calls beyond `limit` with probability `power`; 1 at the most.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from haldane.plan.looks import EVERY_LOOK, Look, planned_chance
 from haldane.plan.proportions import Counts, OneSample, against_baseline, detectable
@@ -48,7 +49,9 @@ class Question:
         if self.is_above:
             if self._shown_at_any_look():
                 return True
-            planned = planned_part * self._planned_chance() if planned_part and self.would_see(COARSE) else 0.0
+            planned = (
+                planned_part * self._planned_chance(look) if planned_part and self.would_see(COARSE, look) else 0.0
+            )
             if planned and self.as_one_sample().p_value < planned:
                 return True
         if self.recent_candidate is None or self.recent_candidate.share <= self.limit:
@@ -56,18 +59,19 @@ class Question:
         recent = _one_sample(self.recent_candidate, self.recent_baseline, self.limit, self.dispersion)
         return recent.p_value < look.sudden_level
 
-    def detectable(self) -> float:
+    def detectable(self, look: Look) -> float:
         """The smallest true share of the candidate that the planned look would show in 4 of 5 cases."""
         one = self.as_one_sample()
-        return detectable(one.counts.requests, one.limit, self._planned_chance())
+        return detectable(one.counts.requests, one.limit, self._planned_chance(look))
 
-    def would_see(self, times: float) -> bool:
+    def would_see(self, times: float, look: Look) -> bool:
         """Whether so many times the limit is detectable."""
-        return self.detectable() <= times * self.as_one_sample().limit
+        return self.detectable(look) <= times * self.as_one_sample().limit
 
-    def _planned_chance(self) -> float:
-        one = self.as_one_sample()
-        return planned_chance(one.counts.requests, one.limit, self.baseline is not None)
+    def _planned_chance(self, look: Look) -> float:
+        one, is_rise = self.as_one_sample(), self.baseline is not None
+        earlier = look.earlier_beside if is_rise else look.earlier
+        return planned_chance(one.counts.requests, one.limit, is_rise, earlier)
 
     def _shown_at_any_look(self) -> bool:
         candidate = (self.without_the_worst or self.candidate).thinned(self.dispersion)
@@ -78,6 +82,7 @@ class Question:
         return is_shown_beyond(candidate, highest + self.limit, EVERY_LOOK * (1.0 - BASELINE_PART))
 
 
+@lru_cache(maxsize=128)
 def _one_sample(candidate: Counts, baseline: Counts | None, limit: float, dispersion: float) -> OneSample:
     candidate = candidate.thinned(dispersion)
     if baseline is None or not candidate.requests or not baseline.requests:

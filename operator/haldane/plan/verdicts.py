@@ -175,14 +175,18 @@ def answer(
     if not questions:
         message = f"{seen} is not shown to be beyond {otherwise or 'its limit'}"
         return told.judged("Pass", message, otherwise, evidence=evidence)
-    smallest = {question.short: question.detectable() for question in questions}
+    smallest = {question.short: question.detectable(trial.look) for question in questions}
     tightest = min(smallest, key=lambda short: smallest[short])
     detectable = shown_as(smallest[tightest])
     for question in questions:
         if trial.look.planned and question.is_above and question.as_one_sample().p_value < SUSPICION:
             message = f"{seen} may be beyond {question.text}: more requests will tell"
             return told.judged("Inconclusive", message, question.short, evidence=evidence, detectable=detectable)
-    if trial.look.planned and trial.detect and not all(question.would_see(trial.detect) for question in questions):
+    if (
+        trial.look.planned
+        and trial.detect
+        and not all(question.would_see(trial.detect, trial.look) for question in questions)
+    ):
         message = f"{seen} is not shown to be beyond {tightest}, but below {detectable} little would have been: more requests will tell"
         return told.judged("Inconclusive", message, tightest, evidence=evidence, detectable=detectable)
     message = f"{seen} is not shown to be beyond {tightest}; {detectable} would have been, 4 times in 5"
