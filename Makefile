@@ -12,7 +12,7 @@ UV := $(BIN)/uv
 # ONNX Runtime's wheels report their use over the network unless told not to.
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help demo test lint unit api e2e fuzz cluster cluster-down images crds models lock bench bench-rollout format clean
+.PHONY: help demo test lint unit api e2e fuzz cluster cluster-down images crds models lock bench bench-rollout soak format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ api: .venv/ready ## Test against a real kube-apiserver and etcd, without a kubel
 e2e: .venv/ready images ## Test whole scenarios on the kind cluster
 	@echo "==> e2e tests: kind, Traefik, Prometheus, SeaweedFS"
 	@$(PYTEST) -m e2e e2e/cluster e2e/scenarios --cluster $(CLUSTER)
+
+soak: .venv/ready images ## Edit, kill and break for up to half an hour with traffic on, and hold the laws; SOAK="--seed 7 --seconds 900"
+	@$(BIN)/python -m e2e.soak --cluster $(CLUSTER) $(SOAK)
 
 fuzz: .venv/ready ## Send 100,000 spoilt requests over HTTP and as many over gRPC (about half an hour)
 	@HALDANE_FUZZ_CASES=100000 $(PYTEST) -s runtime/tests/fuzz

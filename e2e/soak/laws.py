@@ -1,0 +1,211 @@
+"""What must hold of a record at every moment. Pure; each law gives its breaches as sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import Final
+
+from e2e.soak.record import Pod, Record, Selection, Span, Weight, total
+from haldane.api.quantity import parse_duration
+from haldane.api.status import Phase
+from haldane.api.v1alpha1 import RETRY_ANNOTATION, ModelDeployment
+from haldane.plan.deadlines import deadline
+
+REACTION: Final = 4.0
+"""Seconds that a working operator may need to take a share away from pods that are gone, on a busy machine."""
+PROXIES: Final = 3.0
+"""Seconds until every proxy follows the route."""
+OVERRUN: Final = 20.0
+"""Seconds that a phase may last beyond its deadline: the operator looks every 10 s at least, and this record is late as well."""
+
+
+@dataclass(frozen=True)
+class Bare:
+    """A time in which a share of the requests led to a revision without a ready pod, while another one had some."""
+
+    span: Span
+    share: int
+    by_route: bool
+    """Whether it began with a write to the route or a Service, and not with the end of a pod."""
+
+
+@dataclass(frozen=True)
+class Faults:
+    """When the operator worked and reached the API server, and when Prometheus was away."""
+
+    working: Sequence[Span]
+    unmeasured: Sequence[Span] = ()
+
+
+def bare(record: Record, name: str) -> list[Bare]:
+    """The times in which a share led nowhere. `name` is the stable Service's."""
+    weight, selected = 0, dict[str, str | None]()
+    pods = dict[str, Pod]()
+    lost_at = dict[str, float]()
+    found: list[Bare] = []
+    began: tuple[float, int, bool] | None = None
+    at = 0.0
+    for seen in record.in_order():
+        at, fact = max(at, seen.at), seen.fact
+        if isinstance(fact, ModelDeployment):
+            continue
+        if isinstance(fact, Weight):
+            weight = fact.weight
+        elif isinstance(fact, Selection):
+            selected[fact.service] = fact.revision
+        else:
+            before = pods.get(fact.uid)
+            pods[fact.uid] = fact
+            if before and before.ready and not fact.ready:
+                lost_at[fact.revision] = at
+        ready = {pod.revision for pod in pods.values() if pod.ready}
+        stable, candidate = selected.get(name), selected.get(f"{name}-candidate")
+        share, aim = 0, stable
+        if weight and candidate not in ready:
+            share, aim = weight, candidate
+        elif weight < 100 and stable not in ready:
+            share = 100 - weight
+        if aim is None or not ready - {aim}:
+            share = 0  # nothing is known of the Service yet, or nobody else could have answered
+        if share and began is None:
+            # Nobody can know at once of a pod that has just gone.
+            surprised = at - lost_at.get(aim or "", -REACTION) < REACTION
+            began = (at, share, not isinstance(fact, Pod) and not surprised)
+        elif not share and began:
+            found.append(Bare(Span(began[0], at), began[1], began[2]))
+            began = None
+    if began:
+        found.append(Bare(Span(began[0], at), began[1], began[2]))
+    return found
+
+
+def recreating(record: Record) -> list[Span]:
+    """The times in which nobody promises an answer: from the end of the old pods until those there are to be are all ready."""
+    spans: list[Span] = []
+    begin: float | None = None
+    for at, md in record.states():
+        rollout, stable = md.status.rollout, md.status.stable
+        if rollout.strategy == "Recreate" and begin is None and rollout.phase == "Preparing":
+            begin = at
+        full = bool(stable and stable.ready_replicas >= max(1, stable.replicas))
+        if begin is not None and full and rollout.phase in ("Watching", "Stable"):
+            spans.append(Span(begin, at))
+            begin = None
+    if begin is not None:
+        spans.append(Span(begin, float("inf")))
+    return spans
+
+
+def excused(record: Record, name: str) -> list[Span]:
+    """When requests may be lost: behind pods that were deleted by hand, and while a Recreate runs; until the proxies know."""
+    spans = recreating(record)
+    spans += [
+        each.span
+        for each in bare(record, name)
+        if not each.by_route and any(0 <= each.span.begin - deleted <= REACTION for deleted in record.deleted)
+    ]
+    return [Span(span.begin - 1, span.end + PROXIES) for span in spans]
+
+
+def lost(record: Record, name: str, own: Collection[str]) -> tuple[list[str], int]:
+    """Requests that failed and that stable would have answered, as sentences; and how many were excused.
+
+    `own` are versions that are meant to fail: what they answer is theirs.
+    """
+    spans, breaches, forgiven = excused(record, name), [], 0
+    for at, version in record.failures:
+        if version in own:
+            continue
+        if any(span.begin <= at <= span.end for span in spans):
+            forgiven += 1
+        else:
+            breaches.append(f"{record.name}: a request was lost at {at:.1f} s, answered by {version}")
+    return breaches, forgiven
+
+
+def shares_with_pods(record: Record, name: str, faults: Faults) -> list[str]:
+    """No write points a share at a revision without ready pods, and one whose pods end is taken away at once."""
+    calm = recreating(record)
+    breaches = []
+    for each in bare(record, name):
+        if any(span.within(each.span.begin, each.span.end) for span in calm):
+            continue
+        where = f"{record.name}: {each.share}% of the requests led to no ready pod from {each.span.begin:.1f} s"
+        if each.by_route:
+            breaches.append(f"{where}, by a write of the operator")
+        working = total(faults.working, each.span.begin, each.span.end)
+        if working > REACTION:
+            breaches.append(f"{where} to {each.span.end:.1f} s, {working:.1f} s of it beside a working operator")
+    return breaches
+
+
+def weights_in_bounds(record: Record) -> list[str]:
+    """A weight is between 0 and 100, so that stable has the rest."""
+    facts = [(seen.at, seen.fact) for seen in record.in_order()]
+    found = [(at, fact.weight) for at, fact in facts if isinstance(fact, Weight)]
+    found += [(at, fact.status.rollout.weight) for at, fact in facts if isinstance(fact, ModelDeployment)]
+    return [f"{record.name}: weight {weight} at {at:.1f} s" for at, weight in found if not 0 <= weight <= 100]
+
+
+def rejected_stay_away(record: Record) -> list[str]:
+    """A revision that was rejected is tried again only with a new value of the retry annotation, and never serves at rest."""
+    breaches = []
+    states = record.states()
+    for (_, before), (at, now) in pairwise(states):
+        tokens = {entry.revision: entry.retry for entry in before.status.rejected}
+        began, old = now.status.candidate, before.status.candidate
+        token = now.metadata.annotations.get(RETRY_ANNOTATION, "")
+        begins = now.status.rollout.phase == "Preparing" and before.status.rollout.phase != "Preparing"
+        is_new = began and begins and (old is None or old.revision != began.revision)
+        if began and is_new and began.revision in tokens and token in ("", tokens[began.revision]):
+            breaches.append(f"{record.name}: {began.version} was rejected and began again at {at:.1f} s")
+        stable, rejected = now.status.stable, {entry.revision for entry in now.status.rejected}
+        if now.status.rollout.phase == "Stable" and stable and stable.revision in rejected:
+            breaches.append(f"{record.name}: {stable.version} is rejected and serves at rest at {at:.1f} s")
+    return breaches
+
+
+def phases_end(record: Record, faults: Faults) -> list[str]:
+    """No phase lasts longer than its deadline allows, but for the time in which nobody could act, or measure what it waits for."""
+    breaches = []
+
+    def stint(state: tuple[float, ModelDeployment]) -> tuple[Phase, object, int | None]:
+        rollout = state[1].status.rollout
+        return rollout.phase, rollout.phase_started_at, rollout.step
+
+    states = record.states()
+    ends = [at for at, _ in states[1:]]
+    for (phase, _, _), group in groupby(zip(states, ends, strict=False), key=lambda pair: stint(pair[0])):
+        pairs = list(group)
+        mds = [md for (_, md), _ in pairs]
+        begin, end = pairs[0][0][0], pairs[-1][1]
+        if phase in ("Stable", "Initializing") or any(_waits_for_a_person(md) for md in mds):
+            continue
+        limits = [_limit(md) for md in mds]
+        lasted = end - begin - _idle(faults.working, begin, end) - total(faults.unmeasured, begin, end)
+        if lasted > max(limits) + OVERRUN:
+            breaches.append(
+                f"{record.name}: {phase} from {begin:.1f} s lasted {lasted:.0f} s, not {max(limits):.0f} s; {mds[-1].status.rollout.message}"
+            )
+    return breaches
+
+
+def _idle(working: Sequence[Span], begin: float, end: float) -> float:
+    return end - begin - total(working, begin, end)
+
+
+def _limit(md: ModelDeployment) -> float:
+    """Seconds that the phase may last."""
+    rollout = md.status.rollout
+    until = deadline(md)
+    if until is None or rollout.phase_started_at is None:
+        spec = md.spec.rollout
+        watch = max(parse_duration(spec.keep_stable_for), parse_duration(spec.watch_after_promotion))
+        return watch.total_seconds()
+    return (until - rollout.phase_started_at).total_seconds()
+
+
+def _waits_for_a_person(md: ModelDeployment) -> bool:
+    return any(each.type == "Suspended" and each.status == "True" for each in md.status.conditions)
