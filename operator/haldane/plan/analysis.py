@@ -88,9 +88,8 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
             scope.past is not None,
         )
         judged = _judge_one(md, check, scope, answers, recent, counted, outage, trial)
-        is_planned = judged.evidence is not None and judged.evidence.planned > (
-            trial.before.planned if trial.before else 0
-        )
+        # Also when it finds nothing out: what passed before the end of the hold is no planned look at all of it.
+        is_planned = not check.query and look.planned > (trial.before.planned if trial.before else 0)
         is_early = last is not None and now < next_look(md.metadata.uid, last.at, interval)
         if last and is_early and not judged.aborts and not is_planned:
             # Looked at again only for the share: a verdict is given, and counted, once an interval.
