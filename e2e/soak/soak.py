@@ -70,6 +70,7 @@ class Soak:
             stack.push_async_callback(feeds.close)
             for number in range(1, self._wishes.places + 1):
                 await self._open(number, feeds, stack)
+            stack.push_async_callback(self._clear)
             players = self.outcome.players
             await asyncio.gather(*(player.begin() for player in players))
             async with contextlib.AsyncExitStack() as clients:
@@ -102,7 +103,6 @@ class Soak:
 
         place = await stack.enter_async_context(Place.opened(self._addresses, feeds, name, self._folder, say))
         place.answers = AllAnswers()
-        stack.push_async_callback(place.remove)
         record = Record(name)
         for kind in KINDS:
             seen = _taking(record, kind, self.clock)
@@ -229,6 +229,10 @@ class Soak:
                 self.outcome.leftovers.append(f"{place.scenario}: after the deletion there are {', '.join(left)}")
 
         await asyncio.gather(*(gone(player.place) for player in self.outcome.players))
+
+    async def _clear(self) -> None:
+        """Whatever happened, nothing of it stays."""
+        await asyncio.gather(*(player.place.remove() for player in self.outcome.players), return_exceptions=True)
 
 
 def _taking(record: Record, kind: str, clock: Callable[[], float]) -> Callable[[str, dict[str, object]], None]:
