@@ -20,6 +20,7 @@ from haldane.plan.rollout import step
 from haldane.plan.situation import Decision
 from haldane.plan.strategy import in_effect
 
+from .asked import examine_gates
 from .world import World
 
 PASSES_AT_ONCE = 6
@@ -79,7 +80,8 @@ class LyingWorld(World):
         for name, pods in fresh.revisions.items():
             known = old.revisions.get(name) if born.get(name) == self.born.get(name) else None
             ready, problem, present = (known.ready, known.problem, known.present) if known else (0, None, 0)
-            revisions[name] = replace(pods, ready=ready, problem=problem, present=present)
+            askable = known.askable if known else ()
+            revisions[name] = replace(pods, ready=ready, problem=problem, present=present, askable=askable)
         return replace(
             fresh,
             revisions=revisions,
@@ -100,8 +102,11 @@ class LyingWorld(World):
         revision = revision_hash(md)
         target = Revision(revision, self.versions[revision], None, {})
         observed = self.observe()
-        decision = step(md, target, observed, analysis, clock)
-        assert step(md, target, observed, analysis, clock) == decision, "a step taken twice gives the same state"
+        report = self.report(md, observed, clock)
+        decision = step(md, target, observed, analysis, clock, report)
+        assert step(md, target, observed, analysis, clock, report) == decision, (
+            "a step taken twice gives the same state"
+        )
         self.examine(md, observed, decision)
         self.events += decision.events
         before, self.status = self.status, decision.status.to_wire()
@@ -125,6 +130,8 @@ class LyingWorld(World):
             name = new.candidate.revision
             assert observed.pods(name).ready > 0, "no weight without pods that were seen ready"
             assert not paused(md), "a pause holds"
+            if self.gates and old.rollout.weight == 0:
+                examine_gates(self, md, new)
             if self.is_fair:
                 assert self.ready(name) > 0, "no weight without ready pods"
         begins = new.candidate and (old.candidate is None or old.candidate.revision != new.candidate.revision)

@@ -35,7 +35,8 @@ class Machine(RuleBasedStateMachine):
         then=THEN,
     )
     def serve(self, replicas: int, proxy_lag: int, strategy: str, then: int) -> None:
-        self.world = LyingWorld(copy.deepcopy(SPEC), proxy_lag=proxy_lag)
+        self.world = LyingWorld(copy.deepcopy(SPEC), proxy_lag=proxy_lag, gates=True)
+        self.world.behaviours |= {"3": Behaviour(classes=12)}
         self.world.spec["scaling"]["minReplicas"] = replicas
         self.world.spec["rollout"]["steps"] = [{"weight": 5, "hold": "10s"}, {"weight": 50, "hold": "10s"}]
         self.world.spec["rollout"]["strategy"] = strategy
@@ -64,6 +65,17 @@ class Machine(RuleBasedStateMachine):
     def behave(self, version: str, error_rate: float, latency: float, then: int) -> None:
         behaviour = self.world.behaviours.setdefault(version, Behaviour())
         behaviour.error_rate, behaviour.latency = error_rate, latency
+        self.world.run(then)
+
+    @rule(version=VERSIONS, mute=st.booleans(), nonfinite=st.booleans(), idle=st.sampled_from([0.004, 0.9]), then=THEN)
+    def answer(self, version: str, mute: bool, nonfinite: bool, idle: float, then: int) -> None:
+        behaviour = self.world.behaviours.setdefault(version, Behaviour())
+        behaviour.mute, behaviour.nonfinite, behaviour.idle = mute, nonfinite, idle
+        self.world.run(then)
+
+    @rule(allowed=st.booleans(), then=THEN)
+    def allow(self, allowed: bool, then: int) -> None:
+        self.world.spec["rollout"]["allowSignatureChange"] = allowed
         self.world.run(then)
 
     @rule(version=VERSIONS, starts_in=st.sampled_from([0.0, 3.0, 40.0, 200.0]), then=THEN)
@@ -142,6 +154,7 @@ class Machine(RuleBasedStateMachine):
         for behaviour in world.behaviours.values():
             behaviour.hangs = behaviour.crashed = behaviour.never_ready = False
             behaviour.error_rate, behaviour.latency, behaviour.starts_in = 0.0, 0.008, 3.0
+            behaviour.mute, behaviour.nonfinite, behaviour.idle = False, False, 0.004
         world.annotations.pop("haldane.dev/pause", None)
         world.spec["rollout"]["steps"][0] = {"weight": 5, "hold": "10s"}
         world.run(REST, lambda w: w.phase == "Stable" and w.second >= 60)
@@ -150,6 +163,7 @@ class Machine(RuleBasedStateMachine):
         rejected = [entry["version"] for entry in world.status.get("rejected", [])]
         assert world.phase == "Stable", world.status["rollout"]["message"]
         assert world.version("stable") == asked or asked in rejected, world.status["rollout"]["message"]
+        world.behaviours["9"] = Behaviour(classes=world.behaviours[str(world.version("stable"))].classes)
         final = world.deploy("9")
         world.run(REST, lambda w: w.phase == "Stable" and w.serving == final)
         assert (world.phase, world.serving) == ("Stable", final), world.status["rollout"]["message"]

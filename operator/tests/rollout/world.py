@@ -13,10 +13,13 @@ from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.analysis import judge
 from haldane.plan.asking import instant, queries
 from haldane.plan.capacity import has_route, wanted_pods
+from haldane.plan.gates import Inquiry, Report, Subject, inquiry
 from haldane.plan.observed import Answer, Event, Observed, Problem, RevisionPods, Series, Unavailable
 from haldane.plan.revision import Revision, revision_hash
 from haldane.plan.rollout import step
 from haldane.plan.strategy import in_effect
+
+from .asked import found
 
 BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, math.inf)
 
@@ -32,6 +35,13 @@ class Behaviour:
     error_rate: float = 0.0
     latency: float = 0.008
     crashed: bool = False
+    mute: bool = False
+    """Whether its pods cannot be asked, though they are ready."""
+    classes: int = 10
+    """Part of its signature; 0: it tells none."""
+    nonfinite: bool = False
+    idle: float = 0.004
+    """Seconds that an idle pod takes for an answer."""
 
 
 @dataclass
@@ -56,6 +66,11 @@ class World:
     weights: list[int] = field(default_factory=list)
     stranded: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
+    gates: bool = False
+    late: int = 0
+    """Seconds that answers take."""
+    asked: list[Inquiry] = field(default_factory=list)
+    errand: tuple[Subject, datetime] | None = None
     autoscaled: set[str] = field(default_factory=set)
     """Revisions whose pods an autoscaler has made: more or fewer than asked for stay."""
 
@@ -118,7 +133,8 @@ class World:
             elif behaviour.never_ready:
                 problem = Problem("ImagePullBackOff", "no such image")
             present = len(pods) + sum(at > self.now for at in self.ending.get(revision, []))
-            seen[revision] = RevisionPods(revision, len(pods), self.ready(revision), problem, present)
+            askable = tuple(f"{revision}-{number}" for number in range(self.ready(revision)))
+            seen[revision] = RevisionPods(revision, len(pods), self.ready(revision), problem, present, askable)
         candidate = (self.status.get("candidate") or self.status.get("stable") or {}).get("revision")
         return Observed(
             revisions=seen,
@@ -138,13 +154,27 @@ class World:
         revision = revision_hash(md)
         target = Revision(revision, self.versions[revision], None, {})
         observed = self.observe()
-        decision = step(md, target, observed, analysis, self.now)
-        again = step(md, target, observed, analysis, self.now)
+        report = self.report(md, observed, self.now)
+        decision = step(md, target, observed, analysis, self.now, report)
+        again = step(md, target, observed, analysis, self.now, report)
         assert again == decision, "a step taken twice gives the same state"
         self.events += decision.events
         before, self.status = self.status, decision.status.to_wire()
         self.follow()
         return self.status != before
+
+    def report(self, md: ModelDeployment, observed: Observed, now: datetime) -> Report | None:
+        """What is known of the gates in a pass: what one asks for is there in a later one. Nothing where they are off."""
+        if not self.gates:
+            return None
+        wanted = inquiry(md, revision_hash(md), observed, now)
+        if wanted is None or self.errand is None or self.errand[0] != wanted.subject:
+            self.errand = (wanted.subject, self.now + timedelta(seconds=self.late)) if wanted else None
+            return Report()
+        if self.now < self.errand[1]:
+            return Report()
+        self.asked.append(wanted)
+        return Report(found(self, wanted))
 
     def follow(self) -> None:
         """What the children's controllers do about the new status."""
