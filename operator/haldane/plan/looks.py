@@ -25,7 +25,7 @@ from haldane.plan.proportions import detectable
 EVERY_LOOK = 0.0075
 SUDDEN_FAULT = 0.0025
 PLANNED_LOOK = 0.01
-DECISIVE_LOOK = 0.09
+DECISIVE_LOOK = 0.07
 DECISIVE_LOOK_AT_MAX = 0.02
 """What the planned look spends where it then sees `DOUBLE` the limit in 4 of 5 cases.
 
@@ -37,7 +37,10 @@ DOUBLE, FINE = 2.0, 1.6
 SURELY = 0.95
 
 SUSPICION = 0.15
-"""A step whose hold is over goes on when so many hits, were the share at its limit, had less than this chance."""
+"""A step whose hold is over goes on when so many hits, were the share at its limit, had less than this chance.
+
+Not one that is too small to see much, when a larger one follows: that finds out sooner what a few requests made look bad.
+"""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Look:
     """Requests of the candidate by the end of the hold of the step before that had the most, per request of this step now."""
     earlier_beside: float = 0.0
     """The same for what they tell beside stable's: a share near a half tells more than its requests alone."""
+    is_last: bool = True
+    """Whether no step with more traffic follows."""
 
     @property
     def sudden_level(self) -> float:
@@ -91,11 +96,12 @@ def look_at(md: ModelDeployment, counted: timedelta, now: datetime) -> Look:
     number = max(1, math.ceil(counted / parse_duration(analysis.interval)))
     in_step = md.status.rollout.phase == "Progressing"
     earlier = before(md, md.status.rollout.step or 0, counted) if in_step else (0.0, 0.0)
+    is_last = not in_step or (md.status.rollout.step or 0) + 1 >= len(md.spec.rollout.steps)
     if ends is None or now < ends:
-        return Look(number, 0, *earlier)
+        return Look(number, 0, *earlier, is_last)
     held = ends - (md.status.rollout.step_started_at or ends)
     again = max(held, parse_duration(analysis.window))
-    return Look(number, 1 + int(math.log2(1.0 + (now - ends) / again)), *earlier)
+    return Look(number, 1 + int(math.log2(1.0 + (now - ends) / again)), *earlier, is_last)
 
 
 def before(md: ModelDeployment, index: int, counted: timedelta) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from haldane.plan.looks import EVERY_LOOK, Look, planned_chance
+from haldane.plan.looks import EVERY_LOOK, SUSPICION, Look, planned_chance
 from haldane.plan.proportions import Counts, OneSample, against_baseline, detectable
 from haldane.plan.sequential import is_shown_beyond, upper_limit
 
@@ -67,6 +67,12 @@ class Question:
     def would_see(self, times: float, look: Look) -> bool:
         """Whether so many times the limit is detectable."""
         return self.detectable(look) <= times * self.as_one_sample().limit
+
+    def is_suspicious(self, look: Look) -> bool:
+        """Whether the end of the hold should not pass it yet."""
+        if not look.planned or not self.is_above or self.as_one_sample().p_value >= SUSPICION:
+            return False
+        return look.is_last or self.would_see(COARSE, look)
 
     def _planned_chance(self, look: Look) -> float:
         one, is_rise = self.as_one_sample(), self.baseline is not None

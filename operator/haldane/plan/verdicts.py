@@ -16,7 +16,7 @@ from haldane.api.status import Verdict
 from haldane.plan import dispersion
 from haldane.plan.evidence import Evidence
 from haldane.plan.hindsight import SLACK, with_slack
-from haldane.plan.looks import SUSPICION, Look
+from haldane.plan.looks import Look
 from haldane.plan.observed import Answer
 from haldane.plan.proportions import beyond
 from haldane.plan.samples import Requests, one_number
@@ -179,7 +179,7 @@ def answer(
     tightest = min(smallest, key=lambda short: smallest[short])
     detectable = shown_as(smallest[tightest])
     for question in questions:
-        if trial.look.planned and question.is_above and question.as_one_sample().p_value < SUSPICION:
+        if question.is_suspicious(trial.look):
             message = f"{seen} may be beyond {question.text}: more requests will tell"
             return told.judged("Inconclusive", message, question.short, evidence=evidence, detectable=detectable)
     if (

@@ -70,7 +70,7 @@ def test_error_rate(check: ErrorRate, counted: Requests, baseline: Requests | No
         (MAX, Requests(1000, 15), None, "Pass", "Inconclusive"),
         (MAX, Requests(1000, 19), None, "Pass", "Fail"),
         (RISE, Requests(2000, 40), Requests(38_000, 380), "Pass", "Pass"),
-        (RISE, Requests(2000, 49), Requests(38_000, 380), "Pass", "Inconclusive"),
+        (RISE, Requests(2000, 50), Requests(38_000, 380), "Pass", "Inconclusive"),
         (RISE, Requests(2000, 58), Requests(38_000, 380), "Pass", "Fail"),
         (RISE, Requests(100, 3), Requests(100, 0), "Pass", "Pass"),
     ],
@@ -80,6 +80,20 @@ def test_the_end_of_the_hold_sees_more_and_passes_nothing_that_is_suspicious(
 ) -> None:
     assert judge_error_rate(check, EARLY, counted, baseline).verdict == early
     assert judge_error_rate(check, AT_THE_END, counted, baseline).verdict == at_the_end
+
+
+@pytest.mark.parametrize(
+    ("counted", "is_last", "verdict"),
+    [
+        (Requests(100, 3), False, "Pass"),
+        (Requests(100, 3), True, "Inconclusive"),
+        (Requests(1000, 15), False, "Inconclusive"),
+        (Requests(1000, 15), True, "Inconclusive"),
+    ],
+)
+def test_a_step_too_small_to_tell_leaves_suspicions_to_the_next(counted: Requests, is_last: bool, verdict: str) -> None:
+    trial = Trial(Look(20, planned=1, is_last=is_last), None, 100)
+    assert judge_error_rate(MAX, trial, counted, None).verdict == verdict
 
 
 def test_a_planned_look_is_taken_once() -> None:
