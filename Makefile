@@ -12,7 +12,7 @@ UV := $(BIN)/uv
 # ONNX Runtime's wheels report their use over the network unless told not to.
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help demo test lint unit api e2e fuzz cluster cluster-down images crds models lock bench bench-rollout soak format clean
+.PHONY: help demo test lint unit api e2e fuzz cluster cluster-down images crds models lock bench bench-rollout bench-rivals soak format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ bench: .venv/ready images ## Measure the operator, the runtime beside other serv
 
 bench-rollout: .venv/ready ## Simulate 10,000 rollouts and more, beside Flagger's and Argo Rollouts' rules
 	@$(BIN)/python -m bench.rollout
+
+bench-rivals: .venv/ready images ## Play rollouts on kind with Haldane, Flagger and Argo Rollouts beside each other (about an hour)
+	@$(BIN)/python -m bench.rivals --cluster $(CLUSTER) --controllers haldane,flagger,argo
 
 lock: .venv/ready ## Resolve the dependencies anew into locks/
 	@$(UV) pip compile -q pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url --python-version 3.11 -o locks/dev.txt --upgrade

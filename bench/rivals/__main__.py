@@ -22,7 +22,8 @@ from e2e.harness.install import install
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 FILE: Final = REPOSITORY / "build" / "rivals" / "results.json"
-PUBLISHED: Final = Path(__file__).parent / "results"
+PUBLISHED: Final = Path(__file__).parent / "results" / "results.json"
+README: Final = Path(__file__).parent / "README.md"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--at-once", type=int, default=4, help="tries at the same time (default: %(default)s)")
     parser.add_argument("--first", action="store_true", help="let the cluster and the client go before other programs")
     parser.add_argument(
-        "--publish", action="store_true", help="write what was measured so far into bench/rivals/results"
+        "--publish", action="store_true", help="write what was measured so far into bench/rivals/README.md"
     )
     parser.add_argument("--compile", action="store_true", help="only compile the other controllers")
     parser.add_argument("--remove", action="store_true", help="only remove the other controllers from the cluster")
@@ -80,8 +81,8 @@ def main() -> int:
         return 2
     print(f"\n{report.table(found)}\n{report.reasons(found)}")
     if options.publish:
-        found.write(PUBLISHED / "results.json")
-        (PUBLISHED / "results.md").write_text(report.table(found) + "\n" + report.reasons(found))
+        found.write(PUBLISHED)
+        README.write_text(report.published(README.read_text(), found))
     for sentence in wrong:
         print(f"not measured: {sentence}", file=sys.stderr)
     missed = report.missed(found)

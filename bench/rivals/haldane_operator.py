@@ -59,7 +59,8 @@ class Haldane:
     def state(self, body: Manifest, before: Manifest) -> State:
         md = ModelDeployment.from_wire(body)
         status, rollout = md.status, md.status.rollout
-        if rollout.phase == "Watching" and status.stable is not None and status.stable.version == NEW:
+        if status.stable is not None and status.stable.version == NEW and rollout.phase in ("Promoting", "Watching"):
+            # The stable Service is the new version's: what follows is to find the old route idle, and to watch.
             return State(False, "promoted", 100, rollout.message)
         if rollout.phase != "Stable" or status.observed_generation != md.metadata.generation:
             return State(True, "", rollout.weight, rollout.message)

@@ -12,6 +12,8 @@ from bench.rivals.observed import Figures
 from bench.rivals.results import Results
 
 TITLES: Final = {"haldane": "Haldane", "flagger": "Flagger 1.36.1", "argo": "Argo Rollouts 1.10.1"}
+BEGIN: Final = "<!-- rivals: begin, written by python -m bench.rivals --publish -->"
+END: Final = "<!-- rivals: end -->"
 _REASON: Final = 140
 
 _NUMBERS: Final[Mapping[str, tuple[str, Callable[[Figures], float | None]]]] = {
@@ -39,6 +41,30 @@ def table(results: Results) -> str:
         if any(cells):
             lines.append(_line(f"{case.key} {case.title}", *cells, case.must.text, verdict(case, results)))
     return "\n".join([*lines, *_ends(results, names)]) + "\n"
+
+
+def published(page: str, results: Results) -> str:
+    """A page with the table and the reasons between its two marks. Raises ValueError when it has none."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page lacks the marks {BEGIN!r} and {END!r}")
+    said = reasons(results)
+    words = f"\nWhat the controllers gave for a reason:\n\n{said}" if said else ""
+    return f"{before}{begin}\n\n{table(results)}{words}\n{conditions(results)}\n{end}{after}"
+
+
+def conditions(results: Results) -> str:
+    """When the cases were measured, how fast the client was and what else the machine did."""
+    by_note: dict[str, list[str]] = {}
+    for key, note in results.notes.items():
+        by_note.setdefault(note, []).append(key)
+    days = sorted({note.partition(",")[0] for note in by_note})
+    rates = sorted({note.split(", ")[1] for note in by_note})
+    loads = [float(note.rpartition(" ")[2]) for note in by_note]
+    if not loads:
+        return ""
+    return f"Measured on {', '.join(days)} with {', '.join(rates)}; load of the machine {min(loads):.0f} to {max(loads):.0f} at the ends of the tries.\n"
 
 
 def verdict(case: Case, results: Results) -> str:

@@ -47,6 +47,8 @@ HISTORY = BEFORE["status"]["history"]
         (deployment("old", observed=1, phase="Stable", history=HISTORY), (True, "", 0)),
         (deployment("old", phase="Progressing", weight=25, history=HISTORY), (True, "", 25)),
         (deployment("old", phase="Stable", history=HISTORY), (True, "", 0)),
+        (deployment("old", phase="Promoting", weight=100, history=HISTORY), (True, "", 100)),
+        (deployment(NEW, phase="Promoting", weight=100, history=HISTORY), (False, "promoted", 100)),
         (deployment(NEW, phase="Watching", history=HISTORY), (False, "promoted", 100)),
         (deployment("old", phase="RollingBack", history=[*HISTORY, ended("RolledBack")]), (True, "", 0)),
         (deployment("old", phase="Stable", history=[*HISTORY, ended("RolledBack")]), (False, "rolled back", 0)),

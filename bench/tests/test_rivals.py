@@ -146,6 +146,21 @@ def test_the_table_says_what_is_met_and_what_is_missed(tmp_path: Path) -> None:
     assert results.read(tmp_path / "none.json") == Results()
 
 
+def test_the_table_is_published_between_its_marks() -> None:
+    found = Results()
+    found.set("haldane", "2", [seen(outcome="rolled back", reason="errors")], "2026-01-02, 50 requests/s, load 3.4")
+    page = f"# Title\n{report.BEGIN}\nold\n{report.END}\nend\n"
+    made = report.published(page, found)
+    assert "old" not in made
+    assert made.startswith(f"# Title\n{report.BEGIN}\n\n| case | Haldane | Haldane must |")
+    assert "- 2, Haldane: errors\n" in made
+    assert "Measured on 2026-01-02 with 50 requests/s; load of the machine 3 to 3" in made
+    assert made.endswith(f"{report.END}\nend\n")
+    assert report.published(made, found) == made
+    with pytest.raises(ValueError, match="marks"):
+        report.published("no marks", found)
+
+
 def test_flaggers_steps_take_as_long_as_a_hold() -> None:
     thirds = [STEPS[i : i + 3] for i in (0, 3, 6)]
     assert all(max(third) - min(third) <= 2 for third in thirds)
