@@ -104,7 +104,7 @@ def excused(record: Record, name: str) -> list[Span]:
     spans += [
         each.span
         for each in bare(record, name)
-        if not each.by_route and any(0 <= each.span.begin - deleted <= REACTION for deleted in record.deleted)
+        if not each.by_route and any(one.begin <= each.span.begin <= one.end + REACTION for one in record.deleted)
     ]
     return [Span(span.begin - 1, span.end + PROXIES) for span in spans]
 

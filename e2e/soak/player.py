@@ -13,7 +13,7 @@ from e2e.scenarios.errors import Unmet
 from e2e.scenarios.manifest import Manifest, merged
 from e2e.scenarios.place import Place
 from e2e.soak.episodes import Ask, Choose, Deed, Delete, Ending, Episode, Reapply, Say, Scale, Strategy, Version, ending
-from e2e.soak.record import Record
+from e2e.soak.record import Record, Span
 from haldane.api.v1alpha1 import ModelDeployment
 
 REST_SECONDS: Final = 240.0
@@ -187,8 +187,9 @@ class Player:
         if not spare or status.rollout.phase == "Watching":
             return
         pod = random.choice(ready)["metadata"]["name"]
-        self._record.deleted.append(self.place.time)
+        begin = self.place.time
         await self.place.kube.kubectl("delete", "pod", "-n", self.place.namespace, pod, "--wait=false")
+        self._record.deleted.append(Span(begin, self.place.time))
         if role == "stable":
             await self._until_replaced(state.revision, len(ready))
 

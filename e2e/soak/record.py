@@ -75,8 +75,8 @@ class Record:
     seen: list[Seen] = field(default_factory=list)
     closed: bool = False
     """Whether what comes now is no matter: the end of everything is no rollout."""
-    deleted: list[float] = field(default_factory=list)
-    """When a pod was deleted by hand."""
+    deleted: list[Span] = field(default_factory=list)
+    """While kubectl deleted a pod by hand."""
     failures: list[tuple[float, str]] = field(default_factory=list)
     """When each failed request was sent, and the version that answered it so; `nobody` when none did."""
 

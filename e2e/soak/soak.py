@@ -207,7 +207,7 @@ class Soak:
                 version = int(moment.deployment.metadata.resource_version)
                 record.seen.append(Seen(version, moment.at - self._start, moment.deployment))
             record.closed = True
-            record.deleted = [at - self._start for at in record.deleted]
+            record.deleted = [Span(one.begin - self._start, one.end - self._start) for one in record.deleted]
             if isinstance(player.place.answers, AllAnswers):
                 record.failures = [(at - self._start, who) for at, who in player.place.answers.sent]
 

@@ -129,7 +129,7 @@ def test_watches_may_be_heard_of_one_before_the_other() -> None:
 
 def test_lost_requests_are_told_apart() -> None:
     story = two_revisions().weigh(20).pod("new", ending=True).after(2).weigh(0)
-    story.record.deleted = [6.9]
+    story.record.deleted = [Span(5.0, 6.0)]
     story.record.failures = [(2.0, "nobody"), (3.0, "broken"), (8.0, "nobody"), (30.0, "v1")]
     breaches, forgiven = laws.lost(story.record, NAME, own=["broken"])
     assert breaches == [
