@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .prometheus import Traffic
+from .runtime import RuntimeStandIn
 
 if TYPE_CHECKING:
     from e2e.apiserver.rest import Rest
@@ -35,6 +36,8 @@ class Behaviour:
     terminated: str | None = None
     """Its termination message, when it ended by itself."""
     error_rate: float = 0.0
+    runtime: RuntimeStandIn | None = None
+    """Who answers in their place; without it they have no address."""
 
 
 @dataclass
@@ -86,6 +89,8 @@ class Hands:
             if pod not in pods:
                 body = {"apiVersion": "v1", "kind": "Pod", **template}
                 body["metadata"] = {**template["metadata"], "name": pod}
+                if behaviour.runtime:
+                    body["spec"] = _with_port(template["spec"], behaviour.runtime.port)
                 made = self.rest.create(self.namespace, body)
                 assert made.status == 201, made
                 pods[pod] = made.body
@@ -158,9 +163,19 @@ def _is_ready(pod: Body) -> bool:
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
+def _with_port(spec: Body, port: int) -> Body:
+    """A pod's spec with another port for its runtime's HTTP."""
+    runtime, *others = spec["containers"]
+    ports = [{**one, "containerPort": port} if one["name"] == "http" else one for one in runtime["ports"]]
+    return {**spec, "containers": [{**runtime, "ports": ports}, *others]}
+
+
 def _pod_status(behaviour: Behaviour) -> Body:
     if behaviour.waiting is None:
-        return {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+        ready: Body = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+        if behaviour.runtime:
+            ready |= {"podIP": behaviour.runtime.address, "podIPs": [{"ip": behaviour.runtime.address}]}
+        return ready
     reason, message = behaviour.waiting
     container: Body = {
         "name": "runtime",

@@ -146,7 +146,7 @@ class Runtimes(Protocol):
     """The runtimes in the pods, one request at a time. A failure is an answer (`Reply` with code 0), never an exception."""
 
     async def ask(self, namespace: str, pod: str, path: str, body: Manifest | None, seconds: float) -> Reply:
-        """GET a path at the HTTP port of a pod, or POST `body` to it, within so many seconds."""
+        """GET a path of a pod, or POST `body` to it, within so many seconds. `pod` is `name:port`."""
 
 
 class Clock(Protocol):

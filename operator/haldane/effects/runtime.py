@@ -28,11 +28,10 @@ _ADDRESS = re.compile(r"\b(dial|read|write) tcp \S+?(->\S+)?: ")
 
 
 class PodDoor:
-    """Implements `control.ports.Runtimes`. Close it when done. `port` is where the runtimes serve HTTP."""
+    """Implements `control.ports.Runtimes`. Close it when done."""
 
-    def __init__(self, login: Login, port: int) -> None:
+    def __init__(self, login: Login) -> None:
         self._login = login
-        self._port = port
         self._client = ApiClient(login.configuration)
         # A session of its own: a pod's answer must not lead anywhere else, and must not be read to the end.
         context = self._client.rest_client.ssl_context
@@ -64,7 +63,7 @@ class PodDoor:
 
     async def _exchange(self, namespace: str, pod: str, path: str, body: Manifest | None) -> tuple[int, Any]:
         method, configuration = "GET" if body is None else "POST", self._login.configuration
-        target = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}:{self._port}/proxy{path}"
+        target = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe=':')}/proxy{path}"
         headers = {"Accept": JSON, "User-Agent": "haldane"}
         await self._client.update_params_for_auth(headers, [], ["BearerToken"], target, method, None)
         more: dict[str, Any] = (

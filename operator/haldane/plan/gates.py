@@ -24,7 +24,7 @@ from haldane.plan.strategy import chosen
 NAMES = ("signature", "answers", "latency")
 NO_SIGNATURE = "-"
 """In place of a signature in status: the runtime was asked, and tells none."""
-SOONEST, LATEST = timedelta(seconds=2), timedelta(minutes=1)
+SOONEST, LATEST = timedelta(seconds=2), timedelta(seconds=30)
 """Between two tries of what could not be asked: as long as one tries already, within these bounds."""
 LEAST = timedelta(seconds=30)
 """How long is tried at least before a deadline, which may have been the pods' own, decides without an answer."""
@@ -49,7 +49,7 @@ class Inquiry:
     namespace: str
     model: str
     pod: str | None
-    """A ready pod of the candidate."""
+    """A ready pod of the candidate, as `name:port`."""
     stable_pod: str | None
     """A ready pod of stable; None when it has none."""
     stable_signature: Signature | None

@@ -8,7 +8,9 @@ from typing import Any
 
 from haldane.plan import names
 from haldane.plan.diagnosis import diagnose
+from haldane.plan.environment import PORT
 from haldane.plan.observed import Observed, RevisionPods
+from haldane.plan.pod_template import CONTAINER, PORT_NAME
 from haldane.plan.traffic.ingress import carried_weight
 
 Manifest = dict[str, Any]
@@ -46,8 +48,15 @@ def observe(name: str, children: Iterable[Manifest]) -> Observed:
         revisions=revisions,
         stable_endpoints=_endpoints(slices, names.stable_service(name), revision_of_pod),
         candidate_endpoints=_endpoints(slices, names.candidate_service(name), revision_of_pod),
+        stable_leads=_selected(own.get("Service", []), names.stable_service(name)),
+        candidate_leads=_selected(own.get("Service", []), names.candidate_service(name)),
         route_weight=next((carried_weight(route) for route in routes), None),
     )
+
+
+def _selected(services: list[Manifest], name: str) -> str | None:
+    found = next((service for service in services if service["metadata"]["name"] == name), None)
+    return str((found["spec"].get("selector") or {}).get(names.REVISION_LABEL, "")) if found else None
 
 
 def _revision(obj: Manifest) -> str:
@@ -58,8 +67,19 @@ def _revision_pods(deployment: Manifest, pods: list[Manifest], present: int) -> 
     replicas = int(deployment["spec"].get("replicas", 1))
     ready = int(deployment.get("status", {}).get("readyReplicas", 0))
     problem = diagnose(pods, deployment) if ready < replicas else None
-    askable = tuple(sorted(pod["metadata"]["name"] for pod in pods if _is_ready(pod)))
+    askable = tuple(sorted(_door(pod) for pod in pods if _is_ready(pod)))
     return RevisionPods(_revision(deployment), replicas, ready, problem, present, askable)
+
+
+def _door(pod: Manifest) -> str:
+    """Where its runtime speaks HTTP: `pod:port`."""
+    ports = (
+        port["containerPort"]
+        for container in pod.get("spec", {}).get("containers", ())
+        for port in container.get("ports") or ()
+        if (container["name"], port.get("name")) == (CONTAINER, PORT_NAME)
+    )
+    return f"{pod['metadata']['name']}:{next(ports, PORT)}"
 
 
 def _is_ready(pod: Manifest) -> bool:

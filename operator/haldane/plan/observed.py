@@ -30,7 +30,7 @@ class RevisionPods:
     present: int = 0
     """Pods that exist, those included that are ending: what they hold is not free yet."""
     askable: tuple[str, ...] = ()
-    """Names of the pods that are ready, in order."""
+    """The pods that are ready, in order, each as `name:port` of its runtime's HTTP."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,10 @@ class Observed:
     """Ready endpoints behind the stable Service, by revision."""
     candidate_endpoints: Mapping[str, int] = field(default_factory=dict)
     """Ready endpoints behind the candidate Service, by revision."""
+    stable_leads: str | None = None
+    """The revision that the stable Service selects; empty when it selects more than one, None when it is not there."""
+    candidate_leads: str | None = None
+    """The same of the candidate Service."""
     route_weight: int | None = None
     """Weight that the canary route on the cluster carries now; None when there is no such route."""
 

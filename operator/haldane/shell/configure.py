@@ -27,7 +27,6 @@ from haldane.effects.kube import KubeCluster
 from haldane.effects.login import Login
 from haldane.effects.prometheus import Prometheus
 from haldane.effects.runtime import PodDoor
-from haldane.plan.environment import PORT
 from haldane.plan.names import MANAGED_BY, MANAGED_BY_LABEL
 from haldane.settings import Settings
 from haldane.shell import handlers, health
@@ -71,7 +70,7 @@ async def run(settings: Settings) -> bool:
         clock, store = SystemClock(), Store()
         gates = None
         if settings.gates:
-            door = PodDoor(login, PORT)
+            door = PodDoor(login)
             parts.push_async_callback(door.close)
             gates = Gatekeeper(door, lambda key: queue.add(key, after=0.0))
             parts.push_async_callback(gates.close)

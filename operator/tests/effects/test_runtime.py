@@ -65,7 +65,7 @@ async def door(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
     login = Login()
     await login.renew()
-    made = PodDoor(login, 8080)
+    made = PodDoor(login)
     yield made
     await made.close()
     await runner.cleanup()
@@ -77,10 +77,10 @@ def status(code: int, message: str) -> Body:
 
 async def test_a_page_is_read_and_a_request_sent_at_the_pods_port(door: PodDoor, server: Server) -> None:
     server.answers = [(200, {"name": "fraud"}), (200, {"outputs": []})]
-    reply = await door.ask("shop", "fraud-1-x", "/v2/models/fraud", None, 5.0)
+    reply = await door.ask("shop", "fraud-1-x:8080", "/v2/models/fraud", None, 5.0)
     assert (reply.code, reply.document, reply.problem) == (200, {"name": "fraud"}, "")
     assert 0 < reply.seconds < 5
-    reply = await door.ask("shop", "fraud-1-x", "/v2/models/fraud/infer", {"inputs": []}, 5.0)
+    reply = await door.ask("shop", "fraud-1-x:8080", "/v2/models/fraud/infer", {"inputs": []}, 5.0)
     assert (reply.code, reply.document) == (200, {"outputs": []})
     at = "/api/v1/namespaces/shop/pods/fraud-1-x:8080/proxy/v2/models/fraud"
     assert server.seen == [("GET", at, "Bearer mine", None), ("POST", f"{at}/infer", "Bearer mine", {"inputs": []})]
@@ -101,7 +101,7 @@ async def test_what_the_pod_itself_says_is_its_answer(
     door: PodDoor, server: Server, code: int, body: Any, document: Any
 ) -> None:
     server.answers = [(code, body)]
-    reply = await door.ask("shop", "pod", "/v2", None, 5.0)
+    reply = await door.ask("shop", "pod:8080", "/v2", None, 5.0)
     assert (reply.code, reply.document, reply.problem) == (code, document, "")
 
 
@@ -134,30 +134,30 @@ async def test_what_the_api_server_says_in_its_place_is_no_answer(
 ) -> None:
     monkeypatch.setattr("haldane.effects.login.PAUSE", 0.0)
     server.answers = [(code, status(code, message))]
-    reply = await door.ask("shop", "pod", "/v2", None, 5.0)
+    reply = await door.ask("shop", "pod:8080", "/v2", None, 5.0)
     assert (reply.code, reply.document, reply.problem) == (0, None, problem)
 
 
 async def test_a_pod_that_hangs_is_given_up(door: PodDoor, server: Server) -> None:
     server.hang = True
-    reply = await door.ask("shop", "pod", "/v2", None, 0.05)
+    reply = await door.ask("shop", "pod:8080", "/v2", None, 0.05)
     assert (reply.code, reply.seconds, reply.problem) == (0, 0.05, "no answer within 0.05 s")
 
 
 async def test_a_pod_cannot_send_the_operator_elsewhere(door: PodDoor, server: Server) -> None:
     server.answers = [(302, "/api/v1/namespaces/shop/secrets")]
-    assert (await door.ask("shop", "pod", "/v2", None, 5.0)).code == 302
+    assert (await door.ask("shop", "pod:8080", "/v2", None, 5.0)).code == 302
     assert len(server.seen) == 1
 
 
 async def test_no_more_is_read_than_fits(door: PodDoor, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "LONGEST", 1000)
     server.answers = [(200, json.dumps("x" * 2000)), (200, {"fits": True})]
-    assert (await door.ask("shop", "pod", "/v2", None, 5.0)).document is None
-    assert (await door.ask("shop", "pod", "/v2", None, 5.0)).document == {"fits": True}
+    assert (await door.ask("shop", "pod:8080", "/v2", None, 5.0)).document is None
+    assert (await door.ask("shop", "pod:8080", "/v2", None, 5.0)).document == {"fits": True}
 
 
 async def test_an_api_server_that_is_away_is_no_answer(door: PodDoor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door._login.configuration, "host", "http://127.0.0.1:1")
-    reply = await door.ask("shop", "pod", "/v2", None, 5.0)
+    reply = await door.ask("shop", "pod:8080", "/v2", None, 5.0)
     assert (reply.code, reply.problem) == (0, "the API server cannot be reached: ClientConnectorError")
