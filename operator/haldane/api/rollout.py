@@ -196,7 +196,7 @@ class Analysis(ApiModel):
     )
     on_inconclusive: Literal["Hold", "Promote", "Rollback"] = Field(
         "Hold",
-        description="What to do at a step's deadline (hold + progressDeadline) when the checks could not decide.",
+        description="What to do at a step's deadline when the checks could not decide.",
     )
 
 

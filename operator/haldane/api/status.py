@@ -58,7 +58,7 @@ class CheckStatus(ApiModel):
     name: str = Field(description="Name of the check in spec.")
     verdict: Verdict = Field(description="Pass, Fail or Inconclusive.")
     value: str | None = Field(None, description="Measured for the candidate.")
-    baseline: str | None = Field(None, description="Measured for stable over the same window.")
+    baseline: str | None = Field(None, description="Measured for stable.")
     limit: str | None = Field(None, description="What value was held against.")
     requests: int | None = Field(None, description="Candidate requests that it rests on.")
     detectable: str | None = Field(
@@ -86,12 +86,12 @@ class RolloutStatus(ApiModel):
     phase: Phase = Field("Initializing", description="What is being done.")
     strategy: str | None = Field(None, description="BlueGreen or Recreate, when the rollout began as one.")
     step: int | None = Field(None, description="Index into spec.rollout.steps, from 0.")
-    weight: int = Field(0, description="Per cent of the requests that the route is told to give the candidate.")
+    weight: int = Field(0, description="Per cent of the requests for the candidate.")
     observed_weight: str | None = Field(
         None, description="Per cent of the requests that the candidate answered, from Prometheus."
     )
     started_at: Time | None = Field(None, description="When this rollout began.")
-    phase_started_at: Time | None = Field(None, description="When this phase began; its deadline counts from here.")
+    phase_started_at: Time | None = Field(None, description="When this phase began.")
     weight_changed_at: Time | None = Field(
         None, description="When weight or the stable Service's revision was last changed."
     )
@@ -100,6 +100,7 @@ class RolloutStatus(ApiModel):
     )
     approved: str | None = Field(None, description="Who approved the current step.")
     waived: str | None = Field(None, description="Why steps count as passed that were not.")
+    seen: str | None = Field(None, description="What the steps that passed would have seen.")
     checked_at: Time | None = Field(None, description="When the checks were last evaluated.")
     checks: list[CheckStatus] = Field(
         default_factory=list, description="Last evaluation of each check.", json_schema_extra=list_map("name")
@@ -143,7 +144,7 @@ class ModelDeploymentStatus(ApiModel):
     )
     url: str | None = Field(None, description="Where clients reach the model.")
     replicas: int = Field(0, description="Pods of the stable revision.")
-    selector: str | None = Field(None, description="Label selector of the stable revision's pods, for autoscalers.")
+    selector: str | None = Field(None, description="Label selector of the stable pods, for autoscalers.")
     stable: RevisionStatus | None = Field(None, description="The revision that serves.")
     candidate: RevisionStatus | None = Field(None, description="The revision that is being rolled out.")
     previous: RevisionStatus | None = Field(

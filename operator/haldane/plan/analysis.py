@@ -17,7 +17,7 @@ from haldane.plan.asking import BEFORE, Scope, scope_of
 from haldane.plan.deadlines import is_overdue
 from haldane.plan.evidence import Evidence
 from haldane.plan.latency import judge_latency
-from haldane.plan.looks import look_at
+from haldane.plan.looks import POOR, look_at
 from haldane.plan.observed import Answer, Unavailable
 from haldane.plan.samples import Requests, one_number, read_durations, read_requests
 from haldane.plan.schedule import next_look
@@ -71,8 +71,9 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
     interval = parse_duration(md.spec.rollout.analysis.interval)
     look = look_at(md, timedelta(seconds=max(1, scope.counted)), now)
     demanded = md.spec.rollout.analysis.detect
-    # At the deadline of the step a poor proof is better than none.
-    detect = float(demanded[:-1]) if demanded and not is_overdue(md, now) else None
+    detect = float(demanded[:-1]) if demanded else POOR if look.is_last else None
+    if is_overdue(md, now):
+        detect = None  # at the deadline of the step a poor proof is better than none
     checks = []
     for check in md.spec.rollout.checks:
         last = latest.get(check.name)

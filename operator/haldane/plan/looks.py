@@ -42,6 +42,12 @@ SUSPICION = 0.15
 Not one that is too small to see much, when a larger one follows: that finds out sooner what a few requests made look bad.
 """
 
+POOR = 5.0
+"""The last step goes on, at most up to its deadline, until so many times the limit would be seen: nothing after it will.
+
+So it is where `analysis.detect` says nothing. What it says holds for every step.
+"""
+
 
 @dataclass(frozen=True)
 class Look:

@@ -29,6 +29,7 @@ from haldane.plan.gates import Report
 from haldane.plan.gates_verdicts import recorded
 from haldane.plan.hazards import in_danger, interrupted, not_ready_in_time
 from haldane.plan.observed import Observed
+from haldane.plan.power import proved
 from haldane.plan.promotion import promoting, rolling_back, watching
 from haldane.plan.revision import Revision
 from haldane.plan.situation import Decision, Situation, sized
@@ -210,7 +211,10 @@ def _held(s: Situation, index: int, current: Step) -> Decision:
         "; ".join(f"check {c.name}: {c.message}" for c in open_checks) or "the checks are to be evaluated once more"
     )
     missing = f"weight {current.weight}%: holding, {reasons}"
-    return _undecided(s, index, missing) if overdue else to.moved(s, missing)
+    # What is not decided at the deadline is what a look after it leaves open: it takes what the ones before thought too poor.
+    looked = s.rollout.checked_at
+    is_over = overdue and (not s.spec.rollout.checks or (looked is not None and is_overdue(s.md, looked)))
+    return _undecided(s, index, missing) if is_over else to.moved(s, missing)
 
 
 def _hold_began(s: Situation) -> datetime:
@@ -267,12 +271,13 @@ def _passed(s: Situation, index: int) -> Decision:
 
 def _advance(s: Situation, index: int, waived: str | None = None) -> Decision:
     """The step is over: on to the next one, or to the promotion. The weight rises only when the pods for it are ready."""
+    seen = proved(s.rollout)
     if index + 1 < len(s.spec.rollout.steps):
         following = s.spec.rollout.steps[index + 1]
         message = f"weight {s.rollout.weight}%: passed; preparing weight {following.weight}%"
         following_step = {"step": index + 1, "phase_started_at": s.now, "step_started_at": None, "approved": None}
-        return to.moved(s, message, after=to.SOON, waived=waived or s.rollout.waived, **following_step)
-    return to.promote(s, "every step passed: preparing the promotion", waived)
+        return to.moved(s, message, after=to.SOON, waived=waived or s.rollout.waived, seen=seen, **following_step)
+    return to.promote(s, "every step passed: preparing the promotion", waived, seen)
 
 
 def _endpoints(s: Situation) -> int:

@@ -133,8 +133,11 @@ def preview(s: Situation, step: int) -> Decision:
     return with_event(decision, "Normal", "Previewed", f"Version {version} is ready, at weight 0%{led}.")
 
 
-def promote(s: Situation, message: str, waived: str | None = None) -> Decision:
-    """Towards weight 100 and the handover; `waived` is why, when it is not for having passed every step."""
+def promote(s: Situation, message: str, waived: str | None = None, seen: str | None = None) -> Decision:
+    """Towards weight 100 and the handover; `waived` is why, when it is not for having passed every step.
+
+    `seen` is what the steps would have seen, when the last one has just passed.
+    """
     return moved(
         s,
         message,
@@ -143,6 +146,7 @@ def promote(s: Situation, message: str, waived: str | None = None) -> Decision:
         phase_started_at=s.now,
         step_started_at=None,
         waived=waived or s.rollout.waived,
+        seen=seen or s.rollout.seen,
     )
 
 
@@ -234,6 +238,7 @@ def promoted(s: Situation) -> Decision:
     decision = without_weight(s, "Watching", message, step=None, observed_weight=None, checks=[])
     passed = {"BlueGreen": "took over in one switch", "Recreate": "took over from pods that went first"}
     how = s.rollout.waived or passed.get(s.rollout.strategy or "", "passed every step")
+    how += f"; seen 4 times in 5 would have been, {s.rollout.seen}" if s.rollout.seen else ""
     past = history(s, s.status.stable, "Promoted", f"version {version} {how}")
     status = decision.status.model_copy(update={"history": past})
     return with_event(
