@@ -29,6 +29,7 @@ from haldane.control.ports import (
 from haldane.control.store import Key, Store
 from haldane.plan import revision, rollout
 from haldane.plan.children import children
+from haldane.plan.clock import caught_up
 from haldane.plan.observe import observe
 from haldane.plan.observed import Observed
 from haldane.plan.status import compose, invalid, problem_events
@@ -81,7 +82,7 @@ class Reconciler:
             return None  # its children are garbage-collected by their owner references
         now = self._clock.now()
         try:
-            md = in_effect(ModelDeployment.from_wire(body))
+            md = caught_up(in_effect(ModelDeployment.from_wire(body)), now)
         except ValueError as error:
             return await self._explain(key, body, error, now)
         try:

@@ -1,8 +1,12 @@
 """A world that lies: what the operator sees is late, its passes come too often or not at all, it dies in mid-pass, its clock
-jumps, and proxies follow a route some seconds after it was written. What is true is kept apart, and judged."""
+jumps, and proxies follow a route some seconds after it was written. What is true is kept apart, and judged.
+
+With a route its weight makes the candidate's share; without one the ready pods behind the stable Service do. Autoscalers
+follow the load of their pods."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -12,12 +16,15 @@ from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.analysis import judge
 from haldane.plan.annotations import paused
 from haldane.plan.asking import instant, queries
-from haldane.plan.capacity import candidate_size, wanted_pods
+from haldane.plan.capacity import autoscaled, candidate_size, has_route, is_autoscaled, wanted_pods
+from haldane.plan.clock import caught_up
+from haldane.plan.deadlines import deadline
 from haldane.plan.observed import Observed
 from haldane.plan.rejection import standing_rejection
 from haldane.plan.revision import Revision, revision_hash
 from haldane.plan.rollout import step
 from haldane.plan.situation import Decision
+from haldane.plan.status import compose
 from haldane.plan.strategy import in_effect
 
 from .asked import examine_gates
@@ -25,6 +32,10 @@ from .world import World
 
 PASSES_AT_ONCE = 6
 """Passes that may follow each other in one second, each because the one before changed something."""
+POD_RATE = 50
+"""Requests a second that an autoscaler wants of each pod."""
+AUTOSCALED_EVERY = 5
+"""Seconds between two looks of the autoscalers."""
 
 
 @dataclass
@@ -35,6 +46,8 @@ class Route:
     behind: str | None = None
     """The revision behind the candidate Service."""
     weight: int = 0
+    selected: tuple[str, ...] = ()
+    """The revisions behind the stable Service."""
 
 
 @dataclass
@@ -58,6 +71,11 @@ class LyingWorld(World):
     excused_until: int = 0
     recreating: bool = False
     behind: str | None = None
+    selected: tuple[str, ...] = ()
+    autoscalers: dict[str, int] = field(default_factory=dict)
+    """How many pods each leaves its revision at least."""
+    carried: int = 0
+    """Pods that carried everything when the rollout began."""
     born: dict[str, int] = field(default_factory=dict)
     """When each Deployment was made, in seconds: one of the same name later is another."""
     routes: list[Route] = field(default_factory=list)
@@ -70,7 +88,9 @@ class LyingWorld(World):
         """What is the case."""
         seen = super().observe()
         behind = {self.behind: self.ready(self.behind)} if self.behind else {}
-        return replace(seen, candidate_endpoints=behind)
+        selected = {revision: self.ready(revision) for revision in self.selected}
+        weight = seen.route_weight if has_route(self.md) else None
+        return replace(seen, stable_endpoints=selected, candidate_endpoints=behind, route_weight=weight)
 
     def observe(self) -> Observed:
         """What the operator sees: its own writes at once, everything else late."""
@@ -91,9 +111,9 @@ class LyingWorld(World):
 
     def one_pass(self) -> bool:
         """One reconcile; whether it changed anything."""
-        md = in_effect(self.md)
         clock = self.now + self.skew
         asked_at = clock - timedelta(seconds=self.late)
+        md = caught_up(in_effect(self.md), clock)
         answers = {
             key: self.answer(promql, asked_at - instant(md, key, asked_at))
             for key, promql in queries(md, asked_at).items()
@@ -108,6 +128,7 @@ class LyingWorld(World):
             "a step taken twice gives the same state"
         )
         self.examine(md, observed, decision)
+        self.examine_claims(md, observed, decision)
         self.events += decision.events
         before, self.status = self.status, decision.status.to_wire()
         changed = self.status != before
@@ -124,6 +145,8 @@ class LyingWorld(World):
         rollout = new.rollout
         assert 0 <= rollout.weight <= 100
         assert rollout.phase == "Stable" or decision.requeue_after is not None, "somebody looks again"
+        ends = deadline(md.model_copy(update={"status": new}))
+        assert rollout.phase in ("Stable", "Watching") or ends is not None, "no phase without a deadline"
         states = [state.revision for state in (new.stable, new.candidate, new.previous) if state]
         assert len(states) == len(set(states)), "a revision has one part"
         if rollout.weight > old.rollout.weight and new.candidate:
@@ -145,7 +168,33 @@ class LyingWorld(World):
             assert new.candidate.replicas >= enough, "the share has its pods"
         if new.stable and new.candidate and rollout.strategy != "Recreate" and rollout.phase != "RollingBack":
             assert new.stable.replicas >= md.spec.scaling.min_replicas, "stable can carry everything"
+            if begins:
+                self.carried = new.stable.replicas
+            highest = md.spec.scaling.max_replicas if is_autoscaled(md) else 0
+            assert new.stable.replicas >= min(self.carried, highest or 0), "and goes on to be able to"
         self._examine_approval(md, new)
+
+    def examine_claims(self, md: ModelDeployment, observed: Observed, decision: Decision) -> None:
+        """What is told must have been seen."""
+        told = compose(md, decision.status, observed, self.now + self.skew)
+        for state in (told.stable, told.candidate, told.previous):
+            assert state is None or state.ready_replicas == observed.pods(state.revision).ready
+        holds = {condition.type for condition in told.conditions if condition.status == "True"}
+        serving = observed.pods(told.stable.revision).ready if told.stable else 0
+        assert ("Available" in holds) == (serving > 0)
+        if "Ready" in holds:
+            assert serving > 0
+            assert told.stable, "somebody serves"
+            assert told.stable.revision == revision_hash(md), "ready is what spec asks for"
+        assert not {"Reconciling", "Stalled"} <= holds
+        before, after = md.status.history, decision.status.history
+        if (
+            after
+            and after != before
+            and after[-1].outcome == "Promoted"
+            and decision.status.rollout.phase == "Watching"
+        ):
+            assert serving > 0 or self.spoiled or not self.is_fair, "nothing without pods is promoted"
 
     @staticmethod
     def _examine_approval(md: ModelDeployment, new: ModelDeploymentStatus) -> None:
@@ -171,18 +220,38 @@ class LyingWorld(World):
             effect(status)
 
     def _size(self, status: ModelDeploymentStatus) -> None:
+        owned = autoscaled(in_effect(self.md), status)
         for revision, size in wanted_pods(status).items():
-            if revision not in self.pods:
+            is_new = revision not in self.pods
+            if is_new:
                 self.born[revision] = self.second
                 self.pods[revision] = []
-            starts_in = timedelta(seconds=self.behaviours[self.versions[revision]].starts_in)
-            self.pods[revision] += [self.now + starts_in] * (size - len(self.pods[revision]))
-            self.end(revision, size)
+            if is_new or revision not in owned:
+                self._resize(revision, size)
+        self.autoscalers = owned
+
+    def _resize(self, revision: str, size: int) -> None:
+        starts_in = timedelta(seconds=self.behaviours[self.versions[revision]].starts_in)
+        self.pods[revision] += [self.now + starts_in] * (size - len(self.pods[revision]))
+        self.end(revision, size)
+
+    def autoscale(self) -> None:
+        """Give the pods that autoscalers own what their load asks for."""
+        highest = self.md.spec.scaling.max_replicas or 0
+        for revision, least in self.autoscalers.items():
+            if self.pods.get(revision):
+                load = sum(second[revision][0] for second in self.counts[-AUTOSCALED_EVERY:] if revision in second)
+                asked = math.ceil(load / AUTOSCALED_EVERY / POD_RATE)
+                self._resize(revision, min(highest, max(least, asked)))
 
     def _select(self, status: ModelDeploymentStatus) -> None:
         if status.stable:
             self.serving = status.stable.revision
             self.behind = (status.candidate or status.stable).revision
+            self.selected = (self.serving,)
+            weight = status.rollout.weight
+            if status.candidate and weight and not has_route(self.md):
+                self.selected = (self.behind,) if weight >= 100 else (self.serving, self.behind)
 
     def _route(self, status: ModelDeploymentStatus) -> None:
         self.route_weight = status.rollout.weight
@@ -206,12 +275,9 @@ class LyingWorld(World):
 
     def traffic(self) -> None:
         """One second of requests through the route as proxies know it."""
-        self.routes.append(Route(self.serving, self.behind, self.route_weight))
+        self.routes.append(Route(self.serving, self.behind, self.route_weight, self.selected))
         route = self.routes[-1 - min(self.proxy_lag, len(self.routes) - 1)]
-        shares: dict[str, float] = {}
-        for name, weight in ((route.serving, 100 - route.weight), (route.behind, route.weight)):
-            if name and weight:
-                shares[name] = shares.get(name, 0.0) + weight / 100
+        shares = self._by_weight(route) if has_route(self.md) else self._by_pods(route)
         second: dict[str, tuple[float, float, float]] = {}
         for revision, share in shares.items():
             if not self.ready(revision):
@@ -221,6 +287,22 @@ class LyingWorld(World):
             requests = self.rate * share
             second[revision] = (requests, requests * behaviour.error_rate, behaviour.latency)
         self.counts.append(second)
+
+    @staticmethod
+    def _by_weight(route: Route) -> dict[str, float]:
+        shares: dict[str, float] = {}
+        for name, weight in ((route.serving, 100 - route.weight), (route.behind, route.weight)):
+            if name and weight:
+                shares[name] = shares.get(name, 0.0) + weight / 100
+        return shares
+
+    def _by_pods(self, route: Route) -> dict[str, float]:
+        """Requests go to ready pods alone, as long as there are any."""
+        ready = {name: self.ready(name) for name in route.selected if name in self.versions}
+        pods = sum(ready.values())
+        if not pods:
+            return {name: 1.0 / len(ready) for name in ready}
+        return {name: count / pods for name, count in ready.items() if count}
 
     def run(self, seconds: int, until: Any = None) -> LyingWorld:
         """Advance; passes come when they were wished for and, unless events are lost, when something is seen to change."""
@@ -234,6 +316,8 @@ class LyingWorld(World):
                     if not self.one_pass():
                         break
             self.traffic()
+            if self.second % AUTOSCALED_EVERY == 0:
+                self.autoscale()
             self.now += timedelta(seconds=1)
             self.second += 1
             if until and until(self):

@@ -7,6 +7,7 @@ import os
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -32,12 +33,18 @@ class Machine(RuleBasedStateMachine):
         replicas=st.integers(1, 3),
         proxy_lag=st.integers(0, 3),
         strategy=st.sampled_from(["Canary", "Canary", "BlueGreen", "Recreate"]),
+        routed=st.booleans(),
+        highest=st.sampled_from([None, 4, 12]),
         then=THEN,
     )
-    def serve(self, replicas: int, proxy_lag: int, strategy: str, then: int) -> None:
+    def serve(self, replicas: int, proxy_lag: int, strategy: str, routed: bool, highest: int | None, then: int) -> None:
         self.world = LyingWorld(copy.deepcopy(SPEC), proxy_lag=proxy_lag, gates=True)
         self.world.behaviours |= {"3": Behaviour(classes=12)}
         self.world.spec["scaling"]["minReplicas"] = replicas
+        if highest:
+            self.world.spec["scaling"]["maxReplicas"] = highest
+        if not routed:
+            del self.world.spec["traffic"]
         self.world.spec["rollout"]["steps"] = [{"weight": 5, "hold": "10s"}, {"weight": 50, "hold": "10s"}]
         self.world.spec["rollout"]["strategy"] = strategy
         self.world.deploy("1")
@@ -116,7 +123,7 @@ class Machine(RuleBasedStateMachine):
         self.world.spec["scaling"]["minReplicas"] = replicas
         self.world.run(then)
 
-    @rule(rate=st.sampled_from([0, 3, 200]), down=st.booleans(), late=st.integers(0, 8), then=THEN)
+    @rule(rate=st.sampled_from([0, 3, 200, 700]), down=st.booleans(), late=st.integers(0, 8), then=THEN)
     def measure(self, rate: int, down: bool, late: int, then: int) -> None:
         self.world.rate, self.world.late = rate, late
         self.world.prometheus_down = "connection refused" if down else None
@@ -197,8 +204,11 @@ class HarshMachine(Machine):
         self.world.run(then)
 
 
+EXAMPLES = os.environ.get("HALDANE_ROLLOUT_EXAMPLES")
+pytestmark = pytest.mark.timeout(0 if EXAMPLES else 300)
+"""Many examples take as long as they take."""
 LAWS = settings(
-    max_examples=int(os.environ.get("HALDANE_ROLLOUT_EXAMPLES", "12")),
+    max_examples=int(EXAMPLES or "12"),
     stateful_step_count=15,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
