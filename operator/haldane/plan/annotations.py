@@ -34,8 +34,8 @@ def author(md: ModelDeployment, verb: Verb) -> str:
 
 
 def command(md: ModelDeployment, change: str) -> str:
-    """The command that changes an annotation."""
-    return f"kubectl annotate mdep {md.metadata.name} -n {md.metadata.namespace} {GROUP}/{change}"
+    """The command that changes an annotation, between backquotes: what ends the sentence is no part of it."""
+    return f"`kubectl annotate mdep {md.metadata.name} -n {md.metadata.namespace} {GROUP}/{change}`"
 
 
 def paused(md: ModelDeployment) -> str | None:

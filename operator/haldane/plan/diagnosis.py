@@ -231,7 +231,7 @@ def _log_command(pod: Manifest, previous: bool = False) -> str:
     metadata = pod["metadata"]
     revision = metadata.get("labels", {}).get(REVISION_LABEL, "")
     flag = " --previous" if previous else ""
-    return f"see kubectl logs -n {metadata.get('namespace', '')} -l {REVISION_LABEL}={revision}{flag}"
+    return f"see `kubectl logs -n {metadata.get('namespace', '')} -l {REVISION_LABEL}={revision}{flag}`"
 
 
 def _clause(text: str) -> str:

@@ -35,7 +35,7 @@ def test_a_rollout_waits_for_a_person_and_takes_the_command_that_it_names(model:
     model.until_stable("1.0.0")
     model.deploy("2.0.0")
     model.until(lambda: suspended(model).startswith("WaitingForApproval"), "approval is asked for")
-    command = suspended(model).partition("approval: ")[2].removesuffix(".")
+    command = suspended(model).partition("approval: `")[2].removesuffix("`.")
     reconciling = model.condition("Reconciling")
     assert reconciling
     assert (reconciling["reason"], command in reconciling["message"]) == ("WaitingForApproval", True)
@@ -63,7 +63,7 @@ def test_a_rollout_is_paused_resumed_and_aborted(model: Model) -> None:
     assert model.version("candidate") is None
     assert suspended(model) == (
         "Paused: Rollouts are paused by alice (INC-12); to go on: "
-        f"kubectl annotate mdep fraud -n {model.namespace} haldane.dev/pause-."
+        f"`kubectl annotate mdep fraud -n {model.namespace} haldane.dev/pause-`."
     )
     model.annotate("pause", None)
     model.until(lambda: model.hands.weights[-1] == 50, "the rollout begins")

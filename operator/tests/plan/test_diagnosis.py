@@ -199,7 +199,7 @@ CASES: list[tuple[str, Manifest, Problem]] = [
         Problem(
             "CrashLoopBackOff",
             "container runtime ended with exit code 139: "
-            "see kubectl logs -n payments -l haldane.dev/revision=aaaaaaaaaa --previous",
+            "see `kubectl logs -n payments -l haldane.dev/revision=aaaaaaaaaa --previous`",
             crashed=True,
         ),
     ),
@@ -209,7 +209,7 @@ CASES: list[tuple[str, Manifest, Problem]] = [
         Problem(
             "CrashLoopBackOff",
             "container runtime ended with exit code 1 (Traceback: boom): "
-            "see kubectl logs -n payments -l haldane.dev/revision=aaaaaaaaaa --previous",
+            "see `kubectl logs -n payments -l haldane.dev/revision=aaaaaaaaaa --previous`",
             crashed=True,
         ),
     ),
@@ -219,7 +219,7 @@ CASES: list[tuple[str, Manifest, Problem]] = [
         Problem(
             "CrashLoopBackOff",
             'container fetch ended with exit code 1 ({"reason": "X", "message": "y"}): '
-            "see kubectl logs -n payments -l haldane.dev/revision=aaaaaaaaaa --previous",
+            "see `kubectl logs -n payments -l haldane.dev/revision=aaaaaaaaaa --previous`",
             crashed=True,
         ),
     ),
@@ -232,7 +232,7 @@ CASES: list[tuple[str, Manifest, Problem]] = [
         Problem(
             "NotReady",
             "container runtime runs but is not ready any more: "
-            "see kubectl logs -n payments -l haldane.dev/revision=aaaaaaaaaa",
+            "see `kubectl logs -n payments -l haldane.dev/revision=aaaaaaaaaa`",
         ),
     ),
     (
@@ -243,13 +243,13 @@ CASES: list[tuple[str, Manifest, Problem]] = [
         },
         Problem(
             "Loading",
-            "the model is being loaded: see kubectl logs -n payments -l haldane.dev/revision=aaaaaaaaaa",
+            "the model is being loaded: see `kubectl logs -n payments -l haldane.dev/revision=aaaaaaaaaa`",
         ),
     ),
     (
         "a side car starts",
         {"containerStatuses": [container(ready=True), container("tap", state=RUNNING)]},
-        Problem("Loading", "container tap starts: see kubectl logs -n payments -l haldane.dev/revision=aaaaaaaaaa"),
+        Problem("Loading", "container tap starts: see `kubectl logs -n payments -l haldane.dev/revision=aaaaaaaaaa`"),
     ),
     (
         "evicted",

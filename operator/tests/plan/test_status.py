@@ -169,7 +169,7 @@ def test_rolled_back(model_deployment: Make, status_of: StatusOf, phase: Phase) 
     )
 
 
-PAUSED = "paused (INC-12); to go on: kubectl annotate mdep fraud -n payments haldane.dev/pause-"
+PAUSED = "paused (INC-12); to go on: `kubectl annotate mdep fraud -n payments haldane.dev/pause-`"
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_waiting_for_approval(model_deployment: Make, status_of: StatusOf) -> No
     waiting = awaits_approval(md, decided.rollout)
     rollout = decided.rollout.model_copy(update={"message": waiting})
     shown = compose(md, decided.model_copy(update={"rollout": rollout}), pods({OLD: 2, revision_hash(md): 2}), NOW)
-    approve = f"kubectl annotate mdep fraud -n payments haldane.dev/approve={revision_hash(md)}-1 --overwrite"
+    approve = f"`kubectl annotate mdep fraud -n payments haldane.dev/approve={revision_hash(md)}-1 --overwrite`"
     assert summary(shown)["Suspended"] == "True WaitingForApproval"
     assert summary(shown)["Reconciling"] == "True WaitingForApproval"
     assert message(shown, "Suspended") == f"Weight 5%: step 1 waits for approval: {approve}."

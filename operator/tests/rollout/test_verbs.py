@@ -8,7 +8,7 @@ import pytest
 
 from haldane.plan.status import compose
 
-APPROVE = "kubectl annotate mdep fraud -n payments haldane.dev/approve={}-{} --overwrite"
+APPROVE = "`kubectl annotate mdep fraud -n payments haldane.dev/approve={}-{} --overwrite`"
 
 
 def ask(world: Any, verb: str, value: str | None, manager: str = "haldane:alice") -> None:
@@ -131,7 +131,7 @@ class TestPause:
         assert world.weights[: len(weights) + 1] == world.weights
         assert world.phase == phase
         assert world.version("stable") == "1"
-        text = "paused by alice (INC-12); to go on: kubectl annotate mdep fraud -n payments haldane.dev/pause-"
+        text = "paused by alice (INC-12); to go on: `kubectl annotate mdep fraud -n payments haldane.dev/pause-`"
         assert text in world.status["rollout"]["message"]
         assert len(said(world, "Paused")) == 1
         ask(world, "pause", None)
