@@ -33,10 +33,11 @@ class Pace:
 
     spacing: float = 0.05
     """Rest between the end of a pass and the start of the next: a burst of events becomes one more pass."""
-    burst: int = 60
+    burst: int = 120
     """Passes in a row at that pace; from then on, and until it calms down, one in `sustained` seconds."""
-    sustained: float = 1.0
-    """Keeps two controllers that undo each other's work from hammering the API server."""
+    sustained: float = 0.25
+    """Keeps two controllers that undo each other's work from hammering the API server; what a rollout takes that is looked at
+    every second (three passes a look) stays below it, or every answer would come late."""
     deadline: float = 60.0
     """Longest time that one pass may take before it is cancelled and counts as failed."""
     first_backoff: float = 0.5

@@ -84,6 +84,25 @@ def test_events_before_the_pass_starts_are_one_pass(run_exactly: Run) -> None:
     assert work.started == [(0.0, "a"), (5.0, "b")]
 
 
+def test_looks_every_second_are_never_held_up(run_exactly: Run) -> None:
+    """A look takes three passes: one that asks, one that decides on the answer, one that sees what follows."""
+    work = Work()
+    due = [round(second + after, 3) for second in range(300) for after in (0.0, 0.1, 0.2)]
+
+    async def main() -> None:
+        queue: Queue[str] = Queue(work)
+        running = asyncio.create_task(queue.run())
+        for at in due:
+            asyncio.get_running_loop().call_at(at, queue.add, "a")
+        await asyncio.sleep(301)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+    run_exactly(main())
+    assert [at for at, _ in work.started] == due
+
+
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
