@@ -25,7 +25,7 @@ from haldane.plan.proportions import detectable
 EVERY_LOOK = 0.0075
 SUDDEN_FAULT = 0.0025
 PLANNED_LOOK = 0.01
-DECISIVE_LOOK = 0.07
+DECISIVE_LOOK = 0.08
 DECISIVE_LOOK_AT_MAX = 0.02
 """What the planned look spends where it then sees `DOUBLE` the limit in 4 of 5 cases.
 
