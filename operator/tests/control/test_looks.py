@@ -1,0 +1,140 @@
+"""A thousand rollouts under way, looked at on exact time: how often Prometheus is asked, when, and how much at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from haldane.api.v1alpha1 import ModelDeployment
+from haldane.control.batching import GATHER_SECONDS, Batcher
+from haldane.control.looks import FRESH, Look, Looks
+from haldane.control.ports import Answer
+from haldane.control.store import Key
+from haldane.plan.analysis import Analysis
+from haldane.plan.asking import due_at
+
+Run = Callable[[Any], Any]
+
+COUNT = 1000
+CHECKS = 2
+INTERVAL = 30.0
+START = datetime(2026, 1, 1, tzinfo=UTC)
+TAKES = 0.2
+"""Seconds that Prometheus takes for an answer."""
+
+
+def under_way() -> ModelDeployment:
+    """A rollout in a long step, its weight set ten minutes ago, that was last looked at a minute ago."""
+    weighed, looked = START - timedelta(minutes=10), START - timedelta(minutes=1)
+    rollout = {"phase": "Progressing", "step": 0, "weight": 5, "checkedAt": looked.isoformat()}
+    rollout |= dict.fromkeys(("startedAt", "phaseStartedAt", "weightChangedAt", "stepStartedAt"), weighed.isoformat())
+    revisions = {
+        role: {"revision": role[0] * 10, "version": role, "replicas": 1, "readyReplicas": 1}
+        for role in ("stable", "candidate")
+    }
+    checks = [
+        {"name": "errors", "errorRate": {"maxIncrease": "1%"}},
+        {"name": "latency", "latency": {"quantile": "0.99", "maxIncrease": "20%"}},
+    ]
+    spec = {
+        "model": {"uri": "s3://models/a", "version": "2"},
+        "rollout": {"steps": [{"weight": 5, "hold": "1h"}], "checks": checks},
+    }
+    return ModelDeployment.from_wire(
+        {
+            "apiVersion": "haldane.dev/v1alpha1",
+            "kind": "ModelDeployment",
+            "metadata": {"name": "model", "namespace": "shop", "uid": "u", "generation": 1},
+            "spec": spec,
+            "status": {**revisions, "rollout": rollout},
+        }
+    )
+
+
+@dataclass
+class Fleet:
+    """The objects, each with what every pass would write into its status; Prometheus, which is only counted."""
+
+    objects: dict[Key, ModelDeployment] = field(default_factory=dict)
+    asked: list[float] = field(default_factory=list)
+    looks: dict[Key, list[Look]] = field(default_factory=dict)
+    late: list[float] = field(default_factory=list)
+    waiting: dict[Key, Look] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        one = under_way()
+        for number in range(COUNT):
+            key, uid = Key("shop", f"model-{number:04d}"), str(UUID(int=number * 2654435761))
+            self.objects[key] = one.model_copy(
+                update={"metadata": one.metadata.model_copy(update={"name": key.name, "uid": uid})}
+            )
+        self.looking = Looks(Batcher(self), self.decide)
+
+    @property
+    def now(self) -> datetime:
+        return START + timedelta(seconds=asyncio.get_running_loop().time())
+
+    async def query(self, promql: str, at: datetime, *, free: bool = False) -> Answer:
+        self.asked.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(TAKES)
+        return ()
+
+    def look(self, key: Key) -> None:
+        """The pass that finds a look due."""
+        md = self.objects[key]
+        look = self.looking.of(key, {}, md, self.now)
+        assert look, (key, due_at(md, self.now), self.now)
+        self.waiting[key] = look
+
+    def decide(self, key: Key, urgent: bool) -> None:
+        """The pass that the answers bring back."""
+        look, md = self.waiting.pop(key), self.objects[key]
+        found = look.answers.result()
+        assert found
+        assert look.instant(self.now) == look.at
+        assert not urgent
+        self.looks.setdefault(key, []).append(look)
+        self.late.append((self.now - look.at).total_seconds())
+        rollout = md.status.rollout.model_copy(update={"checked_at": look.at, "checks": list(found.checks)})
+        after = md.model_copy(update={"status": md.status.model_copy(update={"rollout": rollout})})
+        self.objects[key] = after
+        self.wait(key)
+
+    def wait(self, key: Key) -> None:
+        due = due_at(self.objects[key], self.now)
+        assert due
+        after = max(0.0, (due - self.now).total_seconds())
+        asyncio.get_running_loop().call_later(after, self.look, key)
+
+    async def play(self, intervals: float) -> None:
+        for key in self.objects:
+            self.wait(key)
+        await asyncio.sleep(INTERVAL * intervals - 0.5)
+
+
+def test_a_thousand_rollouts_ask_far_less_than_once_a_check_and_interval(
+    run_exactly: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are overdue at once, as after an outage; from then on they are spread, and still share their queries."""
+    monkeypatch.setattr("haldane.plan.analysis.judge", lambda md, answers, at: Analysis(at, (), None))
+    fleet = Fleet()
+    run_exactly(fleet.play(2.0))
+    together, later = [[at for at in fleet.asked if (at < 1.0) is first] for first in (True, False)]
+    assert len(together) <= 40  # they are of one age, too
+    assert len(later) <= 100 < CHECKS * COUNT
+    assert max(Counter(int(at) for at in later).values()) <= 10
+    looks = [[look.at for look in looks] for looks in fleet.looks.values()]
+    assert len(looks) == COUNT
+    for own in looks:
+        first, *rest = ((after - before).total_seconds() for before, after in pairwise(own))
+        assert INTERVAL / 2 < first <= INTERVAL
+        assert set(rest) <= {INTERVAL}
+    assert max(fleet.late) <= GATHER_SECONDS + TAKES + 0.01 < FRESH.total_seconds()
