@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from haldane.plan import transitions as to
-from haldane.plan.situation import Decision, Situation
+from haldane.plan.situation import Decision, Situation, sized
 
 
 def interrupted(s: Situation) -> Decision | None:
@@ -57,7 +57,11 @@ def collapse(s: Situation) -> Decision | None:
 
 def not_ready_in_time(s: Situation, needed: int) -> Decision:
     """The deadline has passed without the pods that were needed; what their own problem is goes into the reason."""
-    pods = s.pods(s.status.candidate)
+    candidate, pods = s.status.candidate, s.pods(s.status.candidate)
+    if candidate and (pods.replicas < needed or s.observed.candidate_leads not in (None, candidate.revision)):
+        # They were never asked for, or not shown to the Service, if the operator was away since it decided that.
+        decision = to.moved(s, "asking for the candidate's pods", after=to.SOON, phase_started_at=s.now)
+        return sized(decision, max(needed, candidate.replicas))
     why = f"{pods.ready} of {needed} pods were ready after {s.spec.rollout.progress_deadline}"
     if pods.problem:
         why += f" ({pods.problem.reason}: {pods.problem.message})"

@@ -32,12 +32,13 @@ def promoting(s: Situation) -> Decision:
         if is_overdue(s.md, s.now):
             return not_ready_in_time(s, full)
         return sized(to.moved(s, f"waiting for full size before the promotion: {ready} of {full} pods ready"), full)
-    if s.rollout.weight == 0 and (waiting := held(s)):
-        return sized(waiting, full)
+    if s.rollout.weight == 0 and (gated := held(s)):
+        return sized(gated, full)
     if s.rollout.weight < 100:
         return sized(to.set_weight(s, s.step_index, 100), full)
     if not s.route_shows(100):
-        return sized(to.moved(s, "weight 100%: waiting until the route carries it", after=to.SOON), full)
+        waiting = "weight 100%: waiting until the route carries it"
+        return sized(to.moved(s, waiting, after=to.SOON, weight_changed_at=s.now), full)
     settling = to.ROUTE_SETTLE - s.since(s.rollout.weight_changed_at)
     if settling > timedelta(0):
         return sized(to.moved(s, "weight 100%: letting the route settle", after=settling), full)
@@ -52,6 +53,9 @@ def _handing_over(s: Situation) -> Decision:
     collapsed = collapse(s)
     if collapsed:
         return collapsed
+    asked_again = s.rollout.phase_started_at == s.rollout.weight_changed_at
+    if s.is_unled and not asked_again:
+        return to.moved(s, s.rollout.message, after=to.SOON, phase_started_at=s.now, weight_changed_at=s.now)
     if s.since(s.rollout.weight_changed_at) > parse_duration(s.spec.rollout.progress_deadline):
         why = f"the Service did not follow within {s.spec.rollout.progress_deadline}"
         return to.undo(s, "RolledBack", "ProgressDeadlineExceeded", why)
@@ -106,11 +110,13 @@ def rolling_back(s: Situation) -> Decision:
         if ready >= previous.replicas or (ready > 0 and failing == 0):
             return to.restore(s, Decision(s.status))
         return to.undo_failed(s) if s.wants_another or is_overdue(s.md, s.now) else Decision(s.status, to.SOON)
+    if s.is_unled:
+        return to.moved(s, s.rollout.message, after=to.SOON, weight_changed_at=s.now)
     stable = s.status.stable
     settling = to.ROUTE_SETTLE - s.since(s.rollout.weight_changed_at)
     elsewhere = {revision for revision, ready in s.observed.stable_endpoints.items() if ready}
     elsewhere -= {stable.revision} if stable else set()
     # Pods that go while a Service or route still leads to them cost requests: 200 to 840 when it was measured.
-    if settling > timedelta(0) or not s.route_shows(0) or (elsewhere and not is_overdue(s.md, s.now)):
+    if settling > timedelta(0) or (elsewhere and not is_overdue(s.md, s.now)):
         return Decision(s.status, max(settling, to.SOON))
     return to.settled(s, f"version {stable.version if stable else ''} serves")

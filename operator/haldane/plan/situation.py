@@ -126,6 +126,17 @@ class Situation:
         """Whether the cluster's canary route carries the weight; without a route there is nothing to wait for."""
         return not has_route(self.md) or self.observed.route_weight in (weight, None if weight == 0 else weight)
 
+    @property
+    def is_unled(self) -> bool:
+        """Whether requests are not led yet as status says: the operator was away before it could write that.
+
+        What counts from a decision then counts from now: neither pods nor proxies have heard of it.
+        """
+        stable, leads = self.status.stable, self.observed.stable_leads
+        return not self.route_shows(self.rollout.weight) or (
+            stable is not None and leads not in (None, stable.revision)
+        )
+
 
 def sized(decision: Decision, replicas: int) -> Decision:
     """The decision with the pods that the candidate should have; a candidate that goes keeps what it has until it is gone."""
