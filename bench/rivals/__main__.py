@@ -34,6 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cases", default="", help=f"of {keys},{REST} (default: all)")
     parser.add_argument("--rate", type=float, default=100.0, help="requests/s to each app (default: %(default)s)")
     parser.add_argument("--at-once", type=int, default=4, help="tries at the same time (default: %(default)s)")
+    parser.add_argument(
+        "--tries-of-others", type=int, default=9, help="at most so many tries of a case with the others"
+    )
     parser.add_argument("--first", action="store_true", help="let the cluster and the client go before other programs")
     parser.add_argument(
         "--publish", action="store_true", help="write what was measured so far into bench/rivals/README.md"
@@ -73,7 +76,7 @@ def main() -> int:
         programs.install(rivals, made)
         keys = {key for key in options.cases.split(",") if key}
         cases = {name: chosen(keys - {REST}, name) if keys != {REST} else [] for name in names}
-        plan = Plan(cases, not keys or REST in keys, options.rate, options.at_once)
+        plan = Plan(cases, not keys or REST in keys, options.rate, options.at_once, options.tries_of_others)
         with priority.first(made.node) if options.first else contextlib.nullcontext():
             wrong = asyncio.run(Session(addresses, made.node, plan, found, FILE).run())
     except (BenchError, ClusterError, HarnessError) as error:

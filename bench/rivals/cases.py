@@ -11,7 +11,8 @@ from bench.rivals.observed import Figures
 
 PROMETHEUS: Final = "prometheus"
 CONTROLLER: Final = "controller"
-EVERYBODY: Final = ("haldane", "flagger", "argo")
+HALDANE: Final = "haldane"
+EVERYBODY: Final = (HALDANE, "flagger", "argo")
 
 Course = Literal["rollout", "idle", "outage", "kill", "kill early", "set back"]
 """`rollout`: nothing but the new version. `idle`: without a client. `outage`: Prometheus is away for a minute. `kill`: the
@@ -108,7 +109,7 @@ CASES: Final = (
         ("outcome", "seconds", "candidate_failed"),
         old=Version(OLD, errors=1),
         rollout={"checks": [{"name": "errors", "errorRate": {"max": "2%", "maxIncrease": "0.5%", "abort": "5%"}}, P99]},
-        controllers=("haldane",),
+        controllers=(HALDANE,),
     ),
     Case(
         "4",
@@ -157,7 +158,7 @@ CASES: Final = (
         tries=1,
         limit=_DECIDED_BY + 60,
         rollout={"analysis": {"onInconclusive": "Rollback"}},
-        controllers=("haldane",),
+        controllers=(HALDANE,),
     ),
     Case(
         "7",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import Callable
@@ -17,8 +18,7 @@ from e2e.harness.kube import Kube
 OUTAGE_SECONDS: Final = 60.0
 _MONITORING: Final = ("-n", "monitoring")
 _BACK_SECONDS: Final = 90.0
-
-_outage = asyncio.Lock()
+_TOGETHER_SECONDS: Final = 60.0
 
 
 async def pod(kube: Kube, home: Home) -> dict[str, Any]:
@@ -61,21 +61,36 @@ async def renew(kube: Kube, home: Home) -> None:
             await asyncio.sleep(0.5)
 
 
-async def outage(kube: Kube, say: Callable[[str, str], None]) -> None:
-    """Prometheus away for a minute; who asks for it while it is away shares that minute."""
-    if _outage.locked():
-        async with _outage:
+class Outage:
+    """Prometheus away for a minute, once all `parties` have come to where it is to happen to them."""
+
+    def __init__(self, parties: int, say: Callable[[str, str], None]) -> None:
+        self._missing = parties
+        self._begun, self._over = asyncio.Event(), asyncio.Event()
+        self._say = say
+
+    async def happen(self, kube: Kube) -> None:
+        """Take part in it; returns when Prometheus answers again. One that the others wait for too long is left out."""
+        self._missing -= 1
+        if self._missing > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._begun.wait(), _TOGETHER_SECONDS)
+        if self._begun.is_set():
+            await self._over.wait()
             return
-    async with _outage:
-        say("prometheus", "away")
+        self._begun.set()
+        self._say("prometheus", "away")
         await kube.kubectl("scale", "deployment/prometheus", *_MONITORING, "--replicas=0")
         try:
             await asyncio.sleep(OUTAGE_SECONDS)
         finally:
-            await kube.kubectl("scale", "deployment/prometheus", *_MONITORING, "--replicas=1")
-            words = ("rollout", "status", "deployment/prometheus", *_MONITORING, "--timeout=90s")
-            await kube.kubectl(*words, seconds=100)
-            say("prometheus", "back")
+            try:
+                await kube.kubectl("scale", "deployment/prometheus", *_MONITORING, "--replicas=1")
+                words = ("rollout", "status", "deployment/prometheus", *_MONITORING, "--timeout=90s")
+                await kube.kubectl(*words, seconds=100)
+            finally:
+                self._over.set()
+            self._say("prometheus", "back")
 
 
 @dataclass(frozen=True)

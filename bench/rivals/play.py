@@ -14,6 +14,7 @@ from bench.rivals import faults, models
 from bench.rivals.app import NAME, NEW, WEIGHTS, Manifest, host
 from bench.rivals.cases import Case
 from bench.rivals.controller import Controller
+from bench.rivals.faults import Outage
 from bench.rivals.observed import Figures, Requests, Sight, State, figures
 from bench.rivals.place import Place
 from e2e.harness.addresses import Addresses
@@ -43,9 +44,10 @@ class Stage:
 class Try:
     """One try; `played` gives its figures. Raises HarnessError when not even the old version comes to serve."""
 
-    def __init__(self, stage: Stage, controller: Controller, case: Case, number: int) -> None:
+    def __init__(self, stage: Stage, controller: Controller, case: Case, number: int, outage: Outage) -> None:
         self._stage, self._controller, self._case, self._number = stage, controller, case, number
         self.name = f"rivals-{controller.name}-{case.key}-{number}"
+        self._outage = outage
         self._requests = Requests()
         self._sight = Sight(applied=math.inf)
         self._before: Manifest = {}
@@ -132,7 +134,7 @@ class Try:
             case "outage":
                 await place.until("the first weight", lambda body: self._state(body).weight > 0, case.limit)
                 await asyncio.sleep(5)
-                await faults.outage(place.kube, stage.say)
+                await self._outage.happen(place.kube)
             case "set back":
                 await place.until("the middle", lambda body: self._state(body).weight >= _MIDDLE, case.limit)
                 await asyncio.sleep(5)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.rivals.cases import CONTROLLER, PROMETHEUS, Case
+from bench.rivals.cases import HALDANE, Case
 
 
 @dataclass(frozen=True)
@@ -17,27 +17,20 @@ class Entry:
     number: int
 
 
-def groups(cases: Mapping[str, Sequence[Case]]) -> list[list[Entry]]:
+def groups(cases: Mapping[str, Sequence[Case]], tries_of_others: int = 9) -> list[list[Entry]]:
     """The tries of each controller's cases, in groups of which one runs after the other.
 
-    First all that break nothing. Then the outages, a controller at a time: the outage is that of all its tries. Last the
-    killings, in each of which every controller is killed once.
+    First all that break nothing, then what breaks something: in each of these groups Prometheus is away once, or every
+    controller is killed once. `tries_of_others` bounds the tries of all controllers but Haldane.
     """
     entries = [
         Entry(controller, case, number)
         for controller, chosen in cases.items()
         for case in chosen
-        for number in range(1, case.tries + 1)
+        for number in range(1, (case.tries if controller == HALDANE else min(case.tries, tries_of_others)) + 1)
     ]
-    peaceful = [entry for entry in entries if not entry.case.breaks]
-    made = [peaceful]
-    for controller in cases:
-        made.append([e for e in entries if e.controller == controller and PROMETHEUS in e.case.breaks])
-    kills: dict[tuple[str, int], list[Entry]] = {}
-    for entry in _breaking_controllers(entries):
-        kills.setdefault((entry.case.key, entry.number), []).append(entry)
-    return [group for group in (*made, *kills.values()) if group]
-
-
-def _breaking_controllers(entries: Iterable[Entry]) -> list[Entry]:
-    return [entry for entry in entries if CONTROLLER in entry.case.breaks]
+    apart: dict[tuple[str, int], list[Entry]] = {}
+    for entry in entries:
+        if entry.case.breaks:
+            apart.setdefault((entry.case.key, entry.number), []).append(entry)
+    return [group for group in ([entry for entry in entries if not entry.case.breaks], *apart.values()) if group]

@@ -46,6 +46,7 @@ class Plan:
     rest: bool
     rate: float
     at_once: int
+    tries_of_others: int
 
 
 class Session:
@@ -68,11 +69,16 @@ class Session:
             await remove_leftovers(self._addresses)
             await asyncio.to_thread(self._put_models, Path(folder) / "models")
             stage = Stage(self._addresses, self._node, Path(folder), self._plan.rate, self.say)
-            for group in groups(self._plan.cases):
+            for group in groups(self._plan.cases, self._plan.tries_of_others):
                 if group[0].case.breaks == {known.CONTROLLER}:
                     await self._renew(group)
-                gate = asyncio.Semaphore(self._plan.at_once)
-                wrong += [each for each in await asyncio.gather(*(self._one(stage, e, gate) for e in group)) if each]
+                # Those to whom one thing happens are there together.
+                gate = asyncio.Semaphore(len(group) if group[0].case.breaks else self._plan.at_once)
+                outage = faults.Outage(len(group), self.say)
+                played = (
+                    self._one(Try(stage, CONTROLLERS[e.controller], e.case, e.number, outage), e, gate) for e in group
+                )
+                wrong += [each for each in await asyncio.gather(*played) if each]
                 await remove_leftovers(self._addresses)
             if self._plan.rest:
                 wrong += await self._at_rest(stage)
@@ -91,8 +97,7 @@ class Session:
             for name in {entry.controller for entry in group}:
                 await faults.renew(kube, CONTROLLERS[name].home)
 
-    async def _one(self, stage: Stage, entry: Entry, gate: asyncio.Semaphore) -> str | None:
-        played = Try(stage, CONTROLLERS[entry.controller], entry.case, entry.number)
+    async def _one(self, played: Try, entry: Entry, gate: asyncio.Semaphore) -> str | None:
         async with gate:
             try:
                 figures = await played.played()

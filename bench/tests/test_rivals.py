@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from bench.rivals import report, results
+from bench.rivals import faults, report, results
 from bench.rivals.app import NEW, OLD, Version, template
 from bench.rivals.cases import CASES, EVERYBODY, chosen
 from bench.rivals.faults import Rest, usage
@@ -16,6 +18,7 @@ from bench.rivals.priority import share_files
 from bench.rivals.results import Results
 from bench.rivals.schedule import groups
 from e2e.harness.errors import HarnessError
+from e2e.harness.kube import Kube
 
 
 def request(sent: float, version: str | None = NEW, seconds: float = 0.01, failed: bool = False) -> Request:
@@ -117,10 +120,43 @@ def test_what_breaks_the_cluster_is_played_apart() -> None:
     assert all(not entry.case.breaks for entry in made[0])
     assert all(entry.case.breaks for group in made[1:] for entry in group)
     for group in made[1:]:
-        names = [entry.controller for entry in group]
-        outage = group[0].case.course == "outage"
-        assert len(set(names)) == (1 if outage else len(names)), "an outage is one controller's, each is killed once"
+        assert len({entry.controller for entry in group}) == len(group), "each is killed once"
+        assert len({entry.case.key for entry in group}) == 1
     assert sum(len(group) for group in made) == sum(case.tries for name in EVERYBODY for case in chosen((), name))
+
+
+def test_the_others_may_be_tried_less() -> None:
+    made = groups({name: chosen({"7", "8"}, name) for name in ("haldane", "argo")}, tries_of_others=1)
+    assert [(e.controller, e.case.key, e.number) for group in made for e in group] == [
+        ("haldane", "7", 1),
+        ("haldane", "7", 2),
+        ("haldane", "7", 3),
+        ("argo", "7", 1),
+        ("haldane", "8", 1),
+        ("argo", "8", 1),
+        ("haldane", "8", 2),
+    ]
+
+
+class Cluster:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    async def kubectl(self, *words: str, seconds: float = 30) -> str:
+        self.said.append(words[0])
+        return ""
+
+
+async def test_an_outage_is_one_for_all_who_take_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "OUTAGE_SECONDS", 0.0)
+    cluster, said = Cluster(), list[str]()
+    outage = faults.Outage(2, lambda who, what: said.append(what))
+    first = asyncio.create_task(outage.happen(cast(Kube, cluster)))
+    await asyncio.sleep(0)
+    assert cluster.said == []
+    await outage.happen(cast(Kube, cluster))
+    await first
+    assert (cluster.said, said) == (["scale", "scale", "rollout"], ["away", "back"])
 
 
 def test_the_table_says_what_is_met_and_what_is_missed(tmp_path: Path) -> None:
