@@ -48,10 +48,6 @@ class _Leg(NamedTuple):
         query = question.query
         return cls(query.metric, query.by, query.window, question.at)
 
-    @property
-    def name(self) -> str:
-        return f"{self.by}/{self.window}@{_seconds(self.at)}"
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -69,10 +65,15 @@ class Batch:
         """Its text; of a single question, that query."""
         if len(self.questions) == 1:
             return self.questions[0].query
-        legs: dict[_Leg, list[Increase]] = {}
+        legs = enumerate(self._legs.items())
+        return _either([_labelled(name, leg, asked, leg.at != self.at) for name, (leg, asked) in legs])
+
+    @property
+    def _legs(self) -> dict[_Leg, list[Question]]:
+        legs: dict[_Leg, list[Question]] = {}
         for question in self.questions:
-            legs.setdefault(_Leg.of(question), []).append(question.query)
-        return _either([_labelled(leg, queries, leg.at != self.at) for leg, queries in legs.items()])
+            legs.setdefault(_Leg.of(question), []).append(question)
+        return legs
 
     def halves(self) -> tuple[Batch, Batch]:
         """Two that read half as much each."""
@@ -84,8 +85,9 @@ class Batch:
         if isinstance(answer, Unavailable) or len(self.questions) == 1:
             return dict.fromkeys(self.questions, answer)
         by_owner: dict[tuple[str, ...], list[Question]] = {}
-        for question in self.questions:
-            by_owner.setdefault((_Leg.of(question).name, *question.owner), []).append(question)
+        for name, asked in enumerate(self._legs.values()):
+            for question in asked:
+                by_owner.setdefault((str(name), *question.owner), []).append(question)
         found: dict[Question, list[Series]] = {question: [] for question in self.questions}
         for series in answer:
             labels = dict(series.labels)
@@ -97,10 +99,8 @@ class Batch:
 
 
 def pack(questions: Iterable[Question], longest: int = LONGEST) -> list[Batch]:
-    """Spread questions over as few batches as `longest` characters allow. What one object asks alone is asked one by one."""
+    """Spread questions over as few batches as `longest` characters allow."""
     asked = sorted(set(questions), key=lambda question: (_Leg.of(question), question))
-    if len({question.owner for question in asked}) == 1:
-        return [Batch((question,)) for question in asked]
     packed: list[list[Question]] = []
     known: set[tuple[_Leg, str]] = set()
     size = longest
@@ -117,7 +117,8 @@ def pack(questions: Iterable[Question], longest: int = LONGEST) -> list[Batch]:
     return [Batch(tuple(some)) for some in packed]
 
 
-def _labelled(leg: _Leg, queries: Sequence[Increase], is_elsewhen: bool) -> str:
+def _labelled(name: int, leg: _Leg, asked: Sequence[Question], is_elsewhen: bool) -> str:
+    queries = [question.query for question in asked]
     chosen = ",".join(
         f'{label}=~"{"|".join(dict.fromkeys(names))}"'
         for label, names in (
@@ -127,8 +128,9 @@ def _labelled(leg: _Leg, queries: Sequence[Increase], is_elsewhen: bool) -> str:
         )
     )
     window = f"[{leg.window}s]{f' @ {_seconds(leg.at)}' if is_elsewhen else ''}"
-    summed = f"sum by (model_namespace,model,revision,{leg.by}) (increase({leg.metric}{{{chosen}}}{window}))"
-    return f'label_replace({summed},"{_LEG}","{leg.name}","","")'
+    grouped = f"model_namespace,model,revision{leg.by and f',{leg.by}'}"
+    summed = f"sum by ({grouped}) (increase({leg.metric}{{{chosen}}}{window}))"
+    return f'label_replace({summed},"{_LEG}","{name}","","")'
 
 
 def _literal(name: str) -> str:
@@ -153,6 +155,6 @@ def _size(names: Iterable[tuple[_Leg, str]]) -> int:
     """Characters that the names add to a batch's text in a URL."""
     frame = "( or )"
     return sum(
-        len(quote_plus(frame + _labelled(leg, [], is_elsewhen=True) if name == _FRAME else f"|{_literal(name)}"))
+        len(quote_plus(frame + _labelled(99, leg, [], is_elsewhen=True) if name == _FRAME else f"|{_literal(name)}"))
         for leg, name in names
     )

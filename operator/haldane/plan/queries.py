@@ -5,6 +5,8 @@ from __future__ import annotations
 from haldane.api.v1alpha1 import ModelDeployment
 
 REQUESTS = "haldane_requests_total"
+NONFINITE = "haldane_nonfinite_outputs_total"
+RUNS = "haldane_inference_seconds_count"
 DURATION_BUCKET = "haldane_request_duration_seconds_bucket"
 
 BOUNDS = (
@@ -31,14 +33,15 @@ class Increase(str):
     def __new__(cls, metric: str, by: str, md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Increase:
         meta = md.metadata
         chosen = f'model="{meta.name}",model_namespace="{meta.namespace}",revision=~"{"|".join(revisions)}"'
-        made = super().__new__(cls, f"sum by (revision, {by}) (increase({metric}{{{chosen}}}[{window}s]))")
+        grouped = f"revision, {by}" if by else "revision"
+        made = super().__new__(cls, f"sum by ({grouped}) (increase({metric}{{{chosen}}}[{window}s]))")
         made.metric, made.by, made.window = metric, by, window
         made.namespace, made.model, made.revisions = meta.namespace, meta.name, revisions
         return made
 
     metric: str
     by: str
-    """Label that tells the series of one revision apart."""
+    """Label that tells the series of one revision apart; none: there is one of each."""
     namespace: str
     model: str
     revisions: tuple[str, ...]
@@ -54,6 +57,16 @@ def requests(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> In
 def durations(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Increase:
     """Cumulative counts of request durations in the last `window` seconds by revision and bucket."""
     return Increase(DURATION_BUCKET, "le", md, revisions, window)
+
+
+def nonfinite(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Increase:
+    """Runs of the engine in the last `window` seconds that had NaN or Infinity in an output, by revision."""
+    return Increase(NONFINITE, "", md, revisions, window)
+
+
+def runs(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Increase:
+    """Runs of the engine in the last `window` seconds, by revision."""
+    return Increase(RUNS, "", md, revisions, window)
 
 
 def free(md: ModelDeployment, promql: str, revision: str, window: int) -> str:

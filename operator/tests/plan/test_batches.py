@@ -14,12 +14,10 @@ from hypothesis import strategies as st
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.batches import LONGEST, Batch, Question, pack
 from haldane.plan.observed import Series, Unavailable
-from haldane.plan.queries import durations, requests
+from haldane.plan.queries import Increase, durations, requests
 from haldane.plan.samples import read_durations, read_requests
 
 if TYPE_CHECKING:
-    from haldane.plan.queries import Increase
-
     from .promql import Prometheus
 
 NAMES = ("fraud", "fraud.v2", "fraudxv2", "churn")
@@ -39,10 +37,17 @@ MODELS = {(namespace, name): model(namespace, name) for namespace in NAMESPACES 
 counters = st.lists(
     st.tuples(st.integers(0, 40), st.integers(1, 60), st.sampled_from([0, 0, 0, 1])), min_size=0, max_size=6
 )
+
+
+def runs(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Increase:
+    """One series a revision."""
+    return Increase("haldane_inference_seconds_count", "", md, revisions, window)
+
+
 owners = st.sampled_from(sorted(MODELS))
 questions = st.tuples(
     owners,
-    st.sampled_from([requests, durations]),
+    st.sampled_from([requests, durations, runs]),
     st.lists(st.sampled_from(REVISIONS), min_size=1, max_size=2, unique=True),
     st.sampled_from([20, 60, 61, 300]),
     st.sampled_from([600, 700, 733, 900]),
@@ -68,6 +73,7 @@ def worlds(draw: st.DrawFn) -> Prometheus:
                 ("haldane_requests_total", "code", "500"),
                 ("haldane_request_duration_seconds_bucket", "le", "0.1"),
                 ("haldane_request_duration_seconds_bucket", "le", "+Inf"),
+                ("haldane_inference_seconds_count", "instance", "a"),
             ):
                 second, count, samples = 600.0, 0.0, []
                 for gained, passed, restarted in draw(counters):
@@ -96,7 +102,7 @@ def test_a_batch_answers_as_each_query_alone(prometheus: Prometheus, wanted: lis
             assert sorted(answer, key=repr) == sorted(alone, key=repr), (question, batch.promql)
             if question.query.by == "code":
                 assert read_requests(answer) == read_requests(alone)
-            else:
+            elif question.query.by:
                 assert read_durations(answer) == read_durations(alone)
 
 
@@ -128,11 +134,12 @@ def test_packing_does_not_depend_on_the_order_in_which_objects_ask() -> None:
     assert pack(asked, 900) == pack(reversed(asked), 900)
 
 
-def test_what_one_object_asks_stays_as_it_is_written() -> None:
-    alone = [Question(ask(MODELS["a", "fraud"], REVISIONS[:2], 60), at(9)) for ask in (requests, durations)]
-    assert {batch.promql for batch in pack(alone)} == {question.query for question in alone}
+def test_a_query_alone_stays_as_it_is_written() -> None:
+    alone = Question(requests(MODELS["a", "fraud"], REVISIONS[:2], 60), at(9))
+    (batch,) = pack([alone])
+    assert batch.promql is alone.query
     answer = (Series({"revision": REVISIONS[0], "code": "200"}, 3.0),)
-    assert Batch((alone[0],)).split(answer) == {alone[0]: answer}
+    assert batch.split(answer) == {alone: answer}
 
 
 def test_what_a_batch_is_refused_concerns_each_of_its_questions() -> None:
