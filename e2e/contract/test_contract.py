@@ -202,7 +202,7 @@ def test_every_query_finds_its_series_and_labels() -> None:
         "rollout": {"phase": "Progressing", "step": 0, "weight": 5, "weightChangedAt": earlier},
     }
     asked = asking.queries(model_deployment(SPEC, status), now)
-    assert set(asked) == {"recent", "requests", "durations", "durations/recent"}
+    assert set(asked) == {"recent", "requests", "nonfinite", "runs", "durations", "durations/recent"}
     for promql in asked.values():
         name, selector = re.search(r"increase\((\w+)\{(.*)\}\[", promql).groups()  # type: ignore[union-attr]
         series = [line for line in text.splitlines() if line.startswith(f"{name}{{")]

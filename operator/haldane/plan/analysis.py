@@ -13,6 +13,7 @@ from haldane.api.quantity import parse_duration
 from haldane.api.rollout import Check
 from haldane.api.status import CheckStatus
 from haldane.api.v1alpha1 import ModelDeployment
+from haldane.plan import nonfinite
 from haldane.plan.asking import BEFORE, Scope, scope_of
 from haldane.plan.deadlines import is_overdue
 from haldane.plan.evidence import Evidence
@@ -42,13 +43,16 @@ class Analysis:
     """None when Prometheus could not say, or has no samples since the weight was changed."""
     outage: str | None = None
     """Why Prometheus could not say, as a sentence."""
+    alarm: CheckStatus | None = None
+    """A Fail that no check has to ask for: the candidate gives NaN where stable gives numbers."""
 
     def failed(self, md: ModelDeployment) -> CheckStatus | None:
         """The first check that demands a rollback: a limit shown to be crossed, or a query failing too often in a row."""
         limits = {
             check.name: md.spec.rollout.analysis.failure_limit if check.query else 1 for check in md.spec.rollout.checks
         }
-        return next((c for c in self.checks if c.verdict == "Fail" and c.failures >= limits.get(c.name, 1)), None)
+        failed = (c for c in self.checks if c.verdict == "Fail" and c.failures >= limits.get(c.name, 1))
+        return next(failed, self.alarm)
 
 
 def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> Analysis | None:
@@ -112,7 +116,17 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
                 evidence=judged.evidence.to_text() if judged.evidence else last and last.evidence,
             )
         )
-    return Analysis(now, tuple(checks), share, outage)
+    return Analysis(now, tuple(checks), share, outage, None if scope.past else _alarm(scope, answers, counted, now))
+
+
+def _alarm(
+    scope: Scope, answers: Mapping[str, Answer], counted: Mapping[str, Requests], now: datetime
+) -> CheckStatus | None:
+    totals = {revision: requests.total for revision, requests in counted.items()}
+    found = nonfinite.alarm(scope.subject, scope.baseline, answers, totals)
+    if found is None:
+        return None
+    return CheckStatus(name="nonfinite", verdict="Fail", value=found[1], failures=1, at=now, message=found[0])
 
 
 def _judge_one(

@@ -99,6 +99,9 @@ def queries(md: ModelDeployment, now: datetime) -> dict[str, str]:
     if scope.counted == 0:
         return asked
     asked["requests"] = promql.requests(md, scope.revisions, scope.counted)
+    if scope.baseline and not scope.past:
+        asked["nonfinite"] = promql.nonfinite(md, scope.revisions, scope.counted)
+        asked["runs"] = promql.runs(md, scope.revisions, scope.counted)
     if any(check.latency for check in md.spec.rollout.checks):
         asked["durations"] = promql.durations(md, scope.revisions, scope.counted)
         if scope.counted > scope.window:

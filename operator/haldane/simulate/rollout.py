@@ -200,6 +200,8 @@ class Play:
             return Unavailable("Prometheus cannot be reached")
         if key.startswith(("query/", "baseline/")) or found is None:
             return Unavailable("a query of your own cannot be simulated")
+        if key in ("nonfinite", "runs"):
+            return ()  # its models give numbers
         series: list[Series] = []
         for revision, counters in ((STABLE, self._stable), (CANDIDATE, self._candidate)):
             gained = counters.at(at, int(found[1])) if revision in promql else None

@@ -40,6 +40,7 @@ class Behaviour:
     classes: int = 10
     """Part of its signature; 0: it tells none."""
     nonfinite: bool = False
+    nonfinite_rate: float = 0.0
     idle: float = 0.004
     """Seconds that an idle pod takes for an answer."""
 
@@ -233,7 +234,10 @@ class World:
             seconds = [s[revision] for s in self.counts[max(0, until - window) : max(0, until)] if revision in s]
             if not seconds:
                 continue
-            if "by (revision, code)" in promql:
+            if "nonfinite" in promql or "inference_seconds_count" in promql:
+                rate = self.behaviours[self.versions[revision]].nonfinite_rate if "nonfinite" in promql else 1.0
+                series.append(Series({"revision": revision}, rate * sum(n for n, _, _ in seconds)))
+            elif "by (revision, code)" in promql:
                 errors = sum(e for _, e, _ in seconds)
                 total = sum(n for n, _, _ in seconds)
                 series.append(Series({"revision": revision, "code": "200"}, total - errors))
