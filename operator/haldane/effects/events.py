@@ -57,6 +57,10 @@ class EventRecorder:
             # Gone with its namespace, or expired: an Event is not worth another try.
             self._recorded.pop(key, None)
             logger.debug("lost an Event", extra={"reason": str(problem), "event": event.reason})
+        except Exception:
+            # What was decided is done already, and more Events may wait behind this one.
+            self._recorded.pop(key, None)
+            logger.exception("an Event could not be recorded", extra={"event": event.reason})
         while len(self._recorded) > REMEMBERED:
             self._recorded.popitem(last=False)
 
@@ -97,8 +101,11 @@ def body_of(regarding: Manifest, event: Event, now: datetime, instance: str) -> 
 
 def _shortened(message: str) -> str:
     """The API server counts bytes, not characters."""
-    encoded = message.encode()
-    return message if len(encoded) <= LONGEST_NOTE else encoded[: LONGEST_NOTE - 4].decode(errors="ignore") + " …"
+    # What a runtime says may hold halves of characters, which no JSON can.
+    encoded = message.encode(errors="replace")
+    if len(encoded) <= LONGEST_NOTE:
+        return encoded.decode()
+    return encoded[: LONGEST_NOTE - 4].decode(errors="ignore") + " …"
 
 
 def _micro(moment: datetime) -> str:

@@ -19,6 +19,8 @@ from haldane.effects.requests import Request
 
 TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=5)
 LONGEST_MESSAGE = 2000
+LONGEST_RETRY = 30.0
+"""Seconds: the API server may ask for patience, a proxy's page for a day is not obeyed."""
 _BUSY = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.GONE}
 # How server-side apply refuses an unknown field, a wrong type, or an item that stands twice in a list.
 _UNTYPED = "failed to create typed patch object"
@@ -45,10 +47,14 @@ class KubeCluster:
         after, version = "", 0
         while True:
             answer = await self.send(requests.page(kind, namespace, after))
-            items += [{**item, "apiVersion": kind.api_version, "kind": kind.kind} for item in answer["items"]]
-            # Every page speaks of the moment of the first.
-            version = version or int(answer["metadata"]["resourceVersion"])
-            after = answer["metadata"].get("continue") or ""
+            try:
+                items += [{**item, "apiVersion": kind.api_version, "kind": kind.kind} for item in answer["items"]]
+                # Every page speaks of the moment of the first.
+                version = version or int(answer["metadata"]["resourceVersion"])
+                after = answer["metadata"].get("continue") or ""
+            except (KeyError, TypeError, ValueError) as problem:
+                # A proxy's page for maintenance comes with 200, too.
+                raise Retryable(f"cannot list {kind.plural}: the answer is no list of the API server's") from problem
             if not after:
                 return Listing(items, version)
 
@@ -132,7 +138,7 @@ class KubeCluster:
 
 def error_of(request: Request, status: int, retry_after: str | None, message: str) -> Exception:
     """What a status code means for the control loop, with a sentence for people."""
-    said = message[:LONGEST_MESSAGE] or HTTPStatus(status).phrase
+    said = message[:LONGEST_MESSAGE] or phrase(status)
     sentence = f"cannot {request.does}: {said}"
     if status == HTTPStatus.CONFLICT:
         return Conflict(sentence)
@@ -142,9 +148,14 @@ def error_of(request: Request, status: int, retry_after: str | None, message: st
         # Answered with 500, but it is the manifest that is wrong, and no other try will be better.
         return Terminal(sentence)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _BUSY:
-        seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
-        return Retryable(sentence, timedelta(seconds=seconds) if seconds else None)
+        seconds = float(retry_after) if retry_after and retry_after.isdecimal() else 0.0
+        return Retryable(sentence, timedelta(seconds=min(seconds, LONGEST_RETRY)) if seconds else None)
     return Terminal(sentence)
+
+
+def phrase(status: int) -> str:
+    """What a status code is called; proxies have codes of their own."""
+    return HTTPStatus(status).phrase if status in set(HTTPStatus) else f"HTTP {status}"
 
 
 def _parsed(data: bytes) -> Manifest:

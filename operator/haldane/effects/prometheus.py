@@ -19,10 +19,15 @@ from urllib3 import Retry
 
 from haldane.control.ports import Answer, Series, Unavailable
 from haldane.effects.access import OPEN, Access, NoCredentials
+from haldane.effects.bounded import AnswerTooLarge, BoundedAdapter
 
 THREADS = 4
 """Queries at once, of the operator's own, and of users' own as well."""
 CONNECT_SECONDS = 2.0
+LARGEST = 8 << 20
+"""Bytes of an answer to a query of the operator's own; one that would be larger is asked in halves."""
+LARGEST_FREE = 1 << 20
+"""Bytes of an answer to a user's own query, which is to give one number."""
 LONGEST_REASON = 300
 _DISTRUST = re.compile(r"certificate verify failed: ([^(]+)")
 _CLOSED = re.compile(r"HTTP Status Code (401|403|407)\b")
@@ -65,7 +70,7 @@ class Prometheus:
 
         def ask() -> Any:
             loop.call_soon_threadsafe(limit)
-            return self._ask(promql, at)
+            return self._ask(promql, at, LARGEST_FREE if free else LARGEST)
 
         try:
             async with asyncio.timeout(None) as patience:
@@ -79,17 +84,20 @@ class Prometheus:
         except Exception as problem:
             return Unavailable(self._reason(problem), too_much=_is_too_much(problem))
 
-    def _ask(self, promql: str, at: datetime) -> Any:
+    def _ask(self, promql: str, at: datetime, largest: int) -> Any:
         # Seconds without a unit: with one, Prometheus takes whole numbers alone.
         params = {"time": f"{at.timestamp():.3f}", "timeout": f"{self._timeout * 0.9:.3f}"}
         # Typed as a whole number, but handed on to requests, which takes both of its time-outs.
         patience: Any = (min(CONNECT_SECONDS, self._timeout), self._timeout)
-        return self._connection().custom_query(promql, params=params, timeout=patience)
+        return self._connection(largest).custom_query(promql, params=params, timeout=patience)
 
-    def _connection(self) -> PrometheusConnect:
+    def _connection(self, largest: int) -> PrometheusConnect:
         if not hasattr(self._local, "connection"):
             # The next evaluation asks again anyway: a retry would only make a late answer later.
-            self._local.connection = PrometheusConnect(self._url, retry=Retry(0), session=self._access.session())
+            session = self._access.session()
+            self._local.connection = PrometheusConnect(self._url, retry=Retry(0), session=session)
+            # In place of the adapter that the client has mounted for this very prefix, for the retries that it is not to make.
+            session.mount(self._url, BoundedAdapter(largest, self._timeout))
         connection: PrometheusConnect = self._local.connection
         return connection
 
@@ -114,6 +122,11 @@ class Prometheus:
                 )
             case PrometheusApiClientException():
                 return f"Prometheus at {self._url} refused the query: {_said(str(problem))}"
+            case AnswerTooLarge():
+                return (
+                    f"Prometheus at {self._url} answers with {problem}: aggregate the query to one value, "
+                    "for example by sum()"
+                )
             case InvalidJSONError():
                 return f"Prometheus at {self._url} gave an answer that cannot be read"
             case RequestException():
@@ -152,6 +165,8 @@ def _said(text: str, field: str = "error") -> str:
 
 
 def _is_too_much(problem: Exception) -> bool:
+    if isinstance(problem, AnswerTooLarge):
+        return True
     said = str(problem)
     refused = isinstance(problem, PrometheusApiClientException)
     return refused and (_said(said, "errorType") in _GIVEN_UP or bool(_TOO_LONG.search(said)))

@@ -18,6 +18,7 @@ import aiohttp
 from kubernetes.aio.client import ApiClient
 
 from haldane.control.ports import Manifest, Reply
+from haldane.effects.kube import phrase
 from haldane.effects.login import Login
 from haldane.effects.requests import JSON
 
@@ -55,9 +56,8 @@ class PodDoor:
         except (aiohttp.ClientError, OSError) as problem:
             return Reply(0, problem=f"the API server cannot be reached: {type(problem).__name__}")
         took = time.monotonic() - began
+        # A pod can pretend to be the API server: all that this may bring is another try.
         if _is_the_api_servers(document):
-            if code == HTTPStatus.UNAUTHORIZED:
-                await self._login.renew()
             return Reply(0, seconds=took, problem=_refusal(code, document))
         return Reply(code, document, took)
 
@@ -103,6 +103,6 @@ def _refusal(code: int, document: Manifest) -> str:
     if code == HTTPStatus.NOT_FOUND:
         return "its pod has gone"
     # Without addresses: the same cause is to give the same text for every pod.
-    said = _ADDRESS.sub("", str(document.get("message") or HTTPStatus(code).phrase))
+    said = _ADDRESS.sub("", str(document.get("message") or phrase(code)))
     said = said.removeprefix("error trying to reach service: ")
     return f"the API server cannot reach its pod: {' '.join(said.split())[:200]}"

@@ -19,6 +19,7 @@ from haldane.control.looks import Looks
 from haldane.control.ports import KINDS, MODEL_DEPLOYMENTS
 from haldane.control.queue import Queue
 from haldane.control.reconcile import Reconciler
+from haldane.control.rehearsals import Rehearsals
 from haldane.control.store import Key, Store
 from haldane.effects.access import Access
 from haldane.effects.clock import SystemClock
@@ -74,7 +75,8 @@ async def run(settings: Settings) -> bool:
             parts.push_async_callback(door.close)
             gates = Gatekeeper(door, lambda key: queue.add(key, after=0.0))
             parts.push_async_callback(gates.close)
-        looks = Looks(Batcher(prometheus), lambda key, urgent: queue.add(key, urgent=urgent))
+        metrics = Batcher(prometheus)
+        looks = Looks(metrics, lambda key, urgent: queue.add(key, urgent=urgent))
         reconciler = Reconciler(
             cluster=cluster,
             looks=looks,
@@ -83,6 +85,7 @@ async def run(settings: Settings) -> bool:
             store=store,
             images={"cpu": settings.runtime_image, "gpu": settings.runtime_gpu_image},
             gates=gates,
+            rehearsals=Rehearsals(metrics, lambda key: queue.add(key, after=0.0)),
         )
         queue: Queue[Key] = Queue(reconciler, workers=settings.workers, patience=reconciler.patience)
         feed = Feed(
@@ -123,6 +126,9 @@ async def _serve(stop: asyncio.Event, queue: Queue[Key], feed: Feed, login: Logi
     if stop.is_set():
         await _cancel(listing)
         return True
+    if listing.exception():
+        logger.error("nothing is done", extra={"because": _why([listing])})
+        return False
     watched, unwatch = asyncio.Event(), asyncio.Event()
     watching = asyncio.create_task(
         kopf.operator(

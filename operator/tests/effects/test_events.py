@@ -137,6 +137,10 @@ def test_the_body() -> None:
     assert body["eventTime"] == "2026-01-01T00:00:00.000000Z"
 
 
+def test_half_a_character_is_replaced() -> None:
+    assert body_of(MODEL, Event("Normal", "R", "so \ud800"), NOW, "h")["note"] == "so ?"
+
+
 def test_a_long_note_fits() -> None:
     note = body_of(MODEL, Event("Normal", "R", "ü" * 2000), NOW, "h")["note"]
     assert len(note.encode()) <= LONGEST_NOTE

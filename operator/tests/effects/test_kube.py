@@ -110,6 +110,8 @@ def refusal(message: str, **more: Any) -> Body:
         (504, "<html>gateway timeout</html>", {}, Retryable),
         (401, refusal("Unauthorized"), {}, Retryable),
         (413, "", {}, Terminal),
+        (460, "", {}, Terminal),
+        (599, "", {"Retry-After": "86400"}, Retryable),
     ],
 )
 async def test_status_codes(
@@ -123,6 +125,9 @@ async def test_status_codes(
     if headers.get("Retry-After") == "7":
         assert isinstance(caught.value, Retryable)
         assert caught.value.after == timedelta(seconds=7)
+    if headers.get("Retry-After") == "86400":
+        assert isinstance(caught.value, Retryable)
+        assert caught.value.after == timedelta(seconds=30)
 
 
 async def test_a_token_that_is_refused_is_read_again(cluster: KubeCluster, server: Server, kubeconfig: Path) -> None:
@@ -164,6 +169,13 @@ async def test_lists_come_in_pages_of_one_version(cluster: KubeCluster, server: 
         ("GET", path),
         ("GET", f"{path}&continue=abc%3D"),
     ]
+
+
+@pytest.mark.parametrize("body", ["<html>maintenance</html>", {"items": None, "metadata": {}}, {"items": []}])
+async def test_what_is_no_list_is_asked_again(cluster: KubeCluster, server: Server, body: Any) -> None:
+    server.answers = [(200, body, {})]
+    with pytest.raises(Retryable, match="cannot list deployments: the answer is no list"):
+        await cluster.list(DEPLOYMENTS, "shop")
 
 
 async def test_models_are_listed_without_a_selector(cluster: KubeCluster, server: Server) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import threading
@@ -26,7 +27,9 @@ class StandIn:
 
     def __init__(self) -> None:
         self.status, self.body, self.delay = 200, "", 0.0
+        self.drip = False
         self.slow, self.busy, self.go_on = "", threading.Event(), threading.Event()
+        self.left = threading.Event()
         self.seen: list[dict[str, list[str]]] = []
         stand_in = self
 
@@ -39,9 +42,17 @@ class StandIn:
                     stand_in.busy.set()
                     stand_in.go_on.wait(5.0)
                 self.send_response(stand_in.status)
+                if stand_in.drip:
+                    self.end_headers()
+                    with contextlib.suppress(OSError):
+                        while not stand_in.go_on.wait(0.02):
+                            self.wfile.write(b" ")
+                    stand_in.left.set()
+                    return
                 self.send_header("Content-Length", str(len(stand_in.body)))
                 self.end_headers()
-                self.wfile.write(stand_in.body.encode())
+                with contextlib.suppress(OSError):
+                    self.wfile.write(stand_in.body.encode())
 
             def log_message(self, format: str, *args: object) -> None:
                 """Say nothing."""
@@ -137,10 +148,12 @@ async def test_down() -> None:
 
 
 async def test_too_slow(stand_in: StandIn) -> None:
-    stand_in.delay = 0.5
+    stand_in.slow = "up"
     started = time.monotonic()
     answer = await Prometheus(stand_in.url, timeout=0.1).query("up", AT)
-    assert time.monotonic() - started < 0.4
+    # The answer would have come after five seconds.
+    assert time.monotonic() - started < 4.0
+    stand_in.go_on.set()
     assert isinstance(answer, Unavailable)
     assert "did not answer" in answer.reason
 
@@ -159,8 +172,9 @@ async def test_slow_queries_of_users_hold_up_no_other(stand_in: StandIn) -> None
 
 async def test_waiting_for_a_thread_is_no_time_out(stand_in: StandIn) -> None:
     stand_in.gives(vector("1"))
-    stand_in.delay = 0.2
-    prometheus = Prometheus(stand_in.url, timeout=0.5)
+    stand_in.delay = 0.5
+    # The last ones wait for longer than that before they are sent.
+    prometheus = Prometheus(stand_in.url, timeout=1.4)
     answers = await asyncio.gather(*(prometheus.query("up", AT) for _ in range(4 * THREADS)))
     assert not [answer for answer in answers if isinstance(answer, Unavailable)]
 
@@ -189,3 +203,31 @@ async def test_not_configured() -> None:
 def test_results_that_are_no_lists(result: Any) -> None:
     with pytest.raises(TypeError, match="expected a list"):
         read_result(result)
+
+
+@pytest.mark.parametrize(("free", "count", "fits"), [(True, 8000, True), (True, 12000, False), (False, 12000, True)])
+async def test_an_answer_has_an_end(stand_in: StandIn, free: bool, count: int, fits: bool) -> None:
+    stand_in.gives([{"metric": {"pod": "p" * 60}, "value": [1, "1"]}] * count)
+    prometheus = Prometheus(stand_in.url)
+    answer = await prometheus.query("up", AT, free=free)
+    if fits:
+        assert isinstance(answer, tuple)
+        assert len(answer) == count
+    else:
+        assert isinstance(answer, Unavailable)
+        assert answer.too_much
+        assert "answers with more than 1 MiB: aggregate the query to one value" in answer.reason
+    # Neither is the connection spoilt for the next.
+    stand_in.gives([])
+    assert await prometheus.query("up", AT, free=free) == ()
+    prometheus.close()
+
+
+async def test_an_answer_that_drips_frees_its_thread(stand_in: StandIn) -> None:
+    stand_in.drip = True
+    prometheus = Prometheus(stand_in.url, timeout=0.3)
+    answer = await prometheus.query("up", AT)
+    assert isinstance(answer, Unavailable)
+    assert await asyncio.to_thread(stand_in.left.wait, 10.0)
+    assert not stand_in.go_on.is_set()
+    prometheus.close()
