@@ -63,7 +63,8 @@ class ArgoRollouts:
         status = body.get("status", {})
         weight = int(status.get("canary", {}).get("weights", {}).get("canary", {}).get("weight") or 0)
         message = str(status.get("message") or "")
-        if str(status.get("observedGeneration")) != str(body["metadata"]["generation"]):
+        generation = body["metadata"]["generation"]
+        if generation == before["metadata"]["generation"] or str(status.get("observedGeneration")) != str(generation):
             return State(True, "", weight, message)
         if status.get("abort"):
             return State(False, "rolled back", weight, message)

@@ -86,14 +86,15 @@ def test_flagger(status: dict[str, Any], state: tuple[bool, str, int]) -> None:
     assert Flagger().state({"status": {**status, "conditions": conditions}}, before) == State(*state, "why")
 
 
-def rollout(generation: int = 2, **status: Any) -> dict[str, Any]:
-    return {"metadata": {"generation": generation}, "status": {"observedGeneration": "2", **status}}
+def rollout(generation: int = 2, observed: int = 2, **status: Any) -> dict[str, Any]:
+    return {"metadata": {"generation": generation}, "status": {"observedGeneration": str(observed), **status}}
 
 
 @pytest.mark.parametrize(
     ("body", "state"),
     [
         (rollout(3, phase="Healthy", stableRS="a", currentPodHash="a"), (True, "", 0)),
+        (rollout(1, observed=1, phase="Healthy", stableRS="a", currentPodHash="a"), (True, "", 0)),
         (rollout(phase="Progressing", stableRS="a", currentPodHash="b"), (True, "", 0)),
         (
             rollout(phase="Paused", stableRS="a", currentPodHash="b", canary={"weights": {"canary": {"weight": 5}}}),
@@ -105,7 +106,7 @@ def rollout(generation: int = 2, **status: Any) -> dict[str, Any]:
     ],
 )
 def test_argo(body: dict[str, Any], state: tuple[bool, str, int]) -> None:
-    found = ArgoRollouts().state(body, rollout(phase="Healthy", stableRS="a"))
+    found = ArgoRollouts().state(body, rollout(1, 1, phase="Healthy", stableRS="a"))
     assert (found.under_way, found.outcome, found.weight) == state
 
 
