@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
-from typing import Final
+from typing import Final, Literal
 
-from e2e.soak.record import Pod, Record, Selection, Span, Weight, total
+from e2e.soak.record import Failure, Pod, Record, Selection, Span, Weight, total
 from haldane.api.quantity import parse_duration
 from haldane.api.status import Phase
 from haldane.api.v1alpha1 import RETRY_ANNOTATION, ModelDeployment
@@ -17,18 +17,27 @@ REACTION: Final = 4.0
 """Seconds that a working operator may need to take a share away from pods that are gone, on a busy machine."""
 PROXIES: Final = 3.0
 """Seconds until every proxy follows the route."""
+NOTICED: Final = 15.0
+"""Seconds until the kubelet takes a pod that does not answer for unready, and a request to it for lost."""
+EXCERPT: Final = 90
 OVERRUN: Final = 20.0
 """Seconds that a phase may last beyond its deadline: the operator looks every 10 s at least, and this record is late as well."""
 
 
+Cause = Literal["write", "ended", "unready"]
+"""Why a share leads nowhere: the route or a Service was written so; its pods ended; its pods are there and answer no probe."""
+
+
 @dataclass(frozen=True)
 class Bare:
-    """A time in which a share of the requests led to a revision without a ready pod, while another one had some."""
+    """A time in which a share of the requests led to a revision without a ready pod."""
 
     span: Span
     share: int
-    by_route: bool
-    """Whether it began with a write to the route or a Service, and not with the end of a pod."""
+    of_candidate: bool
+    cause: Cause
+    others: bool
+    """Whether another revision had ready pods then."""
 
 
 @dataclass(frozen=True)
@@ -41,44 +50,58 @@ class Faults:
 
 def bare(record: Record, name: str) -> list[Bare]:
     """The times in which a share led nowhere. `name` is the stable Service's."""
-    weight, selected = 0, dict[str, str | None]()
-    pods = dict[str, Pod]()
-    lost_at = dict[str, float]()
-    found: list[Bare] = []
-    began: tuple[float, int, bool] | None = None
-    at = 0.0
+    scene, found, at = _Scene(name), list[Bare](), 0.0
+    began: Bare | None = None
     for seen in record.in_order():
-        at, fact = max(at, seen.at), seen.fact
-        if isinstance(fact, ModelDeployment):
+        at = max(at, seen.at)
+        if isinstance(seen.fact, ModelDeployment):
             continue
-        if isinstance(fact, Weight):
-            weight = fact.weight
-        elif isinstance(fact, Selection):
-            selected[fact.service] = fact.revision
-        else:
-            before = pods.get(fact.uid)
-            pods[fact.uid] = fact
-            if before and before.ready and not fact.ready:
-                lost_at[fact.revision] = at
-        ready = {pod.revision for pod in pods.values() if pod.ready}
-        stable, candidate = selected.get(name), selected.get(f"{name}-candidate")
-        share, aim = 0, stable
-        if weight and candidate not in ready:
-            share, aim = weight, candidate
-        elif weight < 100 and stable not in ready:
-            share = 100 - weight
-        if aim is None or not ready - {aim}:
-            share = 0  # nothing is known of the Service yet, or nobody else could have answered
-        if share and began is None:
-            # Nobody can know at once of a pod that has just gone.
-            surprised = at - lost_at.get(aim or "", -REACTION) < REACTION
-            began = (at, share, not isinstance(fact, Pod) and not surprised)
-        elif not share and began:
-            found.append(Bare(Span(began[0], at), began[1], began[2]))
+        now = scene.take(at, seen.fact)
+        if now and began is None:
+            began = now
+        elif began and not now:
+            found.append(replace(began, span=Span(began.span.begin, at)))
             began = None
-    if began:
-        found.append(Bare(Span(began[0], at), began[1], began[2]))
-    return found
+        elif began and now and now.others and not began.others:
+            began = replace(began, others=True)
+    return found if began is None else [*found, replace(began, span=Span(began.span.begin, at))]
+
+
+class _Scene:
+    """Where requests lead, event by event."""
+
+    def __init__(self, name: str) -> None:
+        self._services = name, f"{name}-candidate"
+        self._weight = 0
+        self._selected: dict[str, str | None] = {}
+        self._pods: dict[str, Pod] = {}
+        self._lost_at: dict[str, float] = {}
+
+    def take(self, at: float, fact: Pod | Selection | Weight) -> Bare | None:
+        """What is bare after this event; None when nothing is."""
+        if isinstance(fact, Weight):
+            self._weight = fact.weight
+        elif isinstance(fact, Selection):
+            self._selected[fact.service] = fact.revision
+        else:
+            before = self._pods.get(fact.uid)
+            self._pods[fact.uid] = fact
+            if before and before.ready and not fact.ready:
+                self._lost_at[fact.revision] = at
+        ready = {pod.revision for pod in self._pods.values() if pod.ready}
+        stable, candidate = (self._selected.get(service) for service in self._services)
+        for aim, share in ((candidate, self._weight), (stable, 100 - self._weight)):
+            # Before its Service was seen nothing is known.
+            if share > 0 and aim is not None and aim not in ready:
+                return Bare(Span(at, at), share, aim != stable, self._cause(at, aim, fact), bool(ready))
+        return None
+
+    def _cause(self, at: float, aim: str, fact: Pod | Selection | Weight) -> Cause:
+        # Nobody can know at once of a pod that has just gone.
+        if not isinstance(fact, Pod) and at - self._lost_at.get(aim, -REACTION) >= REACTION:
+            return "write"
+        there = any(pod.revision == aim and not pod.ending for pod in self._pods.values())
+        return "unready" if there else "ended"
 
 
 def recreating(record: Record) -> list[Span]:
@@ -99,14 +122,15 @@ def recreating(record: Record) -> list[Span]:
 
 
 def excused(record: Record, name: str) -> list[Span]:
-    """When requests may be lost: behind pods that were deleted by hand, and while a Recreate runs; until the proxies know."""
-    spans = recreating(record)
-    spans += [
-        each.span
-        for each in bare(record, name)
-        if not each.by_route and any(one.begin <= each.span.begin <= one.end + REACTION for one in record.deleted)
-    ]
-    return [Span(span.begin - 1, span.end + PROXIES) for span in spans]
+    """When requests may be lost, until the proxies know: behind pods that were deleted by hand or that answer no probe, and while a Recreate runs."""
+    spans = [Span(span.begin - 1, span.end + PROXIES) for span in recreating(record)]
+    for each in bare(record, name):
+        by_hand = any(one.begin <= each.span.begin <= one.end + REACTION for one in record.deleted)
+        if each.cause == "unready":
+            spans.append(Span(each.span.begin - NOTICED, each.span.end + PROXIES))
+        elif each.cause == "ended" and by_hand:
+            spans.append(Span(each.span.begin - 1, each.span.end + PROXIES))
+    return spans
 
 
 def lost(record: Record, name: str, own: Collection[str]) -> tuple[list[str], int]:
@@ -114,14 +138,19 @@ def lost(record: Record, name: str, own: Collection[str]) -> tuple[list[str], in
 
     `own` are versions that are meant to fail: what they answer is theirs.
     """
-    spans, breaches, forgiven = excused(record, name), [], 0
-    for at, version in record.failures:
-        if version in own:
+    spans, blamed, forgiven = excused(record, name), list[Failure](), 0
+    for failure in sorted(record.failures, key=lambda failure: failure.at):
+        if failure.version in own:
             continue
-        if any(span.begin <= at <= span.end for span in spans):
+        if any(span.begin <= failure.at <= span.end for span in spans):
             forgiven += 1
         else:
-            breaches.append(f"{record.name}: a request was lost at {at:.1f} s, answered by {version}")
+            blamed.append(failure)
+    breaches = []
+    for (version, why), group in groupby(blamed, key=lambda failure: (failure.version, failure.why[:EXCERPT])):
+        failures = list(group)
+        when = f"{failures[0].at:.1f} s" + (f" to {failures[-1].at:.1f} s" if len(failures) > 1 else "")
+        breaches.append(f"{record.name}: {len(failures)} lost at {when}, answered by {version}: {why}")
     return breaches, forgiven
 
 
@@ -130,13 +159,14 @@ def shares_with_pods(record: Record, name: str, faults: Faults) -> list[str]:
     calm = recreating(record)
     breaches = []
     for each in bare(record, name):
-        if any(span.within(each.span.begin, each.span.end) for span in calm):
+        if not each.others or any(span.within(each.span.begin - 1, each.span.end + 1) for span in calm):
             continue
         where = f"{record.name}: {each.share}% of the requests led to no ready pod from {each.span.begin:.1f} s"
-        if each.by_route:
+        if each.cause == "write":
             breaches.append(f"{where}, by a write of the operator")
         working = total(faults.working, each.span.begin, each.span.end)
-        if working > REACTION:
+        # What stable's own pods do not answer is not given to a candidate instead.
+        if working > REACTION and (each.of_candidate or each.cause != "unready"):
             breaches.append(f"{where} to {each.span.end:.1f} s, {working:.1f} s of it beside a working operator")
     return breaches
 

@@ -8,7 +8,7 @@ from e2e.harness.tally import NOBODY
 from e2e.scenarios.traffic import Answers
 from e2e.soak.lives import Operator
 from e2e.soak.player import Player
-from e2e.soak.record import Record, Span
+from e2e.soak.record import Failure, Record, Span
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class AllAnswers(Answers):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sent: list[tuple[float, str]] = []
+        self.all_failures: list[Failure] = []
 
     def failed(self, version: str | None, why: str, *, seconds: float, at: float) -> None:
         super().failed(version, why, seconds=seconds, at=at)
-        self.sent.append((at - seconds, version or NOBODY))
+        self.all_failures.append(Failure(at - seconds, version or NOBODY, why))
 
 
 @dataclass

@@ -16,11 +16,12 @@ _REVISION: Final = "haldane.dev/revision"
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod of a revision, and whether requests may go to it."""
+    """A pod of a revision: whether requests may go to it, and whether it ends or has ended."""
 
     uid: str
     revision: str
     ready: bool
+    ending: bool
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,15 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A failed request: when it was sent, the version that answered it so (`nobody` when none did), and what came."""
+
+    at: float
+    version: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Span:
     """A stretch of time, in seconds."""
 
@@ -77,8 +87,7 @@ class Record:
     """Whether what comes now is no matter: the end of everything is no rollout."""
     deleted: list[Span] = field(default_factory=list)
     """While kubectl deleted a pod by hand."""
-    failures: list[tuple[float, str]] = field(default_factory=list)
-    """When each failed request was sent, and the version that answered it so; `nobody` when none did."""
+    failures: list[Failure] = field(default_factory=list)
 
     def take(self, at: float, kind: str, event: str, body: Body) -> None:
         """A watch event: ADDED, MODIFIED or DELETED, with the object; `kind` is one of KINDS."""
@@ -102,7 +111,7 @@ def _pod(body: Body, gone: bool) -> Pod | None:
     conditions = body.get("status", {}).get("conditions") or []
     ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
     ending = gone or bool(body["metadata"].get("deletionTimestamp"))
-    return Pod(body["metadata"]["uid"], revision, ready and not ending)
+    return Pod(body["metadata"]["uid"], revision, ready and not ending, ending)
 
 
 def _selection(body: Body, gone: bool) -> Selection:

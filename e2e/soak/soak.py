@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -209,7 +210,7 @@ class Soak:
             record.closed = True
             record.deleted = [Span(one.begin - self._start, one.end - self._start) for one in record.deleted]
             if isinstance(player.place.answers, AllAnswers):
-                record.failures = [(at - self._start, who) for at, who in player.place.answers.sent]
+                record.failures = [replace(one, at=one.at - self._start) for one in player.place.answers.all_failures]
 
     async def _remove(self) -> None:
         """Delete the ModelDeployments: nothing of theirs may stay."""

@@ -33,7 +33,7 @@ def findings(outcome: Outcome) -> list[Finding]:
     own = {version for player in players for version in player.own}
     judged = [laws.lost(record, NAME, own) for record in records]
     forgiven = sum(count for _, count in judged)
-    theirs = sum(version in own for record in records for _, version in record.failures)
+    theirs = sum(failure.version in own for record in records for failure in record.failures)
     states = sum(len(record.states()) for record in records)
     episodes = sum(len(player.played) for player in players)
     lives = [life for life in operator.lives if len(life.memory) > 1]
@@ -45,7 +45,7 @@ def findings(outcome: Outcome) -> list[Finding]:
             "No request is lost that stable would have answered",
             [each for breaches, _ in judged for each in breaches],
             f"{outcome.requests:,} requests, {theirs:,} failed by bad versions themselves, "
-            f"{forgiven:,} behind pods that were deleted or in a Recreate",
+            f"{forgiven:,} behind pods that were deleted or answered no probe, or in a Recreate",
         ),
         Finding(
             "Every rollout ends as it does without faults, and from every state it comes to rest",

@@ -8,7 +8,7 @@ import pytest
 
 from e2e.soak import laws, memory
 from e2e.soak.laws import Faults
-from e2e.soak.record import WEIGHT, Record, Seen, Span
+from e2e.soak.record import WEIGHT, Failure, Record, Seen, Span
 from haldane.api.v1alpha1 import ModelDeployment
 
 NAME = "digits"
@@ -86,6 +86,10 @@ def revision(name: str) -> dict[str, Any]:
     return {"revision": name, "version": name, "replicas": 1, "readyReplicas": 1}
 
 
+def failed(at: float, version: str) -> Failure:
+    return Failure(at, version, "503")
+
+
 def rejected(name: str, retry: str = "") -> dict[str, Any]:
     entry = {"revision": name, "version": name, "reason": "CheckFailed", "message": "", "at": "2026-01-01T00:00:00Z"}
     return {**entry, "retry": retry}
@@ -130,11 +134,12 @@ def test_watches_may_be_heard_of_one_before_the_other() -> None:
 def test_lost_requests_are_told_apart() -> None:
     story = two_revisions().weigh(20).pod("new", ending=True).after(2).weigh(0)
     story.record.deleted = [Span(5.0, 6.0)]
-    story.record.failures = [(2.0, "nobody"), (3.0, "broken"), (8.0, "nobody"), (30.0, "v1")]
+    story.record.failures = [failed(2, "nobody"), failed(3, "broken"), failed(8, "nobody")]
+    story.record.failures += [failed(30, "v1"), failed(32, "v1")]
     breaches, forgiven = laws.lost(story.record, NAME, own=["broken"])
     assert breaches == [
-        "test: a request was lost at 2.0 s, answered by nobody",
-        "test: a request was lost at 30.0 s, answered by v1",
+        "test: 1 lost at 2.0 s, answered by nobody: 503",
+        "test: 2 lost at 30.0 s to 32.0 s, answered by v1: 503",
     ]
     assert forgiven == 1
     story.record.deleted = []
@@ -144,8 +149,21 @@ def test_lost_requests_are_told_apart() -> None:
 def test_a_recreate_promises_nothing_until_all_of_its_pods_are_ready() -> None:
     without = {"rollout": {"strategy": "Recreate"}}
     story = Story().state("Preparing", **without).state("Watching", **without, stable=revision("new"))
-    story.record.failures = [(1.5, "nobody"), (9.0, "nobody")]
-    assert laws.lost(story.record, NAME, own=[]) == (["test: a request was lost at 9.0 s, answered by nobody"], 1)
+    story.record.failures = [failed(1.5, "nobody"), failed(9, "nobody")]
+    assert laws.lost(story.record, NAME, own=[]) == (["test: 1 lost at 9.0 s, answered by nobody: 503"], 1)
+
+
+def test_a_pod_that_answers_no_probe_is_nobody_s_to_answer_for() -> None:
+    story = Story().pod("old").select(NAME, "old").after(50).pod("old", ready=False).after(10).pod("old").after(50)
+    story.pod("old", ending=True)
+    (starved, ended) = laws.bare(story.record, NAME)
+    assert (starved.cause, starved.span, starved.others) == ("unready", Span(52, 62), False)
+    assert ended.cause == "ended"
+    story.record.failures = [failed(45, "v1"), failed(60, "nobody"), failed(70, "nobody"), failed(115, "nobody")]
+    breaches, forgiven = laws.lost(story.record, NAME, own=[])
+    assert (len(breaches), forgiven) == (1, 2), "nor is what it keeps waiting before it is found out"
+    assert "2 lost at 70.0 s to 115.0 s" in breaches[0], "who ends the last pod of stable loses requests"
+    assert laws.shares_with_pods(story.record, NAME, ALWAYS) == [], "nobody else was there"
 
 
 @pytest.mark.parametrize(
