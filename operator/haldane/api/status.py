@@ -33,7 +33,7 @@ Time = Annotated[datetime, AfterValidator(_in_utc), PlainSerializer(_rfc3339, re
 class Condition(ApiModel):
     """A Kubernetes condition, read by `kubectl wait`, Argo CD and Flux (kstatus)."""
 
-    type: str = Field(description="Ready, Available, Reconciling, Stalled or Suspended.")
+    type: str = Field(description="What it speaks of.")
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
     reason: str = Field(description="One word for programs.")
     message: str = Field(max_length=32768, description="A sentence for people.")
@@ -139,7 +139,7 @@ class ModelDeploymentStatus(ApiModel):
     observed_generation: int | None = Field(None, description="Generation of the spec that this status answers.")
     conditions: list[Condition] = Field(
         default_factory=list,
-        description="Ready, Available, and while they hold Reconciling, Stalled and Suspended.",
+        description="Ready, Available, and while they hold Reconciling, Stalled, Suspended and Undecidable.",
         json_schema_extra=list_map("type"),
     )
     url: str | None = Field(None, description="Where clients reach the model.")

@@ -26,12 +26,14 @@ from haldane.control.ports import (
     Manifest,
     Recorder,
 )
+from haldane.control.rehearsals import Rehearsals
 from haldane.control.store import Key, Store
 from haldane.plan import revision, rollout
 from haldane.plan.children import children
 from haldane.plan.clock import caught_up
 from haldane.plan.observe import observe
 from haldane.plan.observed import Observed
+from haldane.plan.rehearsal import doubt_events
 from haldane.plan.status import compose, invalid, problem_events
 from haldane.plan.strategic_merge import PodTemplateError
 from haldane.plan.strategy import in_effect
@@ -58,6 +60,7 @@ class Reconciler:
         store: Store,
         images: Mapping[str, str],
         gates: Gatekeeper | None = None,
+        rehearsals: Rehearsals | None = None,
     ) -> None:
         self._cluster = cluster
         self._looks = looks
@@ -66,6 +69,7 @@ class Reconciler:
         self._store = store
         self._images = images
         self._gates = gates
+        self._rehearsals = rehearsals
         self._convergence = Convergence(cluster, store)
         # Why the API server refused a child in the last pass: the next one shows it, and finds out again.
         self._refusals: dict[Key, str] = {}
@@ -77,6 +81,8 @@ class Reconciler:
             self._convergence.forget(key)
             if self._gates:
                 self._gates.forget(key)
+            if self._rehearsals:
+                self._rehearsals.forget(key)
             self._refusals.pop(key, None)
             self._looks.forget(key)
             return None  # its children are garbage-collected by their owner references
@@ -125,7 +131,8 @@ class Reconciler:
         gates = self._gates.report(key, md, target.name, observed, now) if self._gates else None
         decision = rollout.step(md, revisions[target.name], observed, verdicts, now, gates)
         refusal = self._refusals.get(key)
-        status = compose(md, decision.status, observed, now, refusal, flaw)
+        doubts = self._rehearsals.of(key, md, now) if self._rehearsals else None
+        status = compose(md, decision.status, observed, now, refusal, flaw, doubts)
         reroutes = _reroutes(md, status, observed)
         if waits and not reroutes:
             return None  # the answers bring it back, and until then nothing is so urgent that it must do without them
@@ -134,6 +141,7 @@ class Reconciler:
         if written:
             _log(key, md.status, status)
         events = [*decision.events, *problem_events(md.status, decision.status, observed)] if written else []
+        events += doubt_events(md.status, status) if written else ()
         if written and flaw and not any(flaw in condition.message for condition in md.status.conditions):
             events.append(Event("Warning", "InvalidSpec", f"The spec cannot be used: {flaw}. Correct it."))
         try:
@@ -151,7 +159,8 @@ class Reconciler:
             return AT_ONCE  # our own writes bring no event: look at once what follows from them
         if outcome.refusal:
             raise Terminal(outcome.refusal)
-        return decision.requeue_after
+        again = self._rehearsals.again(key, now) if self._rehearsals else None
+        return min((wait for wait in (decision.requeue_after, again) if wait is not None), default=None)
 
     async def _explain(self, key: Key, body: Manifest, error: ValueError, now: datetime) -> timedelta:
         """Say in status and by an Event what is wrong with a spec that slipped past the API server; when to look again."""

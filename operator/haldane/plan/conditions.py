@@ -14,6 +14,7 @@ AVAILABLE = "Available"
 RECONCILING = "Reconciling"
 STALLED = "Stalled"
 SUSPENDED = "Suspended"
+UNDECIDABLE = "Undecidable"
 
 _MESSAGE_LIMIT = 32768
 

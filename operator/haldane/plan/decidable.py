@@ -87,6 +87,23 @@ def unknown_metrics(md: ModelDeployment, name: str) -> list[str]:
     return [f"check {name}: the runtime has no metric {metric}" for metric in unknown]
 
 
+def hopeless_steps(md: ModelDeployment, rate: float) -> list[str]:
+    """Steps that cannot get `minRequests` before their deadline, at so many requests a second to the service."""
+    rollout = md.spec.rollout
+    found = []
+    for number, step in enumerate(rollout.steps, 1):
+        arriving = rate * share_at(md, step.weight)
+        held = parse_duration(step.hold) + parse_duration(rollout.progress_deadline)
+        counted = (held - parse_duration(rollout.analysis.warmup)).total_seconds()
+        if step.weight and arriving * counted < rollout.analysis.min_requests:
+            found.append(
+                f"step {number} ({step.weight}%): of the {rate:.2g} requests/s that come, about {max(0.0, arriving * counted):.0f}"
+                f" count before its deadline, and {rollout.analysis.min_requests} are needed: raise its weight or its hold, send"
+                " more requests, or lower spec.rollout.analysis.minRequests"
+            )
+    return found
+
+
 def _too_few(md: ModelDeployment, number: int, step: Step, rate: float) -> list[str]:
     minimum, requests = md.spec.rollout.analysis.min_requests, counted_requests(md, step, rate)
     if requests >= minimum:

@@ -6,6 +6,7 @@ and `observedGeneration` is the object's own generation. Suspended is Haldane's 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +30,7 @@ from haldane.plan.conditions import (
 from haldane.plan.deadlines import is_overdue
 from haldane.plan.diagnosis import PASSING
 from haldane.plan.observed import Event, Observed
+from haldane.plan.rehearsal import doubtful
 from haldane.plan.rejection import standing_rejection
 from haldane.plan.revision import revision_hash
 from haldane.plan.traffic.ingress import url
@@ -44,11 +46,13 @@ def compose(
     now: datetime,
     refusal: str | None = None,
     flaw: str | None = None,
+    doubts: Sequence[str] | None = None,
 ) -> ModelDeploymentStatus:
     """The status to write: what was decided, with everything filled in that only has to be shown.
 
     `refusal` is why the API server refuses a child that the spec asks for, when it does; `flaw` is why no revision can be
-    made of the spec, so that the decision was for one that was there before. Either stalls the object.
+    made of the spec, so that the decision was for one that was there before. Either stalls the object. `doubts` are why its
+    checks cannot be decided, None while nobody knows.
     """
     stable = decided.stable
     shown = decided.model_copy(
@@ -64,8 +68,7 @@ def compose(
     )
     claims = _claims(md, shown, observed, now, refusal, flaw)
     suspension = _suspension(md, shown)
-    if suspension:
-        claims.append(suspension)
+    claims += [claim for claim in (suspension, doubtful(md, doubts)) if claim]
     conditions = settle(claims, md.status.conditions, md.metadata.generation, now)
     return shown.model_copy(update={"conditions": conditions})
 

@@ -1,0 +1,131 @@
+"""Will the checks of a spec ever be decided? Found out as soon as it is applied, by asking about stable what a rollout will ask.
+
+A query that does not parse, gives many series or takes too long is known before any version depends on it; so is a step to
+which too few requests come. What cannot be known without a candidate is judged when there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from haldane.api.quantity import parse_duration
+from haldane.api.rollout import Check
+from haldane.api.status import ModelDeploymentStatus
+from haldane.api.v1alpha1 import ModelDeployment
+from haldane.plan import queries as promql
+from haldane.plan.conditions import UNDECIDABLE, Claim, paragraph
+from haldane.plan.decidable import hopeless_steps, unknown_metrics
+from haldane.plan.observed import Answer, Event, Unavailable
+from haldane.plan.samples import one_number, read_requests
+
+SPAN = timedelta(minutes=15)
+"""How much of stable's requests tells the rate: as long as that it must have served."""
+NOBODY = "0000000000"
+"""A revision that never was: a query that gives a number for it cannot tell data from none."""
+REQUESTS, NOBODYS = "requests", "/nobody"
+
+
+def certain(md: ModelDeployment) -> list[str]:
+    """What is wrong by the text of the spec alone, as clauses."""
+    return [text for check in md.spec.rollout.checks for text in unknown_metrics(md, check.name)]
+
+
+def doubtful(md: ModelDeployment, found: Sequence[str] | None) -> Claim | None:
+    """The warning that some checks of the spec cannot be decided; None when nothing speaks against them.
+
+    While nobody has found anything out (None), what was told of the same spec before still stands.
+    """
+    before = next((c for c in md.status.conditions if c.type == UNDECIDABLE), None)
+    if found is None and before and before.observed_generation == md.metadata.generation:
+        return Claim(UNDECIDABLE, True, before.reason, before.message)
+    message = paragraph(*certain(md), *(found or ()))
+    return Claim(UNDECIDABLE, True, "ChecksInDoubt", message) if message else None
+
+
+def doubt_events(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> tuple[Event, ...]:
+    """A Warning when doubts come up about a spec; not again for each word that changes in them."""
+    old, new = (next((c for c in s.conditions if c.type == UNDECIDABLE), None) for s in (before, after))
+    if new is None or (old and old.observed_generation == new.observed_generation):
+        return ()
+    return (Event("Warning", new.reason, new.message),)
+
+
+def subject(md: ModelDeployment) -> str | None:
+    """The revision to ask about; None while it has no requests that could tell anything."""
+    stable = md.status.stable
+    is_waiting = md.status.rollout.phase in ("Stable", "Preparing")
+    return stable.revision if stable and stable.ready_replicas and is_waiting and md.spec.rollout.checks else None
+
+
+def questions(md: ModelDeployment) -> dict[str, str]:
+    """The PromQL to ask once for a spec, by a key that `findings` knows; those of users begin with `query/`."""
+    revision = subject(md)
+    if revision is None:
+        return {}
+    asked: dict[str, str] = {REQUESTS: promql.requests(md, (revision,), int(SPAN.total_seconds()))}
+    window = int(parse_duration(md.spec.rollout.analysis.window).total_seconds())
+    for check in md.spec.rollout.checks:
+        for part, query in _own(check).items():
+            key = f"query/{check.name}{part}"
+            asked[key] = promql.free(md, query, revision, window)
+            if check.query:
+                asked[key + NOBODYS] = promql.free(md, query, NOBODY, window)
+    return asked
+
+
+def findings(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> tuple[str, ...] | None:
+    """What a person should correct, as clauses; None when Prometheus itself cannot say anything."""
+    revision = subject(md)
+    requests, outage = read_requests(answers.get(REQUESTS))
+    if outage or revision is None:
+        return None
+    found = []
+    served = sum(counts.total for counts in requests.values())
+    if served and _has_served(md, revision, now):
+        found += hopeless_steps(md, served / SPAN.total_seconds())
+    for check in md.spec.rollout.checks:
+        for part in _own(check):
+            key = f"query/{check.name}{part}"
+            wrong = _wrong(answers.get(key)) or (check.query and _blind(answers.get(key + NOBODYS)))
+            if wrong:
+                found.append(f"check {check.name}: the query{_named(part)} gave {wrong}")
+    return tuple(found)
+
+
+def _own(check: Check) -> dict[str, str]:
+    """The queries that the user wrote into a check, by the end of their key."""
+    if check.query:
+        return {"": check.query.promql}
+    if check.proportion:
+        parts = {"/hits": check.proportion.hits, "/total": check.proportion.total}
+        return {part: query for part, query in parts.items() if query}
+    return {}
+
+
+def _named(part: str) -> str:
+    return f" for {part[1:]}" if part else ""
+
+
+def _wrong(answer: Answer | None) -> str:
+    """What is wrong with an answer whatever the data are; empty when it may be right."""
+    if answer is None:
+        return ""
+    # Prometheus has answered other queries meanwhile. Nothing, or NaN, may be what this one gives without errors to count.
+    return one_number(answer)[1] if isinstance(answer, Unavailable) or len(answer) > 1 else ""
+
+
+def _blind(answer: Answer | None) -> str:
+    value = one_number(answer)[0] if answer is not None else None
+    if value is None:
+        return ""
+    return (
+        f"{value:.6g} for a revision that does not exist, too, so that it would pass without data: select by {{{{revision}}}},"
+        " and leave out what fills in for missing data"
+    )
+
+
+def _has_served(md: ModelDeployment, revision: str, now: datetime) -> bool:
+    """Whether the revision has been stable for the whole of `SPAN`, as far as the history goes back."""
+    since = [entry.finished_at for entry in md.status.history if entry.revision == revision]
+    return not since or now - since[-1] >= SPAN

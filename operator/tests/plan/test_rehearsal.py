@@ -1,0 +1,152 @@
+"""Checks that cannot be decided are told as soon as they are applied, and what only time can tell is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from haldane.api.status import Condition, HistoryEntry, ModelDeploymentStatus, RevisionStatus, RolloutStatus
+from haldane.api.v1alpha1 import ModelDeployment
+from haldane.plan.observed import Answer, Observed, Series, Unavailable
+from haldane.plan.rehearsal import NOBODY, doubt_events, findings, questions
+from haldane.plan.status import compose
+
+Make = Callable[..., ModelDeployment]
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+APPROVALS = {"name": "approvals", "query": {"promql": 'a{revision="{{revision}}"}[{{window}}]', "max": "0.3"}}
+DECLINED = {"name": "declined", "proportion": {"hits": "d{{revision}}[{{window}}]", "max": "1%"}}
+
+
+def at_rest(
+    make: Make, served: timedelta = timedelta(hours=1), phase: Any = "Stable", **rollout: Any
+) -> ModelDeployment:
+    """A model whose stable revision was promoted so long ago."""
+    promoted = HistoryEntry(
+        revision="aaaaaaaaaa",
+        version="1",
+        outcome="Promoted",
+        started_at=NOW - served,
+        finished_at=NOW - served,
+        message="m",
+    )
+    stable = RevisionStatus(revision="aaaaaaaaaa", version="1", replicas=2, ready_replicas=2)
+    status = ModelDeploymentStatus(stable=stable, rollout=RolloutStatus(phase=phase), history=[promoted])
+    traffic = {"host": "a.example.com", "ingress": {}}
+    return make(rollout=rollout, traffic=traffic).model_copy(update={"status": status})
+
+
+def one(value: float) -> Answer:
+    return (Series({}, value),)
+
+
+def requests(rate: float) -> Answer:
+    """What 15 minutes at so many requests a second count."""
+    return (Series({"revision": "aaaaaaaaaa", "code": "200"}, rate * 900),)
+
+
+def test_it_asks_of_stable_what_a_rollout_will_ask_of_the_candidate(model_deployment: Make) -> None:
+    asked = questions(at_rest(model_deployment, checks=[APPROVALS, DECLINED]))
+    assert asked.keys() == {"requests", "query/approvals", "query/approvals/nobody", "query/declined/hits"}
+    assert asked["query/approvals"] == 'a{revision="aaaaaaaaaa"}[120s]'
+    assert asked["query/approvals/nobody"] == f'a{{revision="{NOBODY}"}}[120s]'
+    assert asked["query/declined/hits"] == "daaaaaaaaaa[120s]"
+
+
+@pytest.mark.parametrize("phase", ["Initializing", "Progressing", "Promoting", "Watching", "RollingBack"])
+def test_it_asks_nothing_while_requests_move(model_deployment: Make, phase: str) -> None:
+    md = at_rest(model_deployment, phase=phase, checks=[APPROVALS])
+    assert questions(md) == {}
+    assert findings(md, {}, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "nobody", "words"),
+    [
+        (one(0.2), (), ""),
+        ((), (), ""),
+        (one(float("nan")), (), ""),
+        ((*one(1.0), *one(2.0), *one(3.0)), (), "check approvals: the query gave 3 series: aggregate them"),
+        (Unavailable("it refused the query: parse error: unexpected }"), (), "parse error: unexpected }"),
+        (Unavailable("the query gives a range of values"), (), "a range of values"),
+        (Unavailable("Prometheus did not answer within 5 s"), (), "did not answer within 5 s"),
+        (one(0.2), one(0.0), "gave 0 for a revision that does not exist, too, so that it would pass without data"),
+        (one(0.2), Unavailable("timed out"), ""),
+    ],
+)
+def test_queries(model_deployment: Make, answer: Answer, nobody: Answer, words: str) -> None:
+    md = at_rest(model_deployment, checks=[APPROVALS])
+    answers = {"requests": requests(100), "query/approvals": answer, "query/approvals/nobody": nobody}
+    found = findings(md, answers, NOW)
+    assert found is not None
+    assert (words in found[0]) if words else (found == ())
+
+
+def test_the_two_queries_of_a_proportion_are_told_apart(model_deployment: Make) -> None:
+    md = at_rest(model_deployment, checks=[DECLINED])
+    answers = {"requests": requests(100), "query/declined/hits": (*one(1.0), *one(2.0))}
+    found = findings(md, answers, NOW)
+    assert found == ("check declined: the query for hits gave 2 series: aggregate them to one, for example with sum()",)
+
+
+@pytest.mark.parametrize(
+    ("rate", "served", "steps"),
+    [
+        (100.0, timedelta(hours=1), []),
+        (10.0, timedelta(hours=1), ["step 1 (1%)"]),
+        (1.0, timedelta(hours=1), ["step 1 (1%)", "step 2 (5%)"]),
+        (0.0, timedelta(hours=1), []),
+        (1.0, timedelta(minutes=5), []),
+    ],
+)
+def test_steps_that_never_get_enough_requests(
+    model_deployment: Make, rate: float, served: timedelta, steps: list[str]
+) -> None:
+    found = findings(at_rest(model_deployment, served), {"requests": requests(rate)}, NOW)
+    assert found is not None
+    assert [text.partition(":")[0] for text in found] == steps
+    assert all("lower spec.rollout.analysis.minRequests" in text for text in found)
+
+
+def test_an_outage_finds_nothing_out(model_deployment: Make) -> None:
+    md = at_rest(model_deployment, checks=[APPROVALS])
+    down = Unavailable("connection refused")
+    assert findings(md, {"requests": down, "query/approvals": down}, NOW) is None
+
+
+def shown(md: ModelDeployment, doubts: tuple[str, ...] | None) -> ModelDeploymentStatus:
+    return compose(md, md.status, Observed(), NOW, doubts=doubts)
+
+
+def doubt(status: ModelDeploymentStatus) -> Condition | None:
+    return next((condition for condition in status.conditions if condition.type == "Undecidable"), None)
+
+
+def test_doubts_are_a_condition_and_one_event_for_each_spec(model_deployment: Make) -> None:
+    md = at_rest(model_deployment)
+    assert doubt(shown(md, ())) is None
+    first = shown(md, ("check a: the query gave 2 series",))
+    told = doubt(first)
+    assert told is not None
+    assert (told.status, told.reason) == ("True", "ChecksInDoubt")
+    assert told.message == "Check a: the query gave 2 series."
+    assert [event.reason for event in doubt_events(md.status, first)] == ["ChecksInDoubt"]
+
+    md = md.model_copy(update={"status": first})
+    assert doubt(shown(md, None)) == told, "what was found stands while nobody knows better"
+    again = shown(md, ("check a: the query gave 3 series",))
+    assert doubt_events(first, again) == ()
+    assert doubt(shown(md, ())) is None
+
+    edited = md.model_copy(update={"metadata": md.metadata.model_copy(update={"generation": 99})})
+    assert doubt(shown(edited, None)) is None, "it spoke of another spec"
+    assert doubt_events(first, shown(edited, ("check a: the query gave 2 series",)))
+
+
+def test_a_metric_that_the_runtime_does_not_have_is_told_without_asking_anybody(model_deployment: Make) -> None:
+    check = {"name": "slow", "query": {"promql": "haldane_latency{{revision}}", "max": "1"}}
+    told = doubt(shown(at_rest(model_deployment, checks=[check]), None))
+    assert told is not None
+    assert told.message == "Check slow: the runtime has no metric haldane_latency."
