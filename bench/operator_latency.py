@@ -192,7 +192,7 @@ def stage() -> Iterator[Stage]:
         ends.callback(prometheus.end)
         settings = {"runtime_image": "haldane/runtime:dev", "prometheus_url": prometheus.url, "health_port": "0"}
         settings |= {"gates": "off"}  # no kubelet runs a runtime here that could be asked
-        process = OperatorProcess(folder / "operator.log", server.kubeconfig(), **settings)
+        process = OperatorProcess(folder / "operator.log", server.kubeconfig(), None, **settings)
         ends.callback(process.end)
         process.wait_until_healthy()
         watching = ends.enter_context(server.client())
