@@ -30,10 +30,10 @@ async def test_lost_pods(place: Place) -> None:
         (pod,) = place.pods_of(candidate)
         await delete(place, pod)
         deleted = place.time
-        await place.until("the candidate's traffic to be taken away", lambda md: md.status.rollout.weight == 0, 10)
+        await place.until("the candidate's traffic to be taken away", lambda _: place.weights()[:3] == [0, 20, 0], 10)
         await place.until_event("CandidateLost", "no pod of the candidate is ready")
 
-        await place.until_weight(20)
+        await place.until("its next traffic", lambda _: place.weights()[:4] == [0, 20, 0, 20])
         await place.until("the share to be seen", lambda md: md.status.rollout.step_started_at is not None)
         (again,) = place.pods_of(candidate).keys() - {pod}
         crashed = place.time
