@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -75,7 +76,11 @@ def main() -> int:
             asyncio.run(install(addresses, REPOSITORY / "charts" / "haldane"))
         programs.install(rivals, made)
         keys = {key for key in options.cases.split(",") if key}
-        cases = {name: chosen(keys - {REST}, name) if keys != {REST} else [] for name in names}
+        wanted = {name: chosen(keys - {REST}, name) if keys != {REST} else [] for name in names}
+        cases = {
+            name: [replace(case, tries=min(case.tries, options.tries)) for case in each]
+            for name, each in wanted.items()
+        }
         plan = Plan(cases, not keys or REST in keys, options.rate, options.at_once, options.tries_of_others)
         with priority.first(made.node) if options.first else contextlib.nullcontext():
             wrong = asyncio.run(Session(addresses, made.node, plan, found, FILE).run())

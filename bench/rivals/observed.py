@@ -100,6 +100,8 @@ class Figures:
     pods_after_change: int = 0
     span_after_change: float | None = None
     """From applying the old version again to the last request that the candidate answered; 0 when it answered none."""
+    rate: float = 0.0
+    """Requests a second that the client really sent: fewer than it should where it got no processor."""
 
     def wire(self) -> dict[str, Any]:
         return asdict(self)
@@ -125,6 +127,7 @@ def figures(sight: Sight, candidate: str) -> Figures:
         first_pod=pods[0] - sight.applied if pods else None,
         pods_after_change=0 if back is None else sum(at >= back for at in pods),
         span_after_change=None if back is None else max((at - back for at in later), default=0.0),
+        rate=len(since) / span if (span := _span(since)) else 0.0,
     )
 
 

@@ -60,11 +60,12 @@ def conditions(results: Results) -> str:
     for key, note in results.notes.items():
         by_note.setdefault(note, []).append(key)
     days = sorted({note.partition(",")[0] for note in by_note})
-    rates = sorted({note.split(", ")[1] for note in by_note})
+    sent = [f.rate for cases in results.tries.values() for tries in cases.values() for f in tries if f.rate]
+    rate = f"{min(sent):.0f} to {max(sent):.0f} requests/s really sent to each app" if sent else "no requests"
     loads = [float(note.rpartition(" ")[2]) for note in by_note]
     if not loads:
         return ""
-    return f"Measured on {', '.join(days)} with {', '.join(rates)}; load of the machine {min(loads):.0f} to {max(loads):.0f} at the ends of the tries.\n"
+    return f"Measured on {', '.join(days)} with {rate}; load of the machine {min(loads):.0f} to {max(loads):.0f} at the ends of the tries.\n"
 
 
 def verdict(case: Case, results: Results) -> str:

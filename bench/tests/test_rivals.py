@@ -55,6 +55,7 @@ def test_figures_count_from_the_apply() -> None:
     found = figures(sight, NEW)
     assert (found.candidate_requests, found.candidate_failed, found.candidate_slow, found.lost) == (4, 1, 1, 1)
     assert (found.seconds, found.span, found.pods) == (20.0, 8.5, 2)
+    assert found.rate == pytest.approx(6 / 8.5)
     assert found.first_pod == pytest.approx(0.4)
 
 
@@ -184,13 +185,15 @@ def test_the_table_says_what_is_met_and_what_is_missed(tmp_path: Path) -> None:
 
 def test_the_table_is_published_between_its_marks() -> None:
     found = Results()
-    found.set("haldane", "2", [seen(outcome="rolled back", reason="errors")], "2026-01-02, 50 requests/s, load 3.4")
+    found.set(
+        "haldane", "2", [seen(outcome="rolled back", reason="errors", rate=49.6)], "2026-01-02, 50 requests/s, load 3.4"
+    )
     page = f"# Title\n{report.BEGIN}\nold\n{report.END}\nend\n"
     made = report.published(page, found)
     assert "old" not in made
     assert made.startswith(f"# Title\n{report.BEGIN}\n\n| case | Haldane | Haldane must |")
     assert "- 2, Haldane: errors\n" in made
-    assert "Measured on 2026-01-02 with 50 requests/s; load of the machine 3 to 3" in made
+    assert "Measured on 2026-01-02 with 50 to 50 requests/s really sent to each app; load of the machine 3 to 3" in made
     assert made.endswith(f"{report.END}\nend\n")
     assert report.published(made, found) == made
     with pytest.raises(ValueError, match="marks"):
