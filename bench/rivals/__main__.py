@@ -28,13 +28,14 @@ README: Final = Path(__file__).parent / "README.md"
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.rivals", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.rivals", description=__doc__, allow_abbrev=False)
     parser.add_argument("--cluster", default="haldane", help="the kind cluster (default: %(default)s)")
     parser.add_argument("--controllers", default="haldane", help=f"of {','.join(CONTROLLERS)} (default: %(default)s)")
     keys = ",".join(case.key for case in CASES)
     parser.add_argument("--cases", default="", help=f"of {keys},{REST} (default: all)")
     parser.add_argument("--rate", type=float, default=100.0, help="requests/s to each app (default: %(default)s)")
     parser.add_argument("--at-once", type=int, default=4, help="tries at the same time (default: %(default)s)")
+    parser.add_argument("--tries", type=int, default=9, help="at most so many tries of a case with anybody")
     parser.add_argument(
         "--tries-of-others", type=int, default=9, help="at most so many tries of a case with the others"
     )
