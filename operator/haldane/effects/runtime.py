@@ -22,8 +22,8 @@ from haldane.effects.kube import phrase
 from haldane.effects.login import Login
 from haldane.effects.requests import JSON
 
-LONGEST = 4 * 1024 * 1024
-"""Bytes of an answer that are read."""
+LONGEST = 1024 * 1024
+"""Bytes of an answer that are read: as objects they take some ten times as much of the operator's memory."""
 CONNECTIONS = 8
 _ADDRESS = re.compile(r"\b(dial|read|write) tcp \S+?(->\S+)?: ")
 

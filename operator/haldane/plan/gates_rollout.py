@@ -58,6 +58,7 @@ def held(s: Situation) -> Decision | None:
         # After Recreate has taken stable's pods away nobody serves: to hold would be an outage without an end.
         if choice == "Rollback" or s.rollout.strategy == "Recreate":
             return to.roll_back(s, "RolledBack", "Inconclusive", f"undecided before any traffic: {why}")
+        why += "; it is asked again and again, and haldane promote goes on without"
     return to.moved(s, f"weight 0%: {why}", after=_wait(s))
 
 

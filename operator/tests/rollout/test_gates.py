@@ -143,6 +143,7 @@ def test_beyond_the_deadline_it_goes_on_holding_and_says_so(gated: Any) -> None:
     gated.deploy("2")
     gated.run(150)
     assert (gated.phase, gated.weights) == ("Preparing", [0])
+    assert "it is asked again and again, and haldane promote goes on without" in gated.status["rollout"]["message"]
     assert len(gated.asked) <= 12
     gated.behaviours["2"].mute = False
     gated.run_until("Progressing")
