@@ -30,7 +30,7 @@ def ready_message(md: ModelDeployment) -> str:
     return found.message if found else ""
 
 
-@scenario(seconds=150)
+@scenario(seconds=150, needs=[PROMETHEUS])
 async def test_no_traffic(place: Place) -> None:
     """Without requests the step is held; with requests it goes on to the promotion."""
     await place.first_deployment("v1", ONE_STEP)

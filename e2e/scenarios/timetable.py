@@ -35,7 +35,7 @@ def in_order(entries: Iterable[Entry]) -> list[Entry]:
     """The order that leaves the fewest places empty.
 
     First all that need everything; then the one that breaks Prometheus, beside which those run that do without; last the one that breaks the operator,
-    beside which those run whose rollouts must come through that.
+    beside which those run whose rollouts must come through that. Among equals the longest begins.
     """
     return sorted(
         entries,
@@ -43,6 +43,7 @@ def in_order(entries: Iterable[Entry]) -> list[Entry]:
             OPERATOR not in entry.plan.needs,
             PROMETHEUS not in entry.plan.needs,
             not entry.plan.breaks,
+            -entry.plan.seconds,
         ),
     )
 

@@ -41,6 +41,11 @@ def test_the_order_is_by_what_is_needed() -> None:
     assert in_order([BEARS_IT, KILL, NO_DATA, rollout, OUTAGE]) == [rollout, OUTAGE, NO_DATA, KILL, BEARS_IT]
 
 
+def test_among_equals_the_longest_begins() -> None:
+    short, long = (Entry(str(seconds), Plan(ALL, frozenset(), seconds)) for seconds in (60, 120))
+    assert in_order([short, long]) == [long, short]
+
+
 def test_two_that_break_different_parts_which_they_need_of_each_other_run_in_turn() -> None:
     assert startable([OUTAGE, KILL], [], at_once=5) == [OUTAGE]
 
