@@ -66,6 +66,9 @@ class LyingWorld(World):
     """Whether events are lost, so that only a pass's own wish brings the next one."""
     dies_after: int | None = None
     """Effects after which the operator dies in the next pass that changes status."""
+    away: int = 2
+    """Seconds until there is another one then."""
+    dead_until: int = 0
     spoiled: bool = False
     """Whether pods that served were harmed: then requests may be lost, and it is nobody's fault."""
     excused_until: int = 0
@@ -90,7 +93,15 @@ class LyingWorld(World):
         behind = {self.behind: self.ready(self.behind)} if self.behind else {}
         selected = {revision: self.ready(revision) for revision in self.selected}
         weight = seen.route_weight if has_route(self.md) else None
-        return replace(seen, stable_endpoints=selected, candidate_endpoints=behind, route_weight=weight)
+        leads = None if not self.selected else self.selected[0] if len(self.selected) == 1 else ""
+        return replace(
+            seen,
+            stable_endpoints=selected,
+            candidate_endpoints=behind,
+            stable_leads=leads,
+            candidate_leads=self.behind,
+            route_weight=weight,
+        )
 
     def observe(self) -> Observed:
         """What the operator sees: its own writes at once, everything else late."""
@@ -110,7 +121,9 @@ class LyingWorld(World):
         )
 
     def one_pass(self) -> bool:
-        """One reconcile; whether it changed anything."""
+        """One reconcile, unless nobody is there; whether it changed anything."""
+        if self.second < self.dead_until:
+            return False
         clock = self.now + self.skew
         asked_at = clock - timedelta(seconds=self.late)
         md = caught_up(in_effect(self.md), clock)
@@ -136,7 +149,9 @@ class LyingWorld(World):
         self.act(md.status, decision.status, observed, effects)
         wish = decision.requeue_after
         asleep = 10**9 if wish is None else max(1, round(wish.total_seconds()))
-        self.due = self.second + (2 if effects is not None else asleep)
+        self.due = self.second + asleep
+        if effects is not None:
+            self.due = self.dead_until = self.second + self.away
         return changed and effects is None
 
     def examine(self, md: ModelDeployment, observed: Observed, decision: Decision) -> None:

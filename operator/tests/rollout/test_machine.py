@@ -134,9 +134,9 @@ class Machine(RuleBasedStateMachine):
         self.world.lag, self.world.deaf = lag, deaf
         self.world.run(then)
 
-    @rule(effects=st.integers(0, 3), then=THEN)
-    def die(self, effects: int, then: int) -> None:
-        self.world.dies_after = effects
+    @rule(effects=st.integers(0, 3), away=st.sampled_from([2, 2, 9, 40, 300]), then=THEN)
+    def die(self, effects: int, away: int, then: int) -> None:
+        self.world.dies_after, self.world.away = effects, away
         self.world.run(then)
 
     @rule(then=THEN)
