@@ -24,6 +24,9 @@ FREE = ("query/", "baseline/")
 """How the names of queries begin that users wrote; see `asking.queries`."""
 FRESH = timedelta(seconds=1)
 """A look that is no older is decided on at its own instant: what was seen and what is done about it have one time."""
+MOST = 100
+"""Looks that are under way or wait for their pass; the others wait for their turn. Without it, more would be begun than can
+be decided, and be too old when their pass comes."""
 STALE = timedelta(seconds=15)
 """A look that is older (its pass failed, or was late) is taken again."""
 
@@ -33,11 +36,11 @@ class Look(NamedTuple):
 
     body: Manifest
     at: datetime
-    answers: asyncio.Task[Analysis | None]
+    answers: asyncio.Future[Analysis | None]
 
     @property
     def is_under_way(self) -> bool:
-        """Whether answers are missing still. They come, or are given up, within METRICS_DEADLINE."""
+        """Whether answers are missing still: they come, or are given up, within METRICS_DEADLINE of its turn."""
         return not self.answers.done()
 
     def instant(self, now: datetime) -> datetime:
@@ -55,17 +58,27 @@ class Looks:
         self._metrics = metrics
         self._wake = wake
         self._looks: dict[Key, Look] = {}
+        self._open: set[Key] = set()  # whose turn it is
+        self._waiting: dict[Key, None] = {}  # in the order in which they came
 
     def of(self, key: Key, body: Manifest, md: ModelDeployment, now: datetime) -> Look | None:
-        """The look that is due now, begun when it has not been yet; None when none is due."""
+        """The look that is due now, begun when it is its turn and has not been yet; None when none is due."""
         look = self._looks.get(key)
         # Answers about an object that has changed meanwhile are answers to another question.
         if look and look.body is body and (look.is_under_way or now - look.at <= STALE):
+            if not look.is_under_way:
+                self._leave(key)
             return look
-        self.forget(key)
         at = asking.look_due(md, now)
         if at is None:
+            self.forget(key)
             return None
+        if look:
+            look.answers.cancel()
+        if key not in self._open and len(self._open) >= MOST:
+            self._waiting.setdefault(key)
+            return Look(body, at, asyncio.get_running_loop().create_future())
+        self._open.add(key)
         task = asyncio.create_task(self._take(md, asking.queries(md, at), at), name=f"look at {key}")
         look = self._looks[key] = Look(body, at, task)
         task.add_done_callback(lambda _: self._taken(key, look, md))
@@ -76,6 +89,16 @@ class Looks:
         look = self._looks.pop(key, None)
         if look:
             look.answers.cancel()
+        self._waiting.pop(key, None)
+        self._leave(key)
+
+    def _leave(self, key: Key) -> None:
+        self._open.discard(key)
+        while self._waiting and len(self._open) < MOST:
+            following = next(iter(self._waiting))
+            del self._waiting[following]
+            self._open.add(following)
+            self._wake(following, False)
 
     def _taken(self, key: Key, look: Look, md: ModelDeployment) -> None:
         if self._looks.get(key) is not look:

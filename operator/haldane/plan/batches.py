@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import cache
 from typing import NamedTuple
 from urllib.parse import quote_plus
 
@@ -152,9 +153,13 @@ def _either(legs: Sequence[str]) -> str:
 
 
 def _size(names: Iterable[tuple[_Leg, str]]) -> int:
-    """Characters that the names add to a batch's text in a URL."""
-    frame = "( or )"
+    """Characters that the names add to a batch's text in a URL, where `|` and a backslash take three."""
     return sum(
-        len(quote_plus(frame + _labelled(99, leg, [], is_elsewhen=True) if name == _FRAME else f"|{_literal(name)}"))
-        for leg, name in names
+        _frame(leg.metric, leg.by) if name == _FRAME else 3 + len(name) + 6 * name.count(".") for leg, name in names
     )
+
+
+@cache
+def _frame(metric: str, by: str) -> int:
+    leg = _Leg(metric, by, 10**6, datetime(2026, 1, 1, tzinfo=UTC))
+    return len(quote_plus(f"( or {_labelled(99, leg, [], is_elsewhen=True)})"))
