@@ -19,6 +19,7 @@ from haldane.control.errors import Conflict, Terminal
 from haldane.control.gates import Gatekeeper
 from haldane.control.looks import Looks
 from haldane.control.ports import (
+    DEPLOYMENTS,
     MODEL_DEPLOYMENTS,
     Clock,
     Cluster,
@@ -31,6 +32,7 @@ from haldane.control.store import Key, Store
 from haldane.plan import revision, rollout
 from haldane.plan.children import children
 from haldane.plan.clock import caught_up
+from haldane.plan.names import revision_name, revision_of
 from haldane.plan.observe import observe
 from haldane.plan.observed import Observed
 from haldane.plan.rehearsal import doubt_events
@@ -43,6 +45,10 @@ logger = logging.getLogger(__name__)
 PATIENCE = 5.0
 """Longest wait after a failed pass during a rollout, in seconds."""
 AT_ONCE = timedelta(0)
+PRUNED = (
+    "The API server drops a part of the status that the operator writes: its CRD is older than the operator. "
+    "Apply the CRD of this release (with Helm: crds.install=true); until then some decisions cannot be recorded."
+)
 UNUSABLE = timedelta(minutes=1)
 """How often to look at an object of which nothing can be made: its status may have been changed meanwhile."""
 
@@ -116,7 +122,7 @@ class Reconciler:
         waits = look is not None and look.is_under_way
         verdicts = look.answers.result() if look and not waits else None
         now = look.instant(now) if look and not waits else now
-        seen = self._store.children(body)
+        seen = await self._seen(key, body, md.status)
         flaw = None
         try:
             target = revision.target(md, self._images[md.spec.runtime.device])
@@ -162,6 +168,22 @@ class Reconciler:
         again = self._rehearsals.again(key, now) if self._rehearsals else None
         return min((wait for wait in (decision.requeue_after, again) if wait is not None), default=None)
 
+    async def _seen(self, key: Key, body: Manifest, status: ModelDeploymentStatus) -> list[Manifest]:
+        """The children. A Deployment that is missed while its pods are there is asked for by name.
+
+        Somebody may have taken its labels away, by which it is watched, and a healthy version must not be taken for lost.
+        """
+        seen = self._store.children(body)
+        there = {revision_of(child) for child in seen if child["kind"] == "Deployment"}
+        pods = {revision_of(child) for child in seen if child["kind"] == "Pod"}
+        wanted = {state.revision for state in (status.stable, status.candidate, status.previous) if state}
+        missed = sorted((wanted & pods) - there)
+        for revision_there in missed:
+            live = await self._cluster.get(DEPLOYMENTS, key.namespace, revision_name(key.name, revision_there))
+            if live:
+                self._store.found(live)
+        return self._store.children(body) if missed else seen
+
     async def _explain(self, key: Key, body: Manifest, error: ValueError, now: datetime) -> timedelta:
         """Say in status and by an Event what is wrong with a spec that slipped past the API server; when to look again."""
         status = invalid(body, error, now)
@@ -180,6 +202,10 @@ class Reconciler:
         except Terminal as refused:
             await self._recorder.record(body, Event("Warning", "StatusRefused", refused.reason))
             raise
+        if live["metadata"].get("resourceVersion") == body["metadata"].get("resourceVersion"):
+            # Fields that its schema does not have were dropped: another try would end the same, and soon.
+            await self._recorder.record(body, Event("Warning", "StatusPruned", PRUNED))
+            return False
         self._store.put(live)
         return True
 

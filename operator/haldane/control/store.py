@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from haldane.control.ports import FIELD_MANAGER, MODEL_DEPLOYMENTS, OWNED, Kind, Listing, Manifest
-from haldane.plan.names import MODEL_LABEL
+from haldane.plan.names import MODEL_LABEL, owner_of
 
 _VERB = f"f:{MODEL_DEPLOYMENTS.group}/"
 _OWNED_KINDS = frozenset(kind.kind for kind in OWNED)
@@ -44,11 +44,11 @@ def version_of(obj: Manifest) -> int:
 
 
 def concerned(obj: Manifest) -> Key | None:
-    """The ModelDeployment that an object is, or belongs to by its label."""
+    """The ModelDeployment that an object is, or belongs to: by its controller, or by the label of what that made."""
     metadata = obj["metadata"]
     if obj["kind"] == MODEL_DEPLOYMENTS.kind:
         return Key(metadata["namespace"], metadata["name"])
-    model = (metadata.get("labels") or {}).get(MODEL_LABEL)
+    model = owner_of(obj) or (metadata.get("labels") or {}).get(MODEL_LABEL)
     return Key(metadata["namespace"], model) if model else None
 
 
@@ -83,6 +83,16 @@ class Store:
             return None  # another object of that name is there by now
         self._removed[identity] = max(version_of(obj), version_of(known) if known else 0)
         return self._drop(identity)
+
+    def found(self, obj: Manifest) -> None:
+        """Take note of an object that the API server gave when asked for it by name.
+
+        A watch by labels tells of one that lost its label as if it had been deleted, and at the version that it has now.
+        """
+        identity = _id(obj)
+        if version_of(obj) >= self._removed.get(identity, 0):
+            self._removed.pop(identity, None)
+        self.put(obj)
 
     def replace(self, kind: Kind, namespace: str | None, listing: Listing) -> set[Key]:
         """Take over a relist (of one namespace, or of all): objects missing in it are dropped. What the news concerns."""

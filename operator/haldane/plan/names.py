@@ -26,6 +26,25 @@ def revision_name(name: str, revision: str) -> str:
     return f"{name}-{revision}"
 
 
+def revision_of(obj: dict[str, Any]) -> str:
+    """The revision that an object belongs to; empty when it belongs to none.
+
+    By its label, and without it, because labels can be taken away, by the name of what Haldane itself named.
+    """
+    metadata = obj["metadata"]
+    label = (metadata.get("labels") or {}).get(REVISION_LABEL)
+    if label is not None:
+        return str(label)
+    model = owner_of(obj)
+    return str(metadata["name"]).removeprefix(f"{model}-") if model else ""
+
+
+def owner_of(obj: dict[str, Any]) -> str | None:
+    """The ModelDeployment that controls an object; None when none does."""
+    references = obj["metadata"].get("ownerReferences") or ()
+    return next((str(r["name"]) for r in references if r.get("controller") and r.get("kind") == KIND), None)
+
+
 def stable_service(name: str) -> str:
     """Name of the Service that clients use."""
     return name

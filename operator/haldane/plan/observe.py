@@ -26,22 +26,22 @@ def observe(name: str, children: Iterable[Manifest]) -> Observed:
     present: Counter[str] = Counter()
     for child in children:
         metadata = child["metadata"]
-        if metadata.get("labels", {}).get(names.MODEL_LABEL) != name:
+        if name not in ((metadata.get("labels") or {}).get(names.MODEL_LABEL), names.owner_of(child)):
             continue
         if child["kind"] == "Pod" and child.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
-            present[_revision(child)] += 1
+            present[names.revision_of(child)] += 1
         if not metadata.get("deletionTimestamp"):
             own.setdefault(child["kind"], []).append(child)
     pods: dict[str, list[Manifest]] = {}
     for pod in own.get("Pod", []):
-        pods.setdefault(_revision(pod), []).append(pod)
+        pods.setdefault(names.revision_of(pod), []).append(pod)
     revisions = {
-        _revision(deployment): _revision_pods(
-            deployment, pods.get(_revision(deployment), []), present[_revision(deployment)]
+        names.revision_of(deployment): _revision_pods(
+            deployment, pods.get(names.revision_of(deployment), []), present[names.revision_of(deployment)]
         )
         for deployment in own.get("Deployment", [])
     }
-    revision_of_pod = {pod["metadata"]["name"]: _revision(pod) for pod in own.get("Pod", [])}
+    revision_of_pod = {pod["metadata"]["name"]: names.revision_of(pod) for pod in own.get("Pod", [])}
     slices = own.get("EndpointSlice", [])
     routes = (i for i in own.get("Ingress", []) if i["metadata"]["name"] == names.candidate_ingress(name))
     return Observed(
@@ -59,16 +59,12 @@ def _selected(services: list[Manifest], name: str) -> str | None:
     return str((found["spec"].get("selector") or {}).get(names.REVISION_LABEL, "")) if found else None
 
 
-def _revision(obj: Manifest) -> str:
-    return str(obj["metadata"].get("labels", {}).get(names.REVISION_LABEL, ""))
-
-
 def _revision_pods(deployment: Manifest, pods: list[Manifest], present: int) -> RevisionPods:
     replicas = int(deployment["spec"].get("replicas", 1))
     ready = int(deployment.get("status", {}).get("readyReplicas", 0))
     problem = diagnose(pods, deployment) if ready < replicas else None
     askable = tuple(sorted(_door(pod) for pod in pods if _is_ready(pod)))
-    return RevisionPods(_revision(deployment), replicas, ready, problem, present, askable)
+    return RevisionPods(names.revision_of(deployment), replicas, ready, problem, present, askable)
 
 
 def _door(pod: Manifest) -> str:

@@ -74,7 +74,7 @@ def from_controller_revision(obj: Manifest) -> Revision:
     """Read a revision back. Raises KeyError for an object that Haldane did not write."""
     data = obj["data"]
     return Revision(
-        name=obj["metadata"]["labels"][names.REVISION_LABEL],
+        name=names.revision_of(obj),
         version=data["version"],
         digest=data.get("digest"),
         template=data["template"],
@@ -88,10 +88,10 @@ def from_deployment(obj: Manifest) -> Revision:
     Without it the Deployment would belong to no known revision, and be pruned while it serves.
     """
     template = obj["spec"]["template"]
-    name = obj["metadata"]["labels"][names.REVISION_LABEL]
+    name = names.revision_of(obj)
     containers = template["spec"]["containers"]
-    runtime = next(container for container in containers if container["name"] == CONTAINER)
-    values = {variable["name"]: variable.get("value") for variable in runtime.get("env", [])}
+    runtime: Manifest = next((container for container in containers if container["name"] == CONTAINER), {})
+    values = {variable["name"]: variable.get("value") for variable in runtime.get("env") or ()}
     digest = values.get("HALDANE_MODEL_SHA256")
     return Revision(
         name=name,
@@ -112,7 +112,7 @@ def known_revisions(children: Iterable[Manifest], wanted: Revision | None = None
     found = {revision.name: revision for revision in kept}
     for obj in objects:
         if obj["kind"] == "Deployment":
-            found.setdefault(obj["metadata"]["labels"][names.REVISION_LABEL], from_deployment(obj))
+            found.setdefault(names.revision_of(obj), from_deployment(obj))
     if wanted:
         found.setdefault(wanted.name, wanted)
     number = max((revision.number for revision in kept), default=0)

@@ -284,6 +284,47 @@ async def test_a_status_that_is_refused_is_told_by_an_event(outside: Outside, cl
     assert [(event.type, event.reason) for event in outside.events] == [("Warning", "StatusRefused")]
 
 
+async def test_fields_that_an_older_schema_drops_are_not_written_for_ever(
+    outside: Outside, cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await serving(outside)
+    write = cluster.write_status
+
+    async def prune(parent: Body, status: Body) -> Body:
+        kept = {name: value for name, value in status.items() if name != "url"}
+        if kept == cluster.named("ModelDeployment", "fraud").get("status"):
+            return cluster.named("ModelDeployment", "fraud")
+        return await write(parent, kept)
+
+    monkeypatch.setattr(cluster, "write_status", prune)
+    outside.ask_for("2")
+    for _ in range(10):
+        again = await outside.one_pass()
+    assert cluster.log == []
+    assert again != timedelta(0)
+    assert "StatusPruned" in {event.reason for event in outside.events}
+
+
+@pytest.mark.parametrize("labels", [{}, {"haldane.dev/model": "fraud"}])
+async def test_a_deployment_that_loses_its_labels_is_not_lost(
+    outside: Outside, cluster: MemoryCluster, labels: dict[str, str]
+) -> None:
+    """The watch tells of a deletion, because it watches by a label."""
+    await canary(outside)
+    name = f"fraud-{outside.status['stable']['revision']}"
+    deployment = cluster.named("Deployment", name)
+    whole = deployment["metadata"]["labels"]
+    # Who takes a field away takes it from the list of ours as well.
+    metadata = {**deployment["metadata"], "labels": labels, "managedFields": []}
+    stripped = {**deployment, "metadata": metadata}
+    outside.store.remove(cluster.put(stripped))
+    before = outside.status["stable"]
+    await outside.one_pass()
+    assert outside.status["stable"] == before
+    assert outside.status["rollout"]["weight"] > 0
+    assert cluster.named("Deployment", name)["metadata"]["labels"] == whole
+
+
 async def test_a_spec_that_cannot_be_read_is_explained_once(outside: Outside, cluster: MemoryCluster) -> None:
     await serving(outside)
     outside.ask_for("2", scaling={"minReplicas": "many"})

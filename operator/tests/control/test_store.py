@@ -111,10 +111,35 @@ def test_children_are_those_of_this_very_object() -> None:
     assert [obj["metadata"]["name"] for obj in store.children(parent(1))] == ["fraud-1", "slice", "pod"]
 
 
-def test_a_child_that_changes_its_label_changes_its_parent() -> None:
+def test_a_child_stays_with_its_controller_whatever_its_labels_say() -> None:
     store = Store()
     store.put(child(2))
     moved = child(3)
+    moved["metadata"]["labels"] = {"haldane.dev/model": "other"}
+    assert store.put(moved) == FRAUD
+    assert store.children(parent(1)) == [moved]
+
+
+def test_what_is_there_when_asked_for_by_name_was_not_deleted() -> None:
+    """A watch by labels tells of a label that was taken away as of a deletion, at the version that the object has now."""
+    store = Store()
+    store.put(child(2))
+    store.remove(child(3))
+    store.found(child(3))
+    assert version(store) == "3"
+    store.remove(child(5))
+    # An answer that was under way when it was deleted.
+    store.found(child(4))
+    assert version(store) is None
+
+
+def test_a_pod_that_changes_its_label_changes_its_parent() -> None:
+    store = Store()
+    pod = child(2, kind="Pod", name="pod")
+    del pod["metadata"]["ownerReferences"]
+    store.put(pod)
+    moved = child(3, kind="Pod", name="pod")
+    del moved["metadata"]["ownerReferences"]
     moved["metadata"]["labels"]["haldane.dev/model"] = "other"
     assert store.put(moved) == Key("shop", "other")
     assert store.children(parent(1)) == []
@@ -154,7 +179,7 @@ def test_of_a_model_deployment_is_kept_who_set_the_verbs() -> None:
 
 def test_objects_without_a_label_concern_nobody() -> None:
     body = child(2)
-    body["metadata"]["labels"] = None
+    body["metadata"] |= {"labels": None, "ownerReferences": None}
     assert concerned(body) is None
     assert Store().put(body) is None
 

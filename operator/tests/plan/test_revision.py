@@ -176,6 +176,18 @@ def test_a_deployment_without_its_controller_revision_is_still_known(model_deplo
     assert sorted(revision.number for revision in known.values()) == [1, 2]
 
 
+def test_labels_that_are_taken_away_cost_no_revision(model_deployment: Make) -> None:
+    md = model_deployment()
+    revision = target(md, BUNDLED)
+    kept = to_controller_revision(md, revision, 1)
+    made = deployment(md, revision)
+    for child in (kept, made):
+        del child["metadata"]["labels"]
+    made["spec"]["template"]["spec"]["containers"][0]["name"] = "renamed"
+    assert set(known_revisions([kept, made])) == {revision.name}
+    assert set(known_revisions([made])) == {revision.name}
+
+
 def test_the_runtime_container_cannot_be_taken_away(model_deployment: Make) -> None:
     template = {"spec": {"containers": [{"name": "runtime", "$patch": "delete"}, {"name": "other", "image": "x"}]}}
     with pytest.raises(PodTemplateError, match="takes the container runtime away, which serves the model: leave it in"):
