@@ -102,3 +102,18 @@ def test_ready_endpoints_by_revision(pod: Callable[..., Manifest]) -> None:
 )
 def test_weight_of_the_canary_route(route: Manifest, weight: int | None) -> None:
     assert observe("fraud", [route]).route_weight == weight
+
+
+def service(name: str, revision: str | None) -> Manifest:
+    selector = {names.MODEL_LABEL: "fraud"} | ({names.REVISION_LABEL: revision} if revision else {})
+    return {
+        "kind": "Service",
+        "metadata": {"name": name, "labels": names.labels("fraud")},
+        "spec": {"selector": selector},
+    }
+
+
+def test_where_services_lead() -> None:
+    observed = observe("fraud", [service("fraud", A), service("fraud-candidate", B)])
+    assert (observed.stable_leads, observed.candidate_leads) == (A, B)
+    assert observe("fraud", [service("fraud", None)]).stable_leads == "", "both revisions stand behind it"
