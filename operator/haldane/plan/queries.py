@@ -7,8 +7,6 @@ from haldane.api.v1alpha1 import ModelDeployment
 REQUESTS = "haldane_requests_total"
 NONFINITE = "haldane_nonfinite_outputs_total"
 RUNS = "haldane_inference_seconds_count"
-NONFINITE = "haldane_nonfinite_outputs_total"
-RUNS = "haldane_inference_seconds_count"
 DURATION_BUCKET = "haldane_request_duration_seconds_bucket"
 
 BOUNDS = (
@@ -69,16 +67,6 @@ def nonfinite(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> I
 def runs(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Increase:
     """Runs of the engine in the last `window` seconds, by revision."""
     return Increase(RUNS, "", md, revisions, window)
-
-
-def nonfinite(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Increase:
-    """Runs of the engine in the last `window` seconds that had NaN or Infinity in an output, by revision."""
-    return Increase(NONFINITE, "model", md, revisions, window)
-
-
-def runs(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Increase:
-    """Runs of the engine in the last `window` seconds, by revision."""
-    return Increase(RUNS, "model_namespace", md, revisions, window)
 
 
 def free(md: ModelDeployment, promql: str, revision: str, window: int) -> str:
