@@ -30,7 +30,11 @@ def _rfc3339(moment: datetime) -> str:
 Time = Annotated[datetime, AfterValidator(_in_utc), PlainSerializer(_rfc3339, return_type=str)]
 
 
-class Condition(ApiModel):
+class Written(ApiModel, extra="ignore"):
+    """A part of status: what a newer operator wrote there must not keep an older one from going on with the rest."""
+
+
+class Condition(Written):
     """A Kubernetes condition, read by `kubectl wait`, Argo CD and Flux (kstatus)."""
 
     type: str = Field(description="What it speaks of.")
@@ -41,7 +45,7 @@ class Condition(ApiModel):
     observed_generation: int | None = Field(None, description="Generation of the object that this speaks of.")
 
 
-class RevisionStatus(ApiModel):
+class RevisionStatus(Written):
     """One revision and its pods."""
 
     revision: str = Field(description="Hash that names it and its children.")
@@ -52,7 +56,7 @@ class RevisionStatus(ApiModel):
     signature: str | None = Field(None, description="For the operator alone.")
 
 
-class CheckStatus(ApiModel):
+class CheckStatus(Written):
     """The last evaluation of one check."""
 
     name: str = Field(description="Name of the check in spec.")
@@ -70,7 +74,7 @@ class CheckStatus(ApiModel):
     evidence: str | None = Field(None, description="For the operator alone.")
 
 
-class GateStatus(ApiModel):
+class GateStatus(Written):
     """What was found of the candidate before it got any traffic."""
 
     name: str = Field(description="signature, answers or latency.")
@@ -80,7 +84,7 @@ class GateStatus(ApiModel):
     at: Time = Field(description="When it was last asked.")
 
 
-class RolloutStatus(ApiModel):
+class RolloutStatus(Written):
     """Where the rollout stands."""
 
     phase: Phase = Field("Initializing", description="What is being done.")
@@ -111,7 +115,7 @@ class RolloutStatus(ApiModel):
     message: str = Field("", description="What the rollout is doing or waiting for.")
 
 
-class Rejected(ApiModel):
+class Rejected(Written):
     """A revision that was rolled back and is not tried again by itself."""
 
     revision: str = Field(description="Hash of the revision.")
@@ -122,7 +126,7 @@ class Rejected(ApiModel):
     retry: str = Field("", description="The haldane.dev/retry annotation then; another value tries it again.")
 
 
-class HistoryEntry(ApiModel):
+class HistoryEntry(Written):
     """A rollout that has ended."""
 
     revision: str = Field(description="Hash of the revision.")
@@ -133,7 +137,7 @@ class HistoryEntry(ApiModel):
     message: str = Field(description="How it ended.")
 
 
-class ModelDeploymentStatus(ApiModel):
+class ModelDeploymentStatus(Written):
     """What the operator decided and what it saw."""
 
     observed_generation: int | None = Field(None, description="Generation of the spec that this status answers.")
