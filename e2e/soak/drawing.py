@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from e2e.soak.episodes import EXAMPLES, Action, Ask, Choose, Deed, Delete, Episode, Kind, Reapply, Say, Scale, Version
 
-KILLED_SHARE: Final = 0.75
+KILLED_SHARE: Final = 0.85
 """Part of the time in which the operator is killed; in the rest it lives, so that its memory can be looked at."""
 _OUTAGE_EVERY: Final = 240.0
 _CUT_EVERY: Final = 150.0
