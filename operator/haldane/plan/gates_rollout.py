@@ -74,7 +74,8 @@ def not_yet(s: Situation) -> Decision | None:
     if waives and tried and s.now - min(g.since for g in tried) > parse_duration(s.spec.rollout.progress_deadline):
         return None
     why = tried[0].message if tried else f"asking version {s.status.stable.version} what it takes, before its pods go"
-    return to.moved(s, f"version {s.target.version} is not rolled out yet: {why}", after=_wait(s))
+    way_on = "; with rollout.allowSignatureChange: true it begins without" if tried else ""
+    return to.moved(s, f"version {s.target.version} is not rolled out yet: {why}{way_on}", after=_wait(s))
 
 
 def told(before: Iterable[GateStatus], after: Iterable[GateStatus]) -> Iterator[Event]:

@@ -101,6 +101,18 @@ def test_recreate_reads_what_stable_takes_before_its_pods_go_and_brings_them_bac
     assert gated.ready(gated.serving) == 2
 
 
+def test_recreate_begins_without_an_answer_of_stables_when_any_change_is_allowed(gated: Any) -> None:
+    gated.spec["rollout"]["strategy"] = "Recreate"
+    gated.behaviours["1"].mute = True
+    gated.deploy("2")
+    gated.run(10)
+    assert "with rollout.allowSignatureChange: true it begins without" in gated.status["rollout"]["message"]
+    assert gated.ready(gated.serving) == 2
+    gated.spec["rollout"]["allowSignatureChange"] = True
+    gated.run_until("Watching")
+    assert gates(gated)["signature"] == "Skipped"
+
+
 def test_a_change_that_is_allowed_is_told_and_goes_on(gated: Any) -> None:
     gated.spec["rollout"]["allowSignatureChange"] = True
     gated.behaviours["2"] = Behaviour(classes=12)
