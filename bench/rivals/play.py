@@ -94,6 +94,7 @@ class Try:
         disturbing = asyncio.create_task(self._disturb(place))
         try:
             ended = await place.until("the end", self._is_over, case.limit)
+            sight.ended = place.now if ended else None
         finally:
             if case.course == "outage":
                 # Prometheus must come back, whatever became of the rollout.
@@ -102,10 +103,11 @@ class Try:
             with contextlib.suppress(asyncio.CancelledError):
                 await disturbing
         state = self._state(place.body)
-        sight.ended = place.now if ended else None
         sight.reason = state.reason
         sight.outcome = state.outcome or ("held" if state.weight else "undecided")
-        self._stage.say(self.name, f"{sight.outcome} after {place.now - sight.applied:.1f} s: {sight.reason}")
+        self._stage.say(
+            self.name, f"{sight.outcome} after {(sight.ended or place.now) - sight.applied:.1f} s: {sight.reason}"
+        )
 
     def _state(self, body: Manifest) -> State:
         return self._controller.state(body, self._before)
