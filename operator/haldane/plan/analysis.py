@@ -20,7 +20,7 @@ from haldane.plan.evidence import Evidence
 from haldane.plan.latency import judge_latency
 from haldane.plan.looks import POOR, look_at
 from haldane.plan.observed import Answer, Unavailable
-from haldane.plan.samples import Requests, one_number, read_durations, read_requests
+from haldane.plan.samples import MOST, Requests, one_number, read_durations, read_requests
 from haldane.plan.schedule import next_look
 from haldane.plan.verdicts import Judged, Trial, judge_abort, judge_error_rate, judge_proportion, judge_query
 
@@ -200,6 +200,8 @@ def _counted(answers: Mapping[str, Answer], key: str, served: Requests) -> tuple
         total, problem = one_number(answers[f"{key}/total"])
     if total is None:
         return None, f"the query for total gave {problem}"
+    if total > MOST:
+        return None, f"the query for total gave {total:.6g}: no revision answers so many requests"
     if hits < 0 or round(hits) > round(total):
         return None, f"the queries gave {hits:.6g} hits of {total:.6g} in total: hits must be a part of total"
     return Requests(round(total), round(hits)), ""

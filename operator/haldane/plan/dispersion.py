@@ -66,8 +66,8 @@ def beside_baseline(evidence: Evidence) -> float:
 
 
 def _dispersion(squares: float, hits: int, trials: int, looks: int) -> float:
-    if hits <= 0 or looks < 2 or hits >= trials:
+    share = hits / trials if trials > 0 else 0.0
+    if looks < 2 or not 0.0 < share < 1.0:
         return 1.0
-    share = hits / trials
     pearson = max(0.0, squares - hits * share) / (share * (1.0 - share))
     return max(1.0, (PRIOR_LOOKS + pearson) / (PRIOR_LOOKS + looks - 1))

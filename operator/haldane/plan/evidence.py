@@ -37,7 +37,8 @@ class Evidence:
 
     def to_text(self) -> str:
         """The line for status."""
-        return " ".join(f"{getattr(self, field.name):.12g}" for field in fields(self))
+        values = (getattr(self, field.name) for field in fields(self))
+        return " ".join(str(value) if isinstance(value, int) else f"{value:.12g}" for value in values)
 
     @classmethod
     def from_text(cls, text: str | None) -> Evidence | None:

@@ -81,6 +81,8 @@ class Histogram:
                 if lower <= 0.0:
                     return upper * (longer_than_lower - wanted) / (longer_than_lower - longer)
                 fall = math.log((longer + floor) / (longer_than_lower + floor))
+                if fall == 0.0:  # they differ by less than what the division can tell
+                    return upper
                 part = math.log((wanted + floor) / (longer_than_lower + floor)) / fall
                 return lower * math.exp(math.log(upper / lower) * min(1.0, max(0.0, part)))
         return highest

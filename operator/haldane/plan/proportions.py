@@ -7,7 +7,7 @@ of requests that a conclusion may rest on, and the tail of the binomial distribu
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 ABORT_LEVEL = 0.001
@@ -16,6 +16,8 @@ ABORT_LEVEL = 0.001
 _CONVERGED = 1e-10
 _TERMS = 20_000
 _TINY = 1e-300
+_VANISHING = 1e-9
+"""A variance, for one request, that is as good as none."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,14 @@ class OneSample:
 
     counts: Counts
     limit: float
+    mirrored: OneSample | None = None
+    """The same question asked of stable's misses, where those say more: a candidate near 1 varies too little to be asked."""
 
     @property
     def p_value(self) -> float:
         """Chance of at least as many hits, were the true share exactly at the limit."""
+        if self.mirrored:
+            return self.mirrored.p_value
         return binomial_tail(self.counts.hits, self.counts.requests, self.limit)
 
 
@@ -98,11 +104,21 @@ def against_baseline(candidate: Counts, baseline: Counts, allowed: float) -> One
     The score statistic for a difference of two proportions (Farrington and Manning, Statistics in Medicine 9, 1990): both
     variances are taken where the two shares differ by exactly `allowed` and fit the counts best. The baseline's variance is
     put on the candidate's side, as fewer requests, so that the exact tail can be used, which is right for few hits as well.
+    Where nearly all of the candidate's are hits, that tail says nothing: then the candidate's variance is put on the side of
+    the baseline's misses.
     """
     base = _restricted(candidate, baseline, allowed)
     limit = min(1.0, base + allowed)
+    mirrored = None
+    if base + limit > 1.0 and base < 1.0 - _VANISHING:
+        misses = (Counts(sample.requests - sample.hits, sample.requests) for sample in (baseline, candidate))
+        mirrored = _combined(*misses, 1.0 - limit, 1.0 - base)
+    return replace(_combined(candidate, baseline, base, limit), mirrored=mirrored)
+
+
+def _combined(candidate: Counts, baseline: Counts, base: float, limit: float) -> OneSample:
     spread = limit * (1.0 - limit)
-    if spread <= 0.0:
+    if spread <= _VANISHING:
         return OneSample(candidate, limit)
     requests = spread / (spread / candidate.requests + base * (1.0 - base) / baseline.requests)
     share = min(1.0, max(0.0, candidate.share - baseline.share + base))
@@ -146,7 +162,8 @@ def detectable(requests: float, limit: float, level: float, power: float = 0.8) 
         return 1.0
     z = normal_quantile(1.0 - level)
     skew = (1.0 - 2.0 * limit) * (z * z - 1.0) / 6.0
-    needed = limit + z * math.sqrt(limit * (1.0 - limit) / requests) + (skew + 0.5) / requests
+    # Of a few requests near a limit of 1 the terms ask for less than the limit itself.
+    needed = max(limit, limit + z * math.sqrt(limit * (1.0 - limit) / requests) + (skew + 0.5) / requests)
     if needed >= 1.0:
         return 1.0
     z = normal_quantile(power)

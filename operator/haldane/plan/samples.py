@@ -10,6 +10,9 @@ from haldane.plan.histogram import Histogram
 from haldane.plan.observed import Answer, Unavailable
 from haldane.plan.proportions import Counts
 
+MOST = 1e15
+"""No revision answers so many requests: such a count is an error of whoever counted, and no number that status can hold."""
+
 
 @dataclass(frozen=True)
 class Requests:
@@ -36,7 +39,7 @@ def read_requests(answer: Answer | None) -> tuple[dict[str, Requests], str | Non
     totals: dict[str, float] = {}
     errors: dict[str, float] = {}
     for series in answer:
-        if math.isfinite(series.value) and series.value >= 0:
+        if 0 <= series.value <= MOST:
             revision = series.labels.get("revision", "")
             totals[revision] = totals.get(revision, 0.0) + series.value
             if series.labels.get("code", "").startswith("5"):
@@ -60,8 +63,10 @@ def read_durations(answer: Answer | None) -> tuple[Mapping[str, Histogram], str 
             bound = float(series.labels.get("le", ""))
         except ValueError:
             continue
-        if math.isfinite(series.value) and series.value >= 0:
-            buckets.setdefault(series.labels.get("revision", ""), {})[bound] = series.value
+        if 0 <= series.value <= MOST:
+            # One bound may be written in two ways, by two versions of Prometheus or of a client: "1" and "1.0".
+            found = buckets.setdefault(series.labels.get("revision", ""), {})
+            found[bound] = found.get(bound, 0.0) + series.value
     return {revision: Histogram.from_buckets(found) for revision, found in buckets.items()}, None
 
 

@@ -133,6 +133,17 @@ def test_a_user_may_demand_that_a_pass_could_have_seen_more() -> None:
     assert judge_error_rate(MAX, Trial(Look(1), None, 100, detect=1.5), few, None).verdict == "Pass", "the hold goes on"
 
 
+@pytest.mark.parametrize(("stable", "allowed"), [(1000, "20%"), (1000, "50%"), (100_000, "80%")])
+def test_a_total_failure_is_shown_beside_any_allowance(stable: int, allowed: str) -> None:
+    """Also when it begins late: the requests of the last window all fail then, and vary so little that their tail says nothing."""
+    check, baseline = ErrorRate(max_increase=allowed), Requests(stable, stable // 100)
+    total = Requests(10 * stable, 10 * stable)
+    assert judge_error_rate(check, steadily(Look(11), total, baseline), total, baseline).verdict == "Fail"
+    whole, late = Requests(100 * stable, 1000), Requests(1000, 1000)
+    trial = steadily(Look(40), whole, baseline)
+    assert judge_error_rate(check, trial, whole, baseline, (late, baseline)).verdict == "Fail"
+
+
 def test_one_burst_of_errors_proves_no_rate() -> None:
     evidence = None
     for look in range(1, 21):
