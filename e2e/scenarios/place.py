@@ -262,9 +262,10 @@ class Place:
         self._changed.set()
 
 
-async def remove_leftovers(kube: Kube) -> None:
-    """Delete the namespaces of scenarios, and wait until they are gone."""
-    await kube.kubectl("delete", "namespace", "-l", SCENARIO_LABEL, "--ignore-not-found", "--timeout=120s", seconds=130)
+async def remove_leftovers(kube: Kube, scenarios: Iterable[str] = ()) -> None:
+    """Delete the namespaces of these scenarios (default: of all), and wait until they are gone."""
+    chosen = f"{SCENARIO_LABEL} in ({names})" if (names := ",".join(scenarios)) else SCENARIO_LABEL
+    await kube.kubectl("delete", "namespace", "-l", chosen, "--ignore-not-found", "--timeout=120s", seconds=130)
 
 
 def condition(md: ModelDeployment, kind: str) -> Condition | None:

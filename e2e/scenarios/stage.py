@@ -100,7 +100,7 @@ class Stage:
         addresses = self._addresses = read_addresses(self._cluster_file)
         models = REPOSITORY / "build" / "models"
         quiet = Console(quiet=True)
-        await self._step("leftovers", _remove_leftovers(addresses))
+        await self._step("leftovers", self._remove_leftovers(addresses))
         await self._step("models", asyncio.to_thread(train_if_needed, models, REPOSITORY / "examples", quiet))
         await self._step("upload", asyncio.to_thread(_upload, models, self._folder / "models", addresses.s3_url))
         await self._step("chart", install(addresses, CHART))
@@ -195,7 +195,11 @@ class Stage:
 
     async def _clean_up(self, addresses: Addresses) -> None:
         await asyncio.gather(*self._clean_ups, return_exceptions=True)
-        await _remove_leftovers(addresses)
+        await self._remove_leftovers(addresses)
+
+    async def _remove_leftovers(self, addresses: Addresses) -> None:
+        async with Kube(addresses, "default") as kube:
+            await remove_leftovers(kube, [entry.name for entry in self._plays])
 
 
 def _upload(models: Path, folder: Path, s3_url: str) -> None:
@@ -205,8 +209,3 @@ def _upload(models: Path, folder: Path, s3_url: str) -> None:
     broken.parent.mkdir(parents=True)
     broken.write_text("This was meant to be a model.\n")
     upload(folder, s3_url)
-
-
-async def _remove_leftovers(addresses: Addresses) -> None:
-    async with Kube(addresses, "default") as kube:
-        await remove_leftovers(kube)
