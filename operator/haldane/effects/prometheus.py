@@ -30,6 +30,8 @@ LARGEST_FREE = 1 << 20
 """Bytes of an answer to a user's own query, which is to give one number."""
 LONGEST_REASON = 300
 _DISTRUST = re.compile(r"certificate verify failed: ([^(]+)")
+_TEXT = re.compile(r"""[\s(]*["'`]""")
+"""How a query begins whose value is a text: no other one begins so."""
 _CLOSED = re.compile(r"HTTP Status Code (401|403|407)\b")
 _TOO_LONG = re.compile(r"HTTP Status Code (413|414|431)\b")
 _GIVEN_UP = frozenset({"bad_data", "execution", "timeout"})
@@ -61,6 +63,9 @@ class Prometheus:
         """See `Metrics`."""
         if not self._url:
             return Unavailable("no Prometheus is configured: set HALDANE_PROMETHEUS_URL")
+        if _TEXT.match(promql):
+            # Prometheus gives it back, and the client its value alone: "5" would look like a number.
+            return Unavailable("the query is a text, not a number: write it without the quotation marks around it")
         loop = asyncio.get_running_loop()
         is_over = False
 

@@ -6,12 +6,13 @@ which too few requests come. What cannot be known without a candidate is judged 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from haldane.api.quantity import parse_duration
 from haldane.api.rollout import Check
-from haldane.api.status import ModelDeploymentStatus
+from haldane.api.status import Condition, ModelDeploymentStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import queries as promql
 from haldane.plan.conditions import UNDECIDABLE, Claim, paragraph
@@ -44,11 +45,15 @@ def doubtful(md: ModelDeployment, found: Sequence[str] | None) -> Claim | None:
 
 
 def doubt_events(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> tuple[Event, ...]:
-    """A Warning when doubts come up about a spec; not again for each word that changes in them."""
+    """A Warning when doubts come up about a spec; not again for each figure that changes in them."""
     old, new = (next((c for c in s.conditions if c.type == UNDECIDABLE), None) for s in (before, after))
-    if new is None or (old and old.observed_generation == new.observed_generation):
+    if new is None or (old and old.observed_generation == new.observed_generation and _words(old) == _words(new)):
         return ()
     return (Event("Warning", new.reason, new.message),)
+
+
+def _words(condition: Condition) -> str:
+    return re.sub(r"[0-9.]+", "", condition.message)
 
 
 def subject(md: ModelDeployment) -> str | None:

@@ -199,6 +199,13 @@ async def test_not_configured() -> None:
     assert answer == Unavailable("no Prometheus is configured: set HALDANE_PROMETHEUS_URL")
 
 
+@pytest.mark.parametrize("promql", ['"5"', " ('five')", "`5`"])
+async def test_a_text_is_no_number_whatever_it_looks_like(stand_in: StandIn, promql: str) -> None:
+    stand_in.gives([1, "5"])
+    answer = await Prometheus(stand_in.url).query(promql, AT)
+    assert answer == Unavailable("the query is a text, not a number: write it without the quotation marks around it")
+
+
 @pytest.mark.parametrize("result", [{}, "x", 3, None])
 def test_results_that_are_no_lists(result: Any) -> None:
     with pytest.raises(TypeError, match="expected a list"):

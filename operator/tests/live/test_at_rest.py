@@ -46,6 +46,28 @@ def test_what_somebody_changed_or_deleted_is_put_back(model: Model, rest: Rest) 
     model.until(lambda: model.names("Ingress") == {"fraud", "fraud-candidate"}, "the label is back")
 
 
+def test_checks_that_cannot_be_decided_are_told_of_as_soon_as_they_are_applied(model: Model) -> None:
+    model.create()
+    model.until_stable("1.0.0")
+    owner = 'model="{{model}}",model_namespace="{{namespace}}",revision="{{revision}}"'
+    by_code = f"sum by (code) (increase(haldane_requests_total{{{owner}}}[{{{{window}}}}]))"
+    checks = [
+        {"name": "codes", "query": {"promql": by_code, "max": "1"}},
+        {"name": "pace", "query": {"promql": "haldane_latency{{revision}}", "max": "1"}},
+    ]
+    model.edit({"rollout": {"checks": checks}})
+
+    def told() -> str:
+        return str((model.condition("Undecidable") or {}).get("message", ""))
+
+    model.until(lambda: "check codes: the query gave 2 series: aggregate them" in told().lower(), "the query is tried")
+    assert "Check pace: the runtime has no metric haldane_latency." in told()
+    assert model.phase == "Stable"
+    model.until(lambda: "the query gave 2 series" in model.notes(), "an Event tells it")
+    model.edit({"rollout": {"checks": [{"name": "errors", "errorRate": {"max": "1%"}}]}})
+    model.until(lambda: model.condition("Undecidable") is None, "the checks are corrected")
+
+
 def test_a_deleted_object_leaves_nothing(model: Model) -> None:
     model.create()
     model.until_stable("1.0.0")

@@ -138,6 +138,7 @@ def test_doubts_are_a_condition_and_one_event_for_each_spec(model_deployment: Ma
     assert doubt(shown(md, None)) == told, "what was found stands while nobody knows better"
     again = shown(md, ("check a: the query gave 3 series",))
     assert doubt_events(first, again) == ()
+    assert doubt_events(first, shown(md, ("check a: the query gave 2 series", "check b: the query gave 2 series")))
     assert doubt(shown(md, ())) is None
 
     edited = md.model_copy(update={"metadata": md.metadata.model_copy(update={"generation": 99})})
