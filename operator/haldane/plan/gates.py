@@ -8,9 +8,11 @@ run, at its start (`diagnosis`); here they are asked once more, through the door
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from zlib import crc32
 
 from haldane.api.quantity import parse_duration
 from haldane.api.status import GateStatus, ModelDeploymentStatus
@@ -112,7 +114,7 @@ def inquiry(md: ModelDeployment, target: str, observed: Observed, now: datetime)
         return None
     since = max((gate.at for gate in rollout.gates), default=None)
     stable_pods = observed.pods(stable.revision).askable
-    stable_pod = stable_pods[0] if stable_pods else None
+    stable_pod = in_turn(stable_pods, since) if stable_pods else None
     who = (md.metadata.namespace, md.metadata.name)
     known = from_text(stable.signature)
     if wants_stables_first(md, target) and stable_pod:
@@ -123,7 +125,7 @@ def inquiry(md: ModelDeployment, target: str, observed: Observed, now: datetime)
     return Inquiry(
         Subject(candidate.revision, stable.revision, since),
         *who,
-        pods[int(since.timestamp()) % len(pods) if since else 0],  # another one, when the first could not be asked
+        in_turn(pods, since),
         stable_pod,
         known,
         stable.signature != NO_SIGNATURE,
@@ -185,6 +187,11 @@ def next_try(status: ModelDeploymentStatus) -> datetime | None:
         return None
     first, last = min(gate.since for gate in tried), max(gate.at for gate in tried)
     return last + min(LATEST, max(SOONEST, last - first))
+
+
+def in_turn(pods: Sequence[str], since: datetime | None) -> str:
+    """Another pod, sooner or later, when one could not be asked. The tries come at regular times, which must not decide."""
+    return pods[crc32(since.isoformat().encode()) % len(pods) if since else 0]
 
 
 def _is_due(status: ModelDeploymentStatus, now: datetime) -> bool:

@@ -18,6 +18,7 @@ LONGEST_TEXT = 8192
 SHOWN = 5
 """Differences that are told one by one."""
 _LONGEST_NAME = 80
+_MOST_AXES = 16
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Tensor:
     shape: tuple[int, ...]
 
     def __str__(self) -> str:
-        return f"{self.datatype} [{','.join(map(str, self.shape))}]"
+        return f"{shortened(self.datatype)} {shape_text(self.shape)}"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,17 @@ class Signature:
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+
+
+def shortened(text: str) -> str:
+    """A name as it is told to people: what a pod says may be of any length."""
+    return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}…"
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape as it is told to people, its first axes where it has very many."""
+    more = ",…" if len(shape) > _MOST_AXES else ""
+    return f"[{','.join(str(size) for size in shape[:_MOST_AXES])}{more}]"
 
 
 def read(document: Any) -> Signature | None:
@@ -105,6 +117,13 @@ def fits(promised: Tensor, shape: Sequence[int]) -> bool:
     )
 
 
+def takes(model: Signature, inputs: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether clients of this model may send these inputs of the protocol: the same names, each of a shape that fits."""
+    known = {tensor.name: tensor for tensor in model.inputs}
+    shapes = {str(one.get("name")): one.get("shape") or () for one in inputs}
+    return shapes.keys() == known.keys() and all(fits(known[name], shape) for name, shape in shapes.items())
+
+
 def _tensors(documents: Any) -> tuple[Tensor, ...]:
     return tuple(
         Tensor(str(one["name"]), str(one["datatype"]), tuple(max(DYNAMIC, int(size)) for size in one["shape"]))
@@ -144,4 +163,4 @@ def _replaces(kind: str, old: Tensor, new: Tensor) -> bool:
 
 
 def _quoted(name: str) -> str:
-    return f'"{name[:_LONGEST_NAME]}"'
+    return f'"{shortened(name)}"'

@@ -15,7 +15,7 @@ from typing import Any
 from haldane.api.model import Golden
 from haldane.api.quantity import parse_duration
 from haldane.api.spec import ModelDeploymentSpec
-from haldane.plan.gates_signature import Signature, Tensor, fits
+from haldane.plan.gates_signature import Signature, Tensor, fits, shape_text, shortened, takes
 from haldane.plan.verdicts import seconds
 
 GROSSLY = 10.0
@@ -133,24 +133,31 @@ def nonfinite(requests: Sequence[Request], own: Sequence[Answer], theirs: Sequen
         if expected is not None:
             allowed = {str(o.get("name")) for o in expected if _holds_nonfinite(o.get("data"))}
             if bad := sorted(answer.nonfinite - allowed - usual):
-                return f'output "{bad[0]}" holds NaN or Infinity in the answer to {requests[answer.request].name}'
+                return f'output "{shortened(bad[0])}" holds NaN or Infinity in the answer to {requests[answer.request].name}'
     # A model may well divide by a made-up zero: only what is wrong of everything that stable answers well is wrong.
     good = [a for a in own if a.is_good and not a.unreadable and requests[a.request].expected is None]
     common = [answer for answer in good if answer.request in compared]
     always = frozenset.intersection(*(answer.nonfinite for answer in common)) if common else frozenset()
     if bad := sorted(always - usual):
-        return f'output "{bad[0]}" holds NaN or Infinity for every request, where stable gives numbers'
+        return f'output "{shortened(bad[0])}" holds NaN or Infinity for every request, where stable gives numbers'
     return None
 
 
 def misshapen(requests: Sequence[Request], own: Sequence[Answer], stable: Signature | None, version: str) -> str | None:
-    """Which answer has another shape than stable's signature promises; None when none has, or nothing is promised."""
-    promised = {tensor.name: tensor for tensor in stable.outputs} if stable else {}
+    """Which answer has another shape than stable's signature promises; None when none has, or nothing is promised.
+
+    It is promised to requests that stable takes: a batch of eight says nothing of a candidate that takes one row as well.
+    """
+    if stable is None:
+        return None
+    promised = {tensor.name: tensor for tensor in stable.outputs}
     for answer in own:
+        request = requests[answer.request]
+        if not takes(stable, request.body["inputs"]):
+            continue
         for name, shape in answer.shapes:
             if name in promised and not fits(promised[name], shape):
-                got = ",".join(map(str, shape))
-                what = f'output "{name}" has shape [{got}] in the answer to {requests[answer.request].name}'
+                what = f'output "{shortened(name)}" has shape {shape_text(shape)} in the answer to {request.name}'
                 return f"{what}, where version {version} promises {promised[name]}"
     return None
 

@@ -13,6 +13,7 @@ from haldane.plan.gates import NO_SIGNATURE, Findings, Told, has_waited, open_ga
 from haldane.plan.gates_signature import Signature, differences, from_text, to_text, told
 from haldane.plan.verdicts import seconds
 
+LONGEST_MESSAGE = 1024
 ALLOW = "set rollout.allowSignatureChange: true if all clients are ready for it"
 
 Verdict = Literal["Pass", "Fail", "Inconclusive", "Skipped"]
@@ -51,7 +52,7 @@ def _merged(status: ModelDeploymentStatus, name: str, verdict: Verdict, message:
         return before
     tried = any(gate.name == name for gate in open_gates(status))
     since = before.since if before and tried else now
-    return GateStatus(name=name, verdict=verdict, message=message, since=since, at=now)
+    return GateStatus(name=name, verdict=verdict, message=message[:LONGEST_MESSAGE], since=since, at=now)
 
 
 def _knowing(revision: RevisionStatus, told_: Told | None) -> RevisionStatus:

@@ -117,6 +117,23 @@ def test_an_answer_must_have_the_shape_that_clients_of_stable_know() -> None:
     assert smoke.misshapen(MADE_UP, got, None, "1") is None
 
 
+@pytest.mark.parametrize(("batch", "rows", "is_held"), [(8, 1, False), (1, 2, False), (2, 2, True), (-1, 2, True)])
+def test_a_promise_holds_for_requests_that_stable_takes(batch: int, rows: int, is_held: bool) -> None:
+    stable = Signature((Tensor("x", "FP32", (batch, 2)),), (Tensor("y", "FP32", (batch, 3)),))
+    request = smoke.Request("golden request 1", {"inputs": [{"name": "x", "datatype": "FP32", "shape": [rows, 2]}]})
+    assert smoke.misshapen([request], [Answer(0, 200, 0.1, shapes=(("y", (rows, 3)),))], stable, "1") is None
+    wrong = smoke.misshapen([request], [Answer(0, 200, 0.1, shapes=(("y", (rows, 9)),))], stable, "1")
+    assert (wrong is not None) is is_held
+
+
+def test_what_a_pod_says_is_told_at_a_length_that_people_read() -> None:
+    huge = Tensor("x" * 10**6, "F" * 10**6, tuple(range(10**5)))
+    assert len(str(huge)) < 200
+    got = [Answer(0, 200, 0.1, nonfinite=frozenset({huge.name}))]
+    golden = [smoke.Request("golden request 1", {"inputs": []}, [{}])]
+    assert len(smoke.nonfinite(golden, got, []) or "") < 200
+
+
 def test_the_first_answer_to_each_request_is_not_timed() -> None:
     slow, fast = answers(200, 200, 200, took=3.0), answers(200, 200, 200, took=0.02)
     assert smoke.pace([*slow, *fast], [*slow, *fast, *fast]) == Pace(0.02, 0.02, 3)
