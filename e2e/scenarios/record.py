@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from e2e.scenarios.errors import Unmet
@@ -90,6 +91,11 @@ class Record:
             f"the end of {deployment}",
             lambda write: (write.kind, write.name, write.what) == ("deployments", deployment, "DELETED"),
         )
+
+
+def by_the_loop(place: Place, instant: datetime) -> float:
+    """An instant that the operator wrote into status, by the event loop's clock."""
+    return place.time - (datetime.now(UTC) - instant).total_seconds()
 
 
 @contextlib.asynccontextmanager

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 
 from e2e.scenarios.manifest import NAME, Manifest
 from e2e.scenarios.place import Place, condition, is_true
-from e2e.scenarios.record import Record, recording
+from e2e.scenarios.record import Record, by_the_loop, recording
 from e2e.scenarios.scenario import scenario
 from e2e.scenarios.timetable import PROMETHEUS
 from haldane.api.v1alpha1 import ModelDeployment
@@ -58,7 +57,7 @@ def must_be_off_the_route_at_once(place: Place, record: Record, version: str) ->
     )
     looked = judged.deployment.status.rollout.checked_at
     assert looked is not None
-    looked_at = place.time - (datetime.now(UTC) - looked).total_seconds()
+    looked_at = by_the_loop(place, looked)
     route = record.weight(0, after=record.weight(20).number)
     last = place.answers.last_sent_at[version]
     place.say(
