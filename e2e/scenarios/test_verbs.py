@@ -37,7 +37,7 @@ async def test_verbs(place: Place) -> None:
         assert place.now.status.candidate is None
         await place.until_event("Paused", f"by {USER} (INC-12)")
         await haldane(place, "resume", plugin=True)
-        await place.until_event("Resumed", "Rollouts go on")
+        await place.until_event("Resumed", f"Resumed by {USER}")
 
         await until_suspended(place, "WaitingForApproval")
         assert place.now.status.rollout.weight == 20

@@ -55,7 +55,8 @@ def ask(options: argparse.Namespace) -> int:
 def annotation(verb: str, reason: str, user: str, now: datetime) -> list[str]:
     """Arguments of `kubectl annotate` behind the object's name."""
     if verb == "resume":
-        change = "haldane.dev/pause-"
+        # Not taken away: of what is gone nobody knows who took it.
+        change = "haldane.dev/pause=false"
     else:
         value = reason if verb == "pause" else now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         change = f"haldane.dev/{verb}={value}"

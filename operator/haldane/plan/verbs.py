@@ -41,7 +41,7 @@ def hear(s: Situation) -> Heard:
     if "pause" in gone:
         # What was held has had no fair chance meanwhile: its deadline, and the watch, begin anew.
         rollout = rollout.model_copy(update={"phase_started_at": s.now} if rollout.phase in _HELD else {})
-        events.append(Event("Normal", "Resumed", f"Rollouts go on{by(s.md, 'pause')}."))
+        events.append(Event("Normal", "Resumed", f"Resumed{by(s.md, 'pause')}: rollouts go on."))
     if "approve" in new:
         approved, event = _approve(s)
         rollout = rollout.model_copy(update={"approved": approved} if approved else {})

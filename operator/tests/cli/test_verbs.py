@@ -31,7 +31,7 @@ OBJECT = """{
 def test_each_verb_is_one_annotation(verb: str) -> None:
     expected = {
         "pause": "haldane.dev/pause=INC-12",
-        "resume": "haldane.dev/pause-",
+        "resume": "haldane.dev/pause=false",
     }.get(verb, f"haldane.dev/{verb}=2026-01-02T03:04:05.678000Z")
     made = annotation(verb, "INC-12", "alice", NOW)
     assert made == ["annotate", "{name}", expected, "--overwrite", "--field-manager=haldane:alice"]

@@ -136,7 +136,7 @@ class TestPause:
         assert len(said(world, "Paused")) == 1
         ask(world, "pause", None)
         world.run_until("Watching")
-        assert said(world, "Resumed") == ["Rollouts go on."]
+        assert said(world, "Resumed") == ["Resumed: rollouts go on."]
         assert world.stranded == 0
 
     def test_a_new_spec_is_not_begun(self, world: Any) -> None:
@@ -147,7 +147,7 @@ class TestPause:
         assert "version 2 is not rolled out: paused by alice; to go on:" in world.status["rollout"]["message"]
         ask(world, "pause", "false")
         world.run_until("Watching")
-        assert said(world, "Resumed") == ["Rollouts go on by alice."]
+        assert said(world, "Resumed") == ["Resumed by alice: rollouts go on."]
 
     def test_going_back_is_not_held(self, world: Any) -> None:
         world.deploy("2")
