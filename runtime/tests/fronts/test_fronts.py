@@ -2,33 +2,17 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import pytest
-import uvicorn
 
-from haldane_runtime.core.dataplane import DataPlane
-from haldane_runtime.core.errors import Code, RequestError
-from haldane_runtime.core.types import Array, Datatype, ModelSignature, ServedModel, TensorSpec
-from haldane_runtime.engine.base import BatchProfile
 from haldane_runtime.fronts.server import Fronts
-from haldane_runtime.observe.metrics import Metrics
 from haldane_runtime.protocol.fast.connection import HotConnection
-from haldane_runtime.protocol.fast.route import HotRoute
-from haldane_runtime.protocol.http import create_app
-
-LATER = 30.0
-SIGNATURE = ModelSignature(
-    (TensorSpec("x", Datatype.FP32, ("rows", 1)),), (TensorSpec("y", Datatype.FP32, ("rows", 1)),)
-)
+from runtime.tests.inprocess import LATER, REQUEST_BYTES, Answer, InProcess, infer, read, serving, until
 
 
 @pytest.fixture(autouse=True)
@@ -37,92 +21,40 @@ def long_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("haldane_runtime.scheduling.executor.INLINE_SECONDS", 0.0)
 
 
-class Doubling:
-    """y = 2 x while the gate is open; fails below 0."""
-
-    signature = SIGNATURE
-    device = "cpu"
-
-    def __init__(self) -> None:
-        self.gate = threading.Event()
-        self.gate.set()
-        self.entered = threading.Event()
-
-    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
-        self.entered.set()
-        assert self.gate.wait(LATER)
-        if (inputs["x"] < 0).any():
-            raise RequestError(Code.MODEL_FAILED, "the model failed below 0")
-        return {"y": inputs["x"] * np.float32(2)}
-
-    def close(self) -> None: ...
-
-
-class Quiet(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(LATER):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: dict[str, str]
-    document: Any
-
-
 class Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
 
     def ask(self, value: float) -> None:
-        body = json.dumps({"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [value]}]})
-        self.send(f"POST /v2/models/m/infer HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n\r\n{body}")
+        self.writer.write(infer(value))
 
     def send(self, text: str) -> None:
         self.writer.write(text.encode())
 
     async def read(self) -> Answer:
-        async with asyncio.timeout(LATER):
-            head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-            headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:] if line)}
-            body = await self.reader.readexactly(int(headers["content-length"]))
-        return Answer(int(head[0].split()[1]), headers, json.loads(body))
+        return await read(self.reader)
 
     async def value(self) -> float:
-        answer = await self.read()
-        assert answer.status == 200, answer
-        return float(answer.document["outputs"][0]["data"][0])
+        return (await self.read()).value()
 
 
 @dataclass
-class Running:
-    plane: DataPlane
-    engine: Doubling
-    server: uvicorn.Server
-    fronts: Fronts
-    port: int
+class Fronted(InProcess):
+    """The server beside its front."""
 
-    def count(self, code: int) -> int:
-        return self.plane.metrics.model("m").requests.get(code, 0)
+    fronts: Fronts
 
     @property
     def here(self) -> list[HotConnection]:
         return [known for known in self.server.server_state.connections if isinstance(known, HotConnection)]
 
-    async def connect(self) -> Client:
-        return Client(*await asyncio.open_connection("127.0.0.1", self.port))
+    async def client(self) -> Client:
+        return Client(*await self.connect())
 
     async def moved(self) -> Client:
         """A connection that has asked once and is now the front's."""
-        client = await self.connect()
+        client = await self.client()
         client.ask(1)
         assert await client.value() == 2
         await until(lambda: self.fronts.ends)
@@ -134,37 +66,21 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(seconds: float = LATER) -> AsyncIterator[Running]:
-    engine = Doubling()
-    plane = DataPlane(Metrics("ns", "abc"), expected="m")
-    plane.add(ServedModel("m", "7", "0" * 64, "cpu", SIGNATURE), engine, BatchProfile(True, "", 64, {}))
-    plane.serve()
-    config = uvicorn.Config(
-        create_app(plane, 1000, seconds),
-        http=cast(Any, partial(HotConnection, HotRoute(plane, 1000, seconds))),
-        lifespan="off",
-        log_config=None,
-        server_header=False,
-        host="127.0.0.1",
-        port=0,
-        timeout_graceful_shutdown=5,
-    )
-    server = Quiet(config)
-    task = asyncio.create_task(server.serve())
-    await until(lambda: server.started)
-    fronts = Fronts(1, plane, server, (1000, seconds, 60.0))
-    try:
-        yield Running(plane, engine, server, fronts, server.servers[0].sockets[0].getsockname()[1])
-    finally:
-        engine.gate.set()
-        server.should_exit = True
-        await asyncio.gather(task, fronts.stop(LATER))
-        plane.close(LATER)
+async def running(seconds: float = LATER) -> AsyncIterator[Fronted]:
+    """`seconds` is the longest request of a connection that was moved."""
+    async with serving() as server:
+        fronts = Fronts(1, server.plane, server.server, (REQUEST_BYTES, seconds, 60.0))
+        try:
+            yield Fronted(**vars(server), fronts=fronts)
+        finally:
+            server.engine.gate.set()
+            server.server.should_exit = True
+            await fronts.stop(LATER)
 
 
 async def test_a_moved_connection_is_answered_the_same_and_counted() -> None:
     async with running() as server:
-        here, moved = await server.connect(), await server.moved()
+        here, moved = await server.client(), await server.moved()
         for client in (here, moved):
             client.ask(21)
         answers = [await client.read() for client in (here, moved)]
@@ -218,7 +134,7 @@ async def test_errors_come_across_and_bad_bodies_come_back() -> None:
 
 async def test_a_client_that_leaves_a_front_frees_its_place() -> None:
     async with running() as server:
-        blocker, leaver = await server.connect(), await server.moved()
+        blocker, leaver = await server.client(), await server.moved()
         server.engine.gate.clear()
         server.engine.entered.clear()
         blocker.ask(1)
@@ -259,7 +175,7 @@ async def test_a_front_that_dies_is_replaced_and_takes_only_its_own_connections(
 ) -> None:
     monkeypatch.setattr("haldane_runtime.fronts.server.FIRST_RESTART_SECONDS", 0.01)
     async with running() as server:
-        here, lost = await server.connect(), await server.moved()
+        here, lost = await server.client(), await server.moved()
         first = server.fronts.ends[0]
         os.kill(first.process.pid, signal.SIGKILL)
         async with asyncio.timeout(LATER):
@@ -310,7 +226,7 @@ async def test_a_front_outlives_the_drain_until_it_is_told_to_stop() -> None:
 
 async def test_a_connection_for_a_front_that_is_gone_stays() -> None:
     async with running() as server:
-        client = await server.connect()
+        client = await server.client()
         client.ask(1)
         assert await client.value() == 2
         await until(lambda: server.fronts.ends)
