@@ -7,11 +7,12 @@ garbage, and a namespace that is deleted stays. A test writes the status of pods
 from __future__ import annotations
 
 import json
+import random
 import socket
 import ssl
 import subprocess
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ START_SECONDS = 60.0
 POLL_SECONDS = 0.05
 REQUEST_SECONDS = 30.0
 KUBECTL_SECONDS = 60.0
+PORTS = range(10000, 20000)
+"""Below 32768, where Linux begins to give ports to clients and to those who ask for any."""
 ATTEMPTS = 3
 """A port that was free when it was chosen may be taken when it is used."""
 
@@ -46,12 +49,17 @@ class Programs:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on 127.0.0.1 that nobody listens at now, all different."""
+    """Ports on 127.0.0.1 that nobody listens at now, all different, and none that the kernel gives to a client meanwhile."""
+    found: list[int] = []
     with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+        for port in random.sample(PORTS, len(PORTS)):
+            one = held.enter_context(socket.socket())
+            with suppress(OSError):
+                one.bind(("127.0.0.1", port))
+                found.append(port)
+            if len(found) == count:
+                return found
+    raise OSError(f"there are no {count} free ports between {PORTS[0]} and {PORTS[-1]}")
 
 
 class ApiServer:

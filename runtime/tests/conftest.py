@@ -26,9 +26,12 @@ import trustme
 from botocore.config import Config
 from onnx import TensorProto, helper, numpy_helper
 
+from e2e.apiserver.server import free_ports
+from e2e.cluster.ports import is_free
+
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 
 
@@ -226,19 +229,6 @@ def served() -> Iterator[Callable[..., Running]]:
         server.stop()
 
 
-def _free_port(spare: int = 0) -> int:
-    """A port of 127.0.0.1 that is free, and the one `spare` above it too."""
-    for _ in range(100):
-        with socket.create_server(("127.0.0.1", 0)) as one:
-            port: int = one.getsockname()[1]
-            with suppress(OSError, OverflowError):
-                if not spare:
-                    return port
-                with socket.create_server(("127.0.0.1", port + spare)):
-                    return port
-    raise AssertionError("no free port")
-
-
 class ObjectStorage:
     """SeaweedFS with two users: `test` may do everything, `other` sees only the bucket `other`."""
 
@@ -256,9 +246,11 @@ class ObjectStorage:
         ]
         (folder / "s3.json").write_text(json.dumps({"identities": identities}))
         (folder / "data").mkdir()
-        self.port = _free_port(10000)
+        # Each server's gRPC port is as far above its own.
+        apart = 10000
+        self.port, *others = (port for port in free_ports(20) if is_free(port + apart))
         self.url = f"http://127.0.0.1:{self.port}"
-        ports = {name: _free_port(10000) for name in ("master", "volume", "filer")}
+        ports = dict(zip(("master", "volume", "filer"), others, strict=False))
         with (folder / "log").open("w") as log:
             self._process = subprocess.Popen(
                 [
@@ -273,6 +265,7 @@ class ObjectStorage:
                     "-s3",
                     f"-s3.port={self.port}",
                     "-s3.port.iceberg=0",
+                    "-s3.port.lance=0",
                     f"-s3.config={folder / 's3.json'}",
                 ],
                 stdout=log,
@@ -295,7 +288,7 @@ class ObjectStorage:
             try:
                 attempt()
             except Exception:
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline or self._process.poll() is not None:
                     raise
                 time.sleep(0.05)
             else:

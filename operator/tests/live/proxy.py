@@ -6,6 +6,8 @@ import socket
 import threading
 from contextlib import suppress
 
+from e2e.apiserver.server import free_ports
+
 CHUNK = 65536
 
 
@@ -15,7 +17,7 @@ class Proxy:
     def __init__(self, target: int) -> None:
         self._target = target
         self._open: list[socket.socket] = []
-        self.port = 0
+        (self.port,) = free_ports(1)
         self.restore()
 
     def cut(self) -> None:
@@ -29,7 +31,6 @@ class Proxy:
     def restore(self) -> None:
         """Take connections again, on the same port."""
         self._listener = socket.create_server(("127.0.0.1", self.port), reuse_port=False)
-        self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def _accept(self, listener: socket.socket) -> None:

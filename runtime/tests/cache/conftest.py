@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from e2e.apiserver.server import free_ports
+
 PACKAGES = ("redis-server", "redis-tools", "libatomic1", "libjemalloc2", "liblzf1")
 START_SECONDS = 20.0
 DOWNLOAD_SECONDS = 120.0
@@ -46,8 +48,7 @@ class RedisServer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._command, self._environment = redis_program()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        (self.port,) = free_ports(1)
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.process: subprocess.Popen[bytes] | None = None
 
