@@ -364,9 +364,9 @@ def test_hostile_shapes_and_datatypes_are_decoded_or_refused(
 
 
 def test_a_shape_as_long_as_a_body_is_refused_in_no_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert "got 60000 dimensions" in refusal(body(shape=[2**53] * 60_000), one(TensorSpec("x", Datatype.FP32, ())))
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize("kind", [RecursionError, OverflowError, ValueError])

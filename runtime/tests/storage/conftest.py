@@ -1,7 +1,9 @@
 """A model of any size, and a proxy that does to HTTP what networks and servers do."""
 
+import fcntl
 import socket
 import struct
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -139,6 +141,10 @@ class FaultProxy:
         if sent == fault.stall_after:
             self.released.wait(STALL_SECONDS)
         if sent == fault.reset_after:
+            # What the other end's kernel has is read before the reset is seen; what ours still holds is lost with it.
+            while struct.unpack("i", fcntl.ioctl(near, termios.TIOCOUTQ, bytes(4)))[0]:
+                if self.released.wait(0.005):
+                    break
             # With this the kernel sends a reset instead of an orderly end.
             near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
