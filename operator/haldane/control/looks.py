@@ -8,15 +8,18 @@ due is still due.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.control.ports import Answer, Manifest, Metrics, Unavailable
 from haldane.control.store import Key
 from haldane.plan import analysis, asking
 from haldane.plan.analysis import Analysis
+
+logger = logging.getLogger(__name__)
 
 METRICS_DEADLINE = 8.0
 """Seconds that all queries of a look may take together."""
@@ -31,10 +34,28 @@ STALE = timedelta(seconds=15)
 """A look that is older (its pass failed, or was late) is taken again."""
 
 
+Question = tuple[Any, ...]
+
+
+def _question(body: Manifest) -> Question:
+    """What a look depends on. Answers about an object in which that has changed meanwhile are answers to another question.
+
+    Not the whole object: an annotation that changes more often than Prometheus answers must not put off every verdict.
+    """
+    metadata, status = body.get("metadata") or {}, body.get("status") or {}
+    roles = (status.get(role) for role in ("stable", "candidate", "previous"))
+    return (
+        metadata.get("uid"),
+        body.get("spec"),
+        status.get("rollout"),
+        *((role or {}).get("revision") for role in roles),
+    )
+
+
 class Look(NamedTuple):
     """One look at the checks of an object as it was then."""
 
-    body: Manifest
+    question: Question
     at: datetime
     answers: asyncio.Future[Analysis | None]
 
@@ -64,8 +85,8 @@ class Looks:
     def of(self, key: Key, body: Manifest, md: ModelDeployment, now: datetime) -> Look | None:
         """The look that is due now, begun when it is its turn and has not been yet; None when none is due."""
         look = self._looks.get(key)
-        # Answers about an object that has changed meanwhile are answers to another question.
-        if look and look.body is body and (look.is_under_way or now - look.at <= STALE):
+        question = _question(body)
+        if look and look.question == question and (look.is_under_way or now - look.at <= STALE):
             if not look.is_under_way:
                 self._leave(key)
             return look
@@ -77,10 +98,10 @@ class Looks:
             look.answers.cancel()
         if key not in self._open and len(self._open) >= MOST:
             self._waiting.setdefault(key)
-            return Look(body, at, asyncio.get_running_loop().create_future())
+            return Look(question, at, asyncio.get_running_loop().create_future())
         self._open.add(key)
         task = asyncio.create_task(self._take(md, asking.queries(md, at), at), name=f"look at {key}")
-        look = self._looks[key] = Look(body, at, task)
+        look = self._looks[key] = Look(question, at, task)
         task.add_done_callback(lambda _: self._taken(key, look, md))
         return look
 
@@ -108,6 +129,14 @@ class Looks:
         self._wake(key, bool(found and found.failed(md)))
 
     async def _take(self, md: ModelDeployment, queries: Mapping[str, str], at: datetime) -> Analysis | None:
+        try:
+            return await self._judged(md, queries, at)
+        except Exception as error:
+            # A pass that failed with it would fail again and again, and neither see a deadline nor a crash.
+            logger.exception("no verdict", extra={"key": f"{md.metadata.namespace}/{md.metadata.name}"})
+            return analysis.unjudged(md, f"the operator could not judge the answers: {error!r}", at)
+
+    async def _judged(self, md: ModelDeployment, queries: Mapping[str, str], at: datetime) -> Analysis | None:
         """Ask everything at once; what takes too long is Unavailable."""
         tasks = {
             name: asyncio.create_task(

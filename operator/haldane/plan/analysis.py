@@ -119,6 +119,18 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
     return Analysis(now, tuple(checks), share, outage, None if scope.past else _alarm(scope, answers, counted, now))
 
 
+def unjudged(md: ModelDeployment, why: str, now: datetime) -> Analysis:
+    """What a look comes to when its answers cannot be judged: every check is Inconclusive, with the reason."""
+    latest = {check.name: check for check in md.status.rollout.checks}
+    checks = []
+    for check in md.spec.rollout.checks:
+        last = latest.get(check.name) or CheckStatus(name=check.name, verdict="Inconclusive", at=now, message=why)
+        is_shown = last.verdict == "Fail" and not check.query
+        told = {"at": now} if is_shown else {"at": now, "verdict": "Inconclusive", "message": why}
+        checks.append(last.model_copy(update=told))
+    return Analysis(now, tuple(checks), None, why)
+
+
 def _alarm(
     scope: Scope, answers: Mapping[str, Answer], counted: Mapping[str, Requests], now: datetime
 ) -> CheckStatus | None:

@@ -111,9 +111,12 @@ def against_baseline(candidate: Counts, baseline: Counts, allowed: float) -> One
     limit = min(1.0, base + allowed)
     mirrored = None
     if base + limit > 1.0 and base < 1.0 - _VANISHING:
-        misses = (Counts(sample.requests - sample.hits, sample.requests) for sample in (baseline, candidate))
-        mirrored = _combined(*misses, 1.0 - limit, 1.0 - base)
+        mirrored = _combined(_misses(baseline), _misses(candidate), 1.0 - limit, 1.0 - base)
     return replace(_combined(candidate, baseline, base, limit), mirrored=mirrored)
+
+
+def _misses(counts: Counts) -> Counts:
+    return Counts(counts.requests - counts.hits, counts.requests)
 
 
 def _combined(candidate: Counts, baseline: Counts, base: float, limit: float) -> OneSample:

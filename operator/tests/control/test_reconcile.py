@@ -478,11 +478,13 @@ async def test_answers_to_what_was_asked_of_an_older_object_decide_nothing(
     await canary(outside)
     outside.moment += timedelta(seconds=45)
 
-    def renamed() -> None:
+    def edited() -> None:
         outside.meanwhile = lambda: None
-        outside.see({**cluster.named("ModelDeployment", "fraud"), "metadata": {**PARENT, "annotations": {"a": "b"}}})
+        known = cluster.named("ModelDeployment", "fraud")
+        rollout = {**known["spec"].get("rollout", {}), "keepStableFor": "2h"}
+        outside.see({**known, "spec": {**known["spec"], "rollout": rollout}})
 
-    outside.meanwhile, outside.asked = renamed, []
+    outside.meanwhile, outside.asked = edited, []
     assert await outside.one_pass() is None
     asked = len(outside.asked)
     assert asked
@@ -491,6 +493,30 @@ async def test_answers_to_what_was_asked_of_an_older_object_decide_nothing(
     assert len(outside.asked) == 2 * asked
     await outside.one_pass()
     assert cluster.log == ["status ModelDeployment fraud"]
+
+
+def test_an_object_that_is_always_touched_is_judged_all_the_same(
+    outside: Outside, cluster: MemoryCluster, run_exactly: Run
+) -> None:
+    """A tool writes an annotation every 2 s, and Prometheus takes 3 s for an answer."""
+
+    async def main() -> None:
+        await canary(outside)
+        outside.moment += timedelta(seconds=45)
+        outside.answer_after = 3.0
+        looked = outside.status["rollout"].get("checkedAt")
+        for number in range(4):
+            await outside.reconciler(FRAUD)
+            await asyncio.sleep(2.0)
+            outside.moment += timedelta(seconds=2)
+            metadata = {
+                **cluster.named("ModelDeployment", "fraud")["metadata"],
+                "annotations": {"touched": str(number)},
+            }
+            outside.see({**cluster.named("ModelDeployment", "fraud"), "metadata": metadata})
+        assert outside.status["rollout"]["checkedAt"] != looked
+
+    run_exactly(main())
 
 
 async def test_a_pass_takes_the_time_once(outside: Outside, cluster: MemoryCluster) -> None:
@@ -560,7 +586,7 @@ async def test_a_look_at_something_that_is_gone_is_given_up(outside: Outside, cl
     assert outside.woken == []
 
 
-async def test_a_verdict_that_cannot_be_reached_fails_the_pass(
+async def test_a_verdict_that_cannot_be_reached_holds_up_nothing_else(
     outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_verdict(*_: object) -> None:
@@ -569,11 +595,14 @@ async def test_a_verdict_that_cannot_be_reached_fails_the_pass(
     await canary(outside)
     outside.moment += timedelta(seconds=45)
     monkeypatch.setattr("haldane.plan.analysis.judge", no_verdict)
-    await outside.reconciler(FRAUD)
-    await outside.answered()
+    await outside.one_pass()
     assert outside.woken[-1] is False
-    with pytest.raises(ArithmeticError, match="no verdict"):
-        await outside.reconciler(FRAUD)
+    for check in outside.status["rollout"]["checks"]:
+        assert (check["verdict"], "ArithmeticError('no verdict')" in check["message"]) == ("Inconclusive", True)
+    outside.moment += timedelta(seconds=45)
+    outside.crash_candidate()
+    await outside.one_pass()
+    assert outside.status["rollout"]["weight"] == 0
 
 
 async def test_a_failed_check_comes_before_everything_else(outside: Outside) -> None:
