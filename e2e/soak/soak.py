@@ -88,14 +88,14 @@ class Soak:
 
     async def _prepare(self, kube: Kube) -> None:
         models, quiet = REPOSITORY / "build" / "models", Console(quiet=True)
-        await remove_leftovers(kube)
+        await remove_leftovers(kube, [_name(number) for number in range(1, self._wishes.places + 1)])
         await asyncio.to_thread(train_if_needed, models, REPOSITORY / "examples", quiet)
         await asyncio.to_thread(upload, models, self._addresses.s3_url)
         await install(self._addresses, REPOSITORY / "charts" / "haldane")
         self.say("soak", "models uploaded, chart installed")
 
     async def _open(self, number: int, feeds: Feeds, stack: contextlib.AsyncExitStack) -> None:
-        name = f"soak-{number}"
+        name = _name(number)
 
         def say(text: str) -> None:
             if text.startswith(("apply ", "patch ")):
@@ -234,6 +234,10 @@ class Soak:
     async def _clear(self) -> None:
         """Whatever happened, nothing of it stays."""
         await asyncio.gather(*(player.place.remove() for player in self.outcome.players), return_exceptions=True)
+
+
+def _name(number: int) -> str:
+    return f"soak-{number}"
 
 
 def _taking(record: Record, kind: str, clock: Callable[[], float]) -> Callable[[str, dict[str, object]], None]:
