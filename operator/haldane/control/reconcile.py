@@ -32,6 +32,7 @@ from haldane.control.store import Key, Store
 from haldane.plan import revision, rollout
 from haldane.plan.children import children
 from haldane.plan.clock import caught_up
+from haldane.plan.deadlines import is_overdue
 from haldane.plan.names import revision_name, revision_of
 from haldane.plan.observe import observe
 from haldane.plan.observed import Observed
@@ -140,8 +141,10 @@ class Reconciler:
         doubts = self._rehearsals.of(key, md, now) if self._rehearsals else None
         status = compose(md, decision.status, observed, now, refusal, flaw, doubts)
         reroutes = _reroutes(md, status, observed)
-        if waits and not reroutes:
-            return None  # the answers bring it back, and until then nothing is so urgent that it must do without them
+        if waits and (not reroutes or is_overdue(md, now)):
+            # The answers bring it back. Until then only taking traffic away must do without them, and at its deadline not even
+            # that: the last look may be the one that lets it pass.
+            return None
 
         written = await self._write(key, body, status.to_wire())
         if written:
@@ -161,7 +164,8 @@ class Reconciler:
         elif outcome.refusal != refusal:
             self._refusals[key] = outcome.refusal
             await self._recorder.record(body, Event("Warning", "Refused", outcome.refusal))
-        if written or outcome.changed or outcome.refusal != refusal:
+        moved = written and not _is_only_news(md.status, status)
+        if moved or outcome.changed or outcome.refusal != refusal:
             return AT_ONCE  # our own writes bring no event: look at once what follows from them
         if outcome.refusal:
             raise Terminal(outcome.refusal)
@@ -224,6 +228,16 @@ def _reroutes(md: ModelDeployment, status: ModelDeploymentStatus, observed: Obse
     less = status.rollout.weight < max(md.status.rollout.weight, observed.route_weight or 0)
     before, after = md.status.stable, status.stable
     return less or (before is not None and after is not None and before.revision != after.revision)
+
+
+def _is_only_news(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:
+    """Whether all that is new was seen and not decided, as most looks at the checks end: nothing follows from it."""
+    told: dict[str, Any] = {"checks": [], "checked_at": None, "observed_weight": None, "message": ""}
+    one, other = (
+        status.model_copy(update={"conditions": [], "rollout": status.rollout.model_copy(update=told)})
+        for status in (before, after)
+    )
+    return one == other
 
 
 def _in_use(status: ModelDeploymentStatus, known: Mapping[str, revision.Revision]) -> revision.Revision | None:

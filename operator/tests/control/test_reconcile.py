@@ -543,6 +543,19 @@ async def test_what_is_decided_on_a_look_has_the_instant_of_the_look(outside: Ou
     assert datetime.fromisoformat(rollout["weightChangedAt"]) == asked_at
 
 
+async def test_a_look_that_moves_nothing_needs_no_further_pass(outside: Outside, cluster: MemoryCluster) -> None:
+    await canary(outside)
+    outside.moment += timedelta(seconds=45)
+    await outside.settle()
+    outside.moment += timedelta(seconds=10)
+    again = await outside.one_pass()
+    assert cluster.log == ["status ModelDeployment fraud"]
+    assert again is not None
+    assert timedelta(0) < again <= timedelta(seconds=10)
+    assert await outside.one_pass() == again
+    assert cluster.log == []
+
+
 async def test_a_look_that_its_pass_never_used_is_taken_again(outside: Outside) -> None:
     await canary(outside)
     outside.moment += timedelta(seconds=45)
@@ -573,6 +586,25 @@ def test_what_needs_no_verdict_does_not_wait_for_prometheus(outside: Outside, ru
 
     assert run_exactly(main()) == 0.0
     assert outside.status["rollout"]["weight"] == 0
+
+
+async def test_a_step_is_not_given_up_at_its_deadline_before_its_last_look(
+    outside: Outside, cluster: MemoryCluster
+) -> None:
+    rollout = {"analysis": {"onInconclusive": "Rollback"}, "progressDeadline": "5m"}
+    await serving(outside, rollout=rollout)
+    outside.ask_for("2", rollout=rollout)
+    await outside.settle()
+    outside.pods_ready()
+    await outside.settle()
+    assert outside.status["rollout"]["weight"] > 0
+    outside.moment += timedelta(hours=1)
+    cluster.log.clear()
+    assert await outside.reconciler(FRAUD) is None
+    assert cluster.log == []
+    await outside.answered()
+    await outside.reconciler(FRAUD)
+    assert outside.status["rejected"][0]["reason"] == "Inconclusive"
 
 
 async def test_a_look_at_something_that_is_gone_is_given_up(outside: Outside, cluster: MemoryCluster) -> None:
