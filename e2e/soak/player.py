@@ -148,7 +148,7 @@ class Player:
     async def _apply(self) -> None:
         version = self._version
         rollout = merged(_COMMON, _OF_KIND.get(version.kind, {}))
-        rollout = merged(rollout, _OF_STRATEGY[self._strategy])
+        rollout |= _OF_STRATEGY[self._strategy]  # not merged: None is for the scenarios' steps, which it takes away
         if self._approval:
             rollout["steps"] = [{"weight": 20, "hold": "3s", "approval": True}, {"weight": 50, "hold": "3s"}]
         changes: Manifest = {

@@ -74,15 +74,18 @@ class Soak:
             stack.push_async_callback(self._clear)
             players = self.outcome.players
             await asyncio.gather(*(player.begin() for player in players))
-            async with contextlib.AsyncExitStack() as clients:
-                for player in players:
-                    await clients.enter_async_context(player.place.traffic(self._wishes.rate))
-                await self._storm(kube, operator)
-                self.say("soak", "no more faults: everything must come to rest", "bold")
-                await operator.until_ready()
-                await asyncio.gather(*(self._finish(number, player) for number, player in enumerate(players, 1)))
-            self._write_down()
-            await operator.read_log()
+            try:
+                async with contextlib.AsyncExitStack() as clients:
+                    for player in players:
+                        await clients.enter_async_context(player.place.traffic(self._wishes.rate))
+                    await self._storm(kube, operator)
+                    self.say("soak", "no more faults: everything must come to rest", "bold")
+                    await operator.until_ready()
+                    await asyncio.gather(*(self._finish(number, player) for number, player in enumerate(players, 1)))
+            finally:
+                # What broke off is judged as well.
+                self._write_down()
+                await operator.read_log()
             await self._remove()
             self.outcome.ended = True
 
