@@ -16,7 +16,11 @@ def deadline(md: ModelDeployment) -> datetime | None:
     rollout, spec = md.status.rollout, md.spec.rollout
     if rollout.phase in ("Stable", "Watching") or rollout.phase_started_at is None:
         return None
-    limit = rollout.phase_started_at + parse_duration(spec.progress_deadline)
+    began = rollout.phase_started_at
+    if rollout.phase == "Preparing" and rollout.weight_changed_at:
+        # Pods that were lost have as long to come back as they had to come.
+        began = max(began, rollout.weight_changed_at)
+    limit = began + parse_duration(spec.progress_deadline)
     if rollout.phase == "Progressing" and spec.steps:
         limit += parse_duration(spec.steps[min(rollout.step or 0, len(spec.steps) - 1)].hold)
     return limit

@@ -87,6 +87,12 @@ def watching(s: Situation) -> Decision:
     if s.wants_another:
         return not_yet(s) or to.begin(s)
     if s.hold:
+        # The candidate's route led to these very pods: who still follows it would find those of the next, which are not ready.
+        settling = to.ROUTE_SETTLE - s.since(s.rollout.weight_changed_at)
+        if settling > timedelta(0) or not s.route_shows(0):
+            return to.moved(
+                s, f"version {stable.version} serves; letting the route settle", after=max(settling, to.SOON)
+            )
         return to.moved(s, f"version {stable.version} serves; {s.hold}")
 
     if s.pods(stable).ready == 0:

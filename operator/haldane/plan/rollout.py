@@ -33,7 +33,7 @@ from haldane.plan.power import proved
 from haldane.plan.promotion import promoting, rolling_back, watching
 from haldane.plan.revision import Revision
 from haldane.plan.situation import Decision, Situation, sized
-from haldane.plan.strategy import checks_decide, in_effect
+from haldane.plan.strategy import checks_decide, in_effect, previews
 from haldane.plan.verbs import hear
 
 LOOK_AGAIN = timedelta(seconds=10)
@@ -177,6 +177,8 @@ def _progressing(s: Situation) -> Decision:
         return sized(to.moved(s, f"weight {s.rollout.weight}%: {s.hold}"), needed)
     if s.rollout.weight != current.weight:
         needed = s.prepared(needed, current.weight)
+    if current.weight == 0 and (s.rollout.weight or s.rollout.step_started_at is None):
+        return sized(to.preview(s, index), needed)  # the step was edited while it was under way
         if s.pods(s.status.candidate).ready >= needed:
             return to.set_weight(s, index, current.weight)
         if is_overdue(s.md, s.now):
@@ -239,7 +241,9 @@ def _share_missing(s: Situation, analysis: Analysis, weight: int) -> str | None:
     expected = expected_share(s.md, weight, s.pods(s.status.candidate).ready, s.pods(s.status.stable).ready)
     observed = share.candidate / share.total
     noise = 3 * math.sqrt(expected * (1 - expected) / share.total)
-    if abs(observed - expected) <= noise + SHARE_TOLERANCE:
+    missing = expected - observed
+    # A header of its own brings the candidate more than its share: then only too little is a sign of a route that lags.
+    if (missing if previews(s.md) else abs(missing)) <= noise + SHARE_TOLERANCE:
         return None
     return f"weight {weight}%: waiting until the observed share is near {expected:.0%}"
 

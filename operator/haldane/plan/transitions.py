@@ -8,6 +8,7 @@ from typing import Any
 from haldane.api.status import HistoryEntry, Outcome, Phase, Rejected, RevisionStatus, RolloutStatus
 from haldane.plan.annotations import by
 from haldane.plan.capacity import candidate_size
+from haldane.plan.deadlines import is_overdue
 from haldane.plan.observed import Event
 from haldane.plan.rejection import retry_token
 from haldane.plan.revision import Revision
@@ -106,7 +107,7 @@ def set_weight(s: Situation, step: int, weight: int) -> Decision:
         step=step,
         weight=weight,
         phase="Promoting" if promoting else "Progressing",
-        phase_started_at=s.now if s.rollout.phase == "Preparing" else s.rollout.phase_started_at,
+        phase_started_at=s.rollout.phase_started_at if promoting or s.came_back else s.now,
         weight_changed_at=s.now,
         step_started_at=None,
         checks=[],
@@ -125,7 +126,8 @@ def preview(s: Situation, step: int) -> Decision:
         after=SOON,
         phase="Progressing",
         step=step,
-        phase_started_at=s.now,
+        weight=0,
+        phase_started_at=s.rollout.phase_started_at if s.came_back else s.now,
         weight_changed_at=s.now,
         step_started_at=s.now,
         checks=[],
@@ -151,9 +153,17 @@ def promote(s: Situation, message: str, waived: str | None = None, seen: str | N
 
 
 def retreat(s: Situation, why: str) -> Decision:
-    """The candidate has no ready pod: take its traffic away and wait for its pods again, at the same step."""
+    """The candidate has no ready pod: take its traffic away and wait for its pods again, at the same step.
+
+    Pods that come and go are waited for as long as the step may last, from when they first went: it may not begin anew for ever.
+    """
+    if s.has_lost_before and is_overdue(s.md, s.now):
+        why = f"{why}, not for the first time since {s.rollout.phase_started_at:%H:%M:%S} UTC"
+        return roll_back(s, "RolledBack", "CandidateLost", why)
     message = f"weight 0%: {why}; the step is tried again when its pods are ready"
-    decision = without_weight(s, "Preparing", message, checks=[])
+    first = s.rollout.phase_started_at if s.has_lost_before else s.now
+    begun = {"phase_started_at": first, "weight_changed_at": s.now, "step_started_at": None}
+    decision = moved(s, message, after=SOON, phase="Preparing", weight=0, checks=[], **begun)
     return with_event(decision, "Warning", "CandidateLost", f"Weight set to 0%: {why}.")
 
 
