@@ -36,14 +36,21 @@ def unfit(s: Situation, pods: RevisionPods) -> Decision | None:
     return to.roll_back(s, "RolledBack", pods.problem.reason, pods.problem.message.rstrip("."))
 
 
+def refusal(s: Situation) -> Decision | None:
+    """Go back when a gate has refused the candidate, paused or not."""
+    bad = refused(s.status) if s.gates is not None and s.status.candidate else None
+    if bad is None:
+        return None
+    return to.roll_back(s, "RolledBack", REASONS[bad.name], f"refused before any traffic: {bad.message}")
+
+
 def held(s: Situation) -> Decision | None:
     """Why the candidate, whose pods are ready, gets no traffic yet or never; None when it may have some."""
     if s.gates is None or s.status.candidate is None:
         return None
     version = s.status.candidate.version
-    bad = refused(s.status)
-    if bad:
-        return to.roll_back(s, "RolledBack", REASONS[bad.name], f"refused before any traffic: {bad.message}")
+    if bad := refusal(s):
+        return bad
     if is_closed(s.status):
         return None
     tried = open_gates(s.status)

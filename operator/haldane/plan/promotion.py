@@ -16,7 +16,7 @@ from haldane.api.quantity import parse_duration
 from haldane.plan import recreate
 from haldane.plan import transitions as to
 from haldane.plan.deadlines import is_overdue
-from haldane.plan.gates_rollout import held, not_yet
+from haldane.plan.gates_rollout import held, not_yet, refusal
 from haldane.plan.hazards import collapse, in_danger, not_ready_in_time
 from haldane.plan.situation import Decision, Situation, sized
 
@@ -28,6 +28,8 @@ def promoting(s: Situation) -> Decision:
     if endangered:
         return endangered
     full, ready = s.stable_size, s.pods(s.status.candidate).ready
+    if s.rollout.weight == 0 and (bad := refusal(s)):
+        return bad
     if s.rollout.weight < 100:
         full = s.prepared(full, 100)
     if s.hold and (ready >= full or is_overdue(s.md, s.now)):
@@ -85,14 +87,14 @@ def watching(s: Situation) -> Decision:
     if collapsed:
         return collapsed
     if s.wants_another:
-        return not_yet(s) or to.begin(s)
-    if s.hold:
         # The candidate's route led to these very pods: who still follows it would find those of the next, which are not ready.
         settling = to.ROUTE_SETTLE - s.since(s.rollout.weight_changed_at)
         if settling > timedelta(0) or not s.route_shows(0):
             return to.moved(
                 s, f"version {stable.version} serves; letting the route settle", after=max(settling, to.SOON)
             )
+        return not_yet(s) or to.begin(s)
+    if s.hold:
         return to.moved(s, f"version {stable.version} serves; {s.hold}")
 
     if s.pods(stable).ready == 0:

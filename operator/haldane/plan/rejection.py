@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from haldane.api.status import Rejected
-from haldane.api.v1alpha1 import RETRY_ANNOTATION, ModelDeployment
+from haldane.api.v1alpha1 import ModelDeployment
+from haldane.plan.annotations import asked
 
 
 def retry_token(md: ModelDeployment) -> str:
-    """Value of the retry annotation; empty when it is not set."""
-    return md.metadata.annotations.get(RETRY_ANNOTATION, "")
+    """Value of the retry annotation; empty when it asks for nothing."""
+    return asked(md, "retry")
 
 
 def standing_rejection(md: ModelDeployment, rejected: Sequence[Rejected], revision: str) -> Rejected | None:
@@ -20,3 +21,11 @@ def standing_rejection(md: ModelDeployment, rejected: Sequence[Rejected], revisi
     """
     token = retry_token(md)
     return next((r for r in reversed(rejected) if r.revision == revision and token in ("", r.retry)), None)
+
+
+def without_old_tokens(md: ModelDeployment) -> ModelDeployment:
+    """The object whose rejections remember a token only while its annotation stands: after that, the same asks anew."""
+    if retry_token(md) or not any(r.retry for r in md.status.rejected):
+        return md
+    rejected = [r.model_copy(update={"retry": ""}) for r in md.status.rejected]
+    return md.model_copy(update={"status": md.status.model_copy(update={"rejected": rejected})})

@@ -31,6 +31,7 @@ from haldane.plan.hazards import in_danger, interrupted, not_ready_in_time
 from haldane.plan.observed import Observed
 from haldane.plan.power import proved
 from haldane.plan.promotion import promoting, rolling_back, watching
+from haldane.plan.rejection import without_old_tokens
 from haldane.plan.revision import Revision
 from haldane.plan.situation import Decision, Situation, sized
 from haldane.plan.strategy import checks_decide, in_effect, previews
@@ -61,6 +62,7 @@ def step(
     what was found before any traffic, None where nobody is to be asked.
     """
     before = md.status.rollout.gates
+    md = without_old_tokens(md)
     md = recorded(md, gates.findings if gates else None, now)
     heard = hear(Situation(in_effect(_recorded(md, observed, analysis)), target, observed, analysis, now, gates))
     s, decision = heard.situation, heard.decision or _next(heard.situation)
@@ -149,10 +151,10 @@ def _preparing(s: Situation) -> Decision:
         return ended
     index, needed = s.step_index, s.needed(s.step_index)
     pods = s.pods(s.status.candidate)
+    if refusal := gating.unfit(s, pods) or gating.refusal(s):
+        return refusal
     if s.hold and (pods.ready >= needed or is_overdue(s.md, s.now)):
         return sized(to.moved(s, f"weight 0%: {s.hold}"), needed)
-    if refusal := gating.unfit(s, pods):
-        return refusal
     if pods.ready >= needed and _endpoints(s) > 0:
         if waiting := gating.held(s):
             return sized(waiting, needed)
@@ -175,10 +177,10 @@ def _progressing(s: Situation) -> Decision:
     needed = s.needed(index)
     if s.hold:
         return sized(to.moved(s, f"weight {s.rollout.weight}%: {s.hold}"), needed)
-    if s.rollout.weight != current.weight:
-        needed = s.prepared(needed, current.weight)
     if current.weight == 0 and (s.rollout.weight or s.rollout.step_started_at is None):
         return sized(to.preview(s, index), needed)  # the step was edited while it was under way
+    if s.rollout.weight != current.weight:
+        needed = s.prepared(needed, current.weight)
         if s.pods(s.status.candidate).ready >= needed:
             return to.set_weight(s, index, current.weight)
         if is_overdue(s.md, s.now):

@@ -16,7 +16,7 @@ from haldane.plan.situation import Decision, Situation
 from haldane.plan.strategy import chosen
 
 HISTORY_LIMIT = 20
-REJECTED_LIMIT = 10
+REJECTED_LIMIT = 20
 
 BLAMELESS = frozenset({"SpecSetBack", "Superseded"})
 """Reasons to end a rollout that leave its revision free to be tried again: the spec itself asks for another."""
@@ -340,7 +340,10 @@ def _ended_badly(
             retry=retry_token(s.md),
         )
         others = [r for r in s.status.rejected if r.revision != failing.revision]
-        changes["rejected"] = [*others, rejected][-REJECTED_LIMIT:]
+        # What spec asks for stays rejected, however long ago that was: it would be tried again by itself.
+        kept = [r for r in others if r.revision == s.target.name]
+        others = [r for r in others if r.revision != s.target.name]
+        changes["rejected"] = [*others, *kept, rejected][-REJECTED_LIMIT:]
     decision = Decision(decision.status.model_copy(update=changes), decision.requeue_after, decision.events)
     kind = "Warning" if outcome == "RolledBack" else "Normal"
     return with_event(decision, kind, outcome, f"Version {failing.version}: {why}.")
