@@ -130,12 +130,14 @@ class Soak:
                 "prometheus": lambda fault: self._blind(kube, fault),
             }.items()
         ]
+        lives = [self._live(number, each, until) for number, each in enumerate(self.outcome.players, 1)]
+        tasks = [asyncio.create_task(work) for work in (*attacks, *lives)]
         try:
-            await asyncio.gather(
-                *attacks, *(self._live(number, each, until) for number, each in enumerate(self.outcome.players, 1))
-            )
+            await asyncio.gather(*tasks)
         finally:
-            await _ended(telling)
+            # One that failed must not leave the others to play on while all is cleared away.
+            for task in (telling, *tasks):
+                await _ended(task)
 
     async def _live(self, number: int, player: Player, until: float) -> None:
         for episode in episodes(self._wishes.seed, number):
