@@ -5,6 +5,9 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 CLUSTER ?= haldane
+# Side by side: the unit tests keep their cores busy, the api tests wait for most of their time.
+UNIT_PROCESSES ?= 2
+API_PROCESSES ?= 3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 UV := $(BIN)/uv
@@ -34,12 +37,12 @@ lint: .venv/ready ## Check style, types, import rules and generated files
 unit: .venv/ready ## Test the pure core and each program alone
 	@echo "==> unit tests"
 	@$(BIN)/python -m e2e.cluster binaries helm
-	@$(PYTEST) -m "not api and not e2e" --durations=5
+	@$(PYTEST) -n $(UNIT_PROCESSES) --dist worksteal -m "not api and not e2e" --durations=5
 
 api: .venv/ready ## Test against a real kube-apiserver and etcd, without a kubelet
 	@echo "==> api tests: kube-apiserver and etcd, the real operator process"
 	@$(BIN)/python -m e2e.cluster binaries kube-apiserver kubectl etcd helm
-	@$(PYTEST) -m api --durations=5
+	@$(PYTEST) -n $(API_PROCESSES) --dist worksteal -m api --durations=5
 
 e2e: .venv/ready images ## Test whole scenarios on the kind cluster
 	@echo "==> e2e tests: kind, Traefik, Prometheus, SeaweedFS"
