@@ -122,7 +122,7 @@ class Reconciler:
         look = self._looks.of(key, body, md, now)
         waits = look is not None and look.is_under_way
         verdicts = look.answers.result() if look and not waits else None
-        now = look.instant(now) if look and not waits else now
+        taken, now = now, look.instant(now) if look and not waits else now
         seen = await self._seen(key, body, md.status)
         flaw = None
         try:
@@ -170,7 +170,8 @@ class Reconciler:
         if outcome.refusal:
             raise Terminal(outcome.refusal)
         again = self._rehearsals.again(key, now) if self._rehearsals else None
-        return min((wait for wait in (decision.requeue_after, again) if wait is not None), default=None)
+        wait = min((wait for wait in (decision.requeue_after, again) if wait is not None), default=None)
+        return None if wait is None else max(AT_ONCE, wait - (taken - now))
 
     async def _seen(self, key: Key, body: Manifest, status: ModelDeploymentStatus) -> list[Manifest]:
         """The children. A Deployment that is missed while its pods are there is asked for by name.

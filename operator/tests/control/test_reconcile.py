@@ -14,6 +14,7 @@ from haldane.control.looks import FRESH, METRICS_DEADLINE, STALE, Looks
 from haldane.control.ports import KINDS, Answer, Event, Manifest, Series
 from haldane.control.reconcile import PATIENCE, Reconciler
 from haldane.control.store import Key, Store
+from haldane.plan.schedule import next_look
 
 if TYPE_CHECKING:
     from .cluster import MemoryCluster
@@ -554,6 +555,25 @@ async def test_a_look_that_moves_nothing_needs_no_further_pass(outside: Outside,
     assert timedelta(0) < again <= timedelta(seconds=10)
     assert await outside.one_pass() == again
     assert cluster.log == []
+
+
+async def test_an_answer_that_takes_a_while_puts_off_no_later_look(outside: Outside) -> None:
+    rollout = {"analysis": {"interval": "5s", "window": "20s"}}
+    await serving(outside, rollout=rollout)
+    outside.ask_for("2", rollout=rollout)
+    await outside.settle()
+    outside.pods_ready()
+    await outside.settle()
+    outside.moment += timedelta(seconds=45)
+    await outside.settle()
+    outside.moment += timedelta(seconds=5)
+    await outside.reconciler(FRAUD)
+    await outside.answered()
+    outside.moment += timedelta(seconds=0.6)
+    again = await outside.reconciler(FRAUD)
+    assert again is not None
+    looked = datetime.fromisoformat(outside.status["rollout"]["checkedAt"])
+    assert outside.moment + again == next_look("p1", looked, timedelta(seconds=5))
 
 
 async def test_a_look_that_its_pass_never_used_is_taken_again(outside: Outside) -> None:
