@@ -164,12 +164,16 @@ class Machine(RuleBasedStateMachine):
             behaviour.mute, behaviour.nonfinite, behaviour.idle = False, False, 0.004
         world.annotations.pop("haldane.dev/pause", None)
         world.spec["rollout"]["steps"][0] = {"weight": 5, "hold": "10s"}
-        world.run(REST, lambda w: w.phase == "Stable" and w.second >= 60)
-        world.run(30)
         asked = world.md.spec.model.version
-        rejected = [entry["version"] for entry in world.status.get("rejected", [])]
-        assert world.phase == "Stable", world.status["rollout"]["message"]
-        assert world.version("stable") == asked or asked in rejected, world.status["rollout"]["message"]
+
+        def answered() -> bool:
+            # A Recreate waits in this phase until stable's signature is known.
+            rejected = [entry["version"] for entry in world.status.get("rejected", [])]
+            return world.phase == "Stable" and (world.version("stable") == asked or asked in rejected)
+
+        world.run(REST, lambda w: w.second >= 60 and answered())
+        world.run(30)
+        assert answered(), world.status["rollout"]["message"]
         world.behaviours["9"] = Behaviour(classes=world.behaviours[str(world.version("stable"))].classes)
         final = world.deploy("9")
         world.run(REST, lambda w: w.phase == "Stable" and w.serving == final)
