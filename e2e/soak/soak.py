@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 
@@ -73,7 +73,7 @@ class Soak:
                 await self._open(number, feeds, stack)
             stack.push_async_callback(self._clear)
             players = self.outcome.players
-            await asyncio.gather(*(player.begin() for player in players))
+            await together(*(player.begin() for player in players))
             try:
                 async with contextlib.AsyncExitStack() as clients:
                     for player in players:
@@ -81,7 +81,7 @@ class Soak:
                     await self._storm(kube, operator)
                     self.say("soak", "no more faults: everything must come to rest", "bold")
                     await operator.until_ready()
-                    await asyncio.gather(*(self._finish(number, player) for number, player in enumerate(players, 1)))
+                    await together(*(self._finish(number, player) for number, player in enumerate(players, 1)))
             finally:
                 # What broke off is judged as well.
                 self._write_down()
@@ -131,13 +131,10 @@ class Soak:
             }.items()
         ]
         lives = [self._live(number, each, until) for number, each in enumerate(self.outcome.players, 1)]
-        tasks = [asyncio.create_task(work) for work in (*attacks, *lives)]
         try:
-            await asyncio.gather(*tasks)
+            await together(*attacks, *lives)
         finally:
-            # One that failed must not leave the others to play on while all is cleared away.
-            for task in (telling, *tasks):
-                await _ended(task)
+            await _ended(telling)
 
     async def _live(self, number: int, player: Player, until: float) -> None:
         for episode in episodes(self._wishes.seed, number):
@@ -250,6 +247,16 @@ def _taking(record: Record, kind: str, clock: Callable[[], float]) -> Callable[[
         record.take(clock(), kind, event, body)
 
     return seen
+
+
+async def together(*works: Coroutine[Any, Any, None]) -> None:
+    """All of them. One that fails ends the others: they must not play on while everything is cleared away."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            await _ended(task)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
