@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from bench.rivals import priority, programs, report, results
-from bench.rivals.cases import CASES, chosen
+from bench.rivals.cases import CASES, HALDANE, chosen
+from bench.rivals.results import Results
 from bench.rivals.session import CONTROLLERS, REST, Plan, Session
 from bench.runtime.processes import BenchError
 from e2e.cluster import addresses as cluster_addresses
@@ -43,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--publish", action="store_true", help="write what was measured so far into bench/rivals/README.md"
     )
+    parser.add_argument("--report", action="store_true", help="measure nothing; print what was measured before")
     parser.add_argument("--compile", action="store_true", help="only compile the other controllers")
     parser.add_argument("--remove", action="store_true", help="only remove the other controllers from the cluster")
     return parser
@@ -55,6 +57,24 @@ def _running(cluster: str) -> record.Record:
     return made
 
 
+def _measured(options: argparse.Namespace, names: list[str], made: record.Record, found: Results) -> list[str]:
+    """Install what is asked for and play it; what could not be measured, as sentences."""
+    addresses = read(cluster_addresses.file(options.cluster))
+    if HALDANE in names:
+        asyncio.run(install(addresses, REPOSITORY / "charts" / "haldane"))
+    programs.install([name for name in names if name in programs.RIVALS], made)
+    keys = {key for key in options.cases.split(",") if key}
+    cases = {
+        name: [replace(case, tries=min(case.tries, options.tries)) for case in chosen(keys - {REST}, name)]
+        if keys != {REST}
+        else []
+        for name in names
+    }
+    plan = Plan(cases, not keys or REST in keys, options.rate, options.at_once, options.tries_of_others)
+    with priority.first(made.node) if options.first else contextlib.nullcontext():
+        return asyncio.run(Session(addresses, made.node, plan, found, FILE).run())
+
+
 def main() -> int:
     """Measure and print. Exit status 1 when Haldane misses what it must do, 2 when something could not be measured."""
     options = _parser().parse_args()
@@ -62,29 +82,18 @@ def main() -> int:
     if unknown := [name for name in names if name not in CONTROLLERS]:
         print(f"error: no such controller: {', '.join(unknown)}; there are {', '.join(CONTROLLERS)}", file=sys.stderr)
         return 2
-    rivals = [name for name in names if name in programs.RIVALS]
     found = results.read(FILE)
+    wrong: list[str] = []
     try:
         if options.compile:
             programs.compile_missing(list(programs.RIVALS))
             return 0
-        made = _running(options.cluster)
-        if options.remove:
-            programs.remove(list(programs.RIVALS), made)
-            return 0
-        addresses = read(cluster_addresses.file(options.cluster))
-        if "haldane" in names:
-            asyncio.run(install(addresses, REPOSITORY / "charts" / "haldane"))
-        programs.install(rivals, made)
-        keys = {key for key in options.cases.split(",") if key}
-        wanted = {name: chosen(keys - {REST}, name) if keys != {REST} else [] for name in names}
-        cases = {
-            name: [replace(case, tries=min(case.tries, options.tries)) for case in each]
-            for name, each in wanted.items()
-        }
-        plan = Plan(cases, not keys or REST in keys, options.rate, options.at_once, options.tries_of_others)
-        with priority.first(made.node) if options.first else contextlib.nullcontext():
-            wrong = asyncio.run(Session(addresses, made.node, plan, found, FILE).run())
+        if not options.report:
+            made = _running(options.cluster)
+            if options.remove:
+                programs.remove(list(programs.RIVALS), made)
+                return 0
+            wrong = _measured(options, names, made, found)
     except (BenchError, ClusterError, HarnessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

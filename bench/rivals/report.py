@@ -125,7 +125,7 @@ def _ends(results: Results, names: Sequence[str]) -> list[str]:
         ]
         own = pods.get("haldane")
         met = "" if not own else "met" if statistics.median(own) <= APPLY_TO_POD else "missed"
-        lines.append(_line("apply to first pod object", *cells, f"at most {APPLY_TO_POD:g} s", met))
+        lines.append(_line("apply to first pod object: median, range", *cells, f"at most {APPLY_TO_POD:g} s", met))
     if results.rest:
         cells = [f"{r.mib:.0f} MiB, {r.millicores:.1f} mCPU" if (r := results.rest.get(name)) else "" for name in names]
         rest = results.rest.get("haldane")
