@@ -26,7 +26,8 @@ _SPEC: Final[Manifest] = {
     "rollout": {
         "steps": [{"weight": 20, "hold": "5s"}, {"weight": 50, "hold": "5s"}],
         "analysis": {"interval": "2s", "window": "10s", "warmup": "2s", "minRequests": 20},
-        "checks": [{"name": "errors", "errorRate": {"max": "1%", "abort": "20%"}}],
+        # A limit that a few dozen requests can tell from five times as much: a last step goes on until then.
+        "checks": [{"name": "errors", "errorRate": {"max": "5%", "abort": "20%"}}],
         "progressDeadline": "60s",
         "keepStableFor": "5s",
         "watchAfterPromotion": "5s",
