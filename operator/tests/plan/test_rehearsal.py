@@ -38,8 +38,12 @@ def at_rest(
     return make(rollout=rollout, traffic=traffic).model_copy(update={"status": status})
 
 
-def one(value: float) -> Answer:
+def one(value: float) -> tuple[Series, ...]:
     return (Series({}, value),)
+
+
+def many(*values: float) -> Answer:
+    return tuple(Series({"code": str(value)}, value) for value in values)
 
 
 def requests(rate: float) -> Answer:
@@ -68,7 +72,7 @@ def test_it_asks_nothing_while_requests_move(model_deployment: Make, phase: str)
         (one(0.2), (), ""),
         ((), (), ""),
         (one(float("nan")), (), ""),
-        ((*one(1.0), *one(2.0), *one(3.0)), (), "check approvals: the query gave 3 series: aggregate them"),
+        (many(1.0, 2.0, 3.0), (), "check approvals: the query gave 3 series: aggregate them"),
         (Unavailable("it refused the query: parse error: unexpected }"), (), "parse error: unexpected }"),
         (Unavailable("the query gives a range of values"), (), "a range of values"),
         (Unavailable("Prometheus did not answer within 5 s"), (), "did not answer within 5 s"),
@@ -86,7 +90,7 @@ def test_queries(model_deployment: Make, answer: Answer, nobody: Answer, words: 
 
 def test_the_two_queries_of_a_proportion_are_told_apart(model_deployment: Make) -> None:
     md = at_rest(model_deployment, checks=[DECLINED])
-    answers = {"requests": requests(100), "query/declined/hits": (*one(1.0), *one(2.0))}
+    answers = {"requests": requests(100), "query/declined/hits": many(1.0, 2.0)}
     found = findings(md, answers, NOW)
     assert found == ("check declined: the query for hits gave 2 series: aggregate them to one, for example with sum()",)
 
