@@ -72,6 +72,7 @@ models: .venv/ready ## Train the example models into build/models
 bench: .venv/ready images ## Measure the operator, the runtime beside other servers, and the images; see bench/README.md
 	@$(BIN)/python -m e2e.cluster binaries kube-apiserver kubectl etcd
 	@$(BIN)/python -m bench.operator_latency
+	@$(BIN)/python -m bench.operator_scale
 	@$(BIN)/python -m bench.runtime_start
 	@$(BIN)/python -m bench.runtime_overload
 	@$(BIN)/python -m bench.runtime_memory --requests 1000000
