@@ -559,7 +559,11 @@ def test_a_spec_of_which_no_revision_can_be_made_stalls_and_hides_nothing(
 def test_what_a_newer_operator_wrote_in_status_is_passed_over() -> None:
     """A rollback of the operator must not stop the rollouts that run."""
     known = {"phase": "Progressing", "weight": 5}
-    wire = {"rollout": {**known, "gauge": "x"}, "stable": {"revision": "1", "version": "1", "colour": "x"}, "new": {"a": 1}}
+    wire = {
+        "rollout": {**known, "gauge": "x"},
+        "stable": {"revision": "1", "version": "1", "colour": "x"},
+        "new": {"a": 1},
+    }
     read = ModelDeploymentStatus.model_validate(wire)
     assert (read.rollout.phase, read.rollout.weight) == ("Progressing", 5)
     assert "new" not in read.to_wire()
