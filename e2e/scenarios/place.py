@@ -28,7 +28,7 @@ from haldane.api.v1alpha1 import ModelDeployment
 T = TypeVar("T")
 
 RATE: Final = 60.0
-_READY_SECONDS: Final = 60.0
+_READY_SECONDS: Final = 90.0
 _LOOK_SECONDS: Final = 0.5
 
 

@@ -141,8 +141,8 @@ async def test_rollback_after_promotion(place: Place) -> None:
             "steps": [{"weight": 50, "hold": "5s"}],
             "checks": [{"name": "pods", "query": {"promql": query, "max": "1"}}],
             "analysis": {"failureLimit": 2},
-            "keepStableFor": "40s",
-            "watchAfterPromotion": "40s",
+            "keepStableFor": "70s",
+            "watchAfterPromotion": "70s",
         }
     }
     await place.first_deployment("v1", watched)
@@ -151,7 +151,7 @@ async def test_rollback_after_promotion(place: Place) -> None:
         await place.apply("v2", watched)
         await place.until("the watch", lambda md: md.status.rollout.phase == "Watching", seconds=75)
         await place.patch({"spec": {"scaling": {"minReplicas": 2}}})
-        md = await place.until_rolled_back("v2", seconds=40)
+        md = await place.until_rolled_back("v2", seconds=70)
         await must_be_rejected(place, md, "v2", "pods")
         await place.answered_by("v1")
     place.answers.must_have_lost_nothing()
