@@ -37,9 +37,10 @@ DOUBLE, FINE = 2.0, 1.6
 SURELY = 0.95
 
 SUSPICION = 0.15
-"""A step whose hold is over goes on when so many hits, were the share at its limit, had less than this chance.
-
-Not one that is too small to see much, when a larger one follows: that finds out sooner what a few requests made look bad.
+"""A step whose hold is over goes on when so many hits, were the share at its limit, had less than this chance."""
+STRONG_SUSPICION = 0.02
+"""The same for a step too small to see much, when a larger one follows: that finds out sooner what a few requests made look
+bad, and should get nothing of what looks very bad.
 """
 
 POOR = 5.0

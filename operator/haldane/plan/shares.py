@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from haldane.plan.looks import EVERY_LOOK, SUSPICION, Look, planned_chance
+from haldane.plan.looks import EVERY_LOOK, STRONG_SUSPICION, SUSPICION, Look, planned_chance
 from haldane.plan.proportions import Counts, OneSample, against_baseline, detectable
 from haldane.plan.sequential import is_shown_beyond, upper_limit
 
@@ -70,9 +70,10 @@ class Question:
 
     def is_suspicious(self, look: Look) -> bool:
         """Whether the end of the hold should not pass it yet."""
-        if not look.planned or not self.is_above or self.as_one_sample().p_value >= SUSPICION:
+        if not look.planned or not self.is_above:
             return False
-        return look.is_last or self.would_see(COARSE, look)
+        is_small = not look.is_last and not self.would_see(COARSE, look)
+        return self.as_one_sample().p_value < (STRONG_SUSPICION if is_small else SUSPICION)
 
     def _planned_chance(self, look: Look) -> float:
         one, is_rise = self.as_one_sample(), self.baseline is not None

@@ -87,11 +87,14 @@ def test_the_end_of_the_hold_sees_more_and_passes_nothing_that_is_suspicious(
     [
         (Requests(100, 3), False, "Pass"),
         (Requests(100, 3), True, "Inconclusive"),
+        (Requests(100, 5), False, "Inconclusive"),
         (Requests(1000, 15), False, "Inconclusive"),
         (Requests(1000, 15), True, "Inconclusive"),
     ],
 )
-def test_a_step_too_small_to_tell_leaves_suspicions_to_the_next(counted: Requests, is_last: bool, verdict: str) -> None:
+def test_a_step_too_small_to_tell_leaves_faint_suspicions_to_the_next(
+    counted: Requests, is_last: bool, verdict: str
+) -> None:
     trial = Trial(Look(20, planned=1, is_last=is_last), None, 100)
     assert judge_error_rate(MAX, trial, counted, None).verdict == verdict
 
