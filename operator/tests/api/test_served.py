@@ -87,6 +87,15 @@ STATUS: dict[str, Any] = {
                 "message": "Prometheus did not answer.",
             },
         ],
+        "gates": [
+            {
+                "name": "signature",
+                "verdict": "Pass",
+                "message": "takes and gives what version 2.0.3 does",
+                "since": "2026-01-02T03:00:30.000Z",
+                "at": "2026-01-02T03:00:30.000Z",
+            }
+        ],
         "message": "Step 2 of 3 holds until 03:34.",
     },
     "rejected": [
@@ -209,7 +218,7 @@ def test_kubectl_scale_changes_the_least_replicas(
 EXPLAINED = {
     "modeldeployment": ["What to serve, how to run it, how far to scale it, and how to replace it."],
     "modeldeployment.spec.rollout": [
-        "How a new revision takes over: it gets a few per cent of the traffic, proves itself, and goes on or goes back.",
+        "How a new revision takes over.",
         "steps <[]Object>",
         "Default: 1 % for 2m, then 5, 25 and 50 % for 10m each.",
         "keepStableFor <string>",
@@ -217,7 +226,7 @@ EXPLAINED = {
     ],
     "modeldeployment.spec.rollout.analysis.onInconclusive": ["ENUM: Hold Promote Rollback", "Default: Hold."],
     "mdep.spec.rollout.checks.query.promql": ["{{model}}, {{namespace}}, {{revision}} and {{window}}"],
-    "mdep.spec.model.uri": ["pvc://claim/path", "on one node when it is ReadWriteOnce", "ReadWriteOncePod"],
+    "mdep.spec.model.uri": ["pvc://claim/path", "ReadWriteOnce keeps all pods on one node", "ReadWriteOncePod"],
     "mdep.spec.model.golden": ["golden.json beside the model", "requests <[]Object> -required-", "tolerance <Object>"],
     "mdep.spec.runtime": [
         "batching <Object>",
@@ -226,7 +235,7 @@ EXPLAINED = {
         "responseCache <Object>",
         "session <Object>",
     ],
-    "mdep.spec.runtime.batching": ["1: no batching. 64 when left out.", "when left out it does not"],
+    "mdep.spec.runtime.batching": ["1: no batching. 64 when left out.", "not at all when left out"],
     "mdep.spec.runtime.limits": ["queueBytes <string>", "256Mi when left out.", "queueDelay <string>"],
     "mdep.spec.runtime.session": ["enum: fp32, fp16, int8", "providers <[]string>", "1% when left out."],
     "mdep.spec.runtime.grpc.enabled": ["port 8081 for gRPC", "Default: true."],
