@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from e2e.scenarios import operator_pod
 from e2e.scenarios.manifest import NAME, Manifest
 from e2e.scenarios.place import RATE, Place, condition, is_true
@@ -11,6 +13,11 @@ from haldane.plan.transitions import ROUTE_SETTLE
 
 HANDOVER_RATE = 200.0
 HANDED_OVER = ("ingresses", "services", "endpointslices", "deployments")
+
+
+async def ended(record: Record) -> bool:
+    """Whether a Deployment went."""
+    return any((write.kind, write.what) == ("deployments", "DELETED") for write in record.writes)
 
 
 def serving(pods: dict[str, Manifest]) -> set[str]:
@@ -72,6 +79,7 @@ async def test_promotion(place: Place) -> None:
                 "wait", "--for=condition=Ready", f"mdep/{NAME}", "-n", place.namespace, "--timeout=60s", seconds=70
             )
             md = await place.until_stable("v2", generation)
+            await place.until_seen("the end of the old Deployment", partial(ended, record), seconds=15)
             rate = (place.answers.requests - sent) / (place.time - since)
     place.answers.must_have_lost_nothing()
     place.say(f"{rate:.0f} requests/s from weight 50 % to the end, none failed")
