@@ -326,7 +326,7 @@ async def test_a_refusal_that_is_only_foreseen_is_not_counted() -> None:
 
 
 async def test_a_batch_may_wait_for_company() -> None:
-    harness = Harness(Limits(max_delay=0.05, max_rows=3), SHORT)
+    harness = Harness(Limits(max_delay=0.5, max_rows=3), SHORT)
     harness.engine.gate.set()
     first = harness.ask(1)
     await asyncio.sleep(0.01)
