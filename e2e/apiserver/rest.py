@@ -103,6 +103,9 @@ class Rest:
         query = {"watch": "1", "resourceVersion": since, "timeoutSeconds": "1"}
         answer = self._client.get(path(kind, namespace), params=query)
         events = [json.loads(line) for line in answer.text.splitlines()]
+        if lost := [event["object"] for event in events if event["type"] == "ERROR"]:
+            # etcd's past is compacted every five minutes.
+            raise AssertionError(f"the history since {since} is not there any more: {lost[0].get('message')}")
         return [(event["type"], event["object"]) for event in events]
 
     def replace(self, namespace: str, body: Body, subresource: str = "", **query: str) -> Answer:

@@ -28,9 +28,11 @@ async def pod(place: Place) -> dict[str, Any]:
 
 
 def container(of: dict[str, Any]) -> dict[str, Any]:
-    """State of the pod's one container."""
-    (state,) = of["status"]["containerStatuses"]
-    return dict(state)
+    """State of the pod's one container. Raises Unmet for a pod that no kubelet has taken up yet."""
+    states: list[dict[str, Any]] = of["status"].get("containerStatuses") or []
+    if len(states) != 1:
+        raise Unmet(f"Pod {of['metadata']['name']} has {len(states)} containers that run or ran, not 1.")
+    return dict(states[0])
 
 
 async def complaints(place: Place, about: str = "") -> list[str]:
@@ -48,7 +50,11 @@ async def until_back(place: Place, killed: str, seconds: float) -> None:
     """Wait until another container of the operator is ready."""
 
     async def look() -> bool:
-        state = container(await pod(place))
+        try:
+            state = container(await pod(place))
+        except Unmet:
+            # The one before is still going, or the next has not been taken up yet.
+            return False
         return bool(state["ready"] and state.get("containerID", "").partition("://")[2] != killed)
 
     await place.until_seen("the operator to be back", look, seconds)

@@ -114,7 +114,9 @@ def test_killed_at_random_instants(
 def end(model: Model) -> Body:
     """All that a rollout leaves behind, without its times and the namespace, and the ways that weights and sizes took."""
     status = model.status
-    history = {kind: model.rest.history(kind, model.namespace, "1") for kind in ("Ingress", "Deployment")}
+    namespace = model.rest.send("GET", f"/api/v1/namespaces/{model.namespace}").body
+    since = namespace["metadata"]["resourceVersion"]
+    history = {kind: model.rest.history(kind, model.namespace, since) for kind in ("Ingress", "Deployment")}
     sizes: dict[str, list[int]] = {}
     for _, body in history["Deployment"]:
         sizes.setdefault(body["metadata"]["name"], []).append(body["spec"]["replicas"])
