@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from haldane.api.rollout import Step
+from haldane.api.rollout import Rollout, Step
 from haldane.api.v1alpha1 import ModelDeployment
 
 Strategy = Literal["Canary", "BlueGreen", "Recreate"]
@@ -32,10 +32,15 @@ def running(md: ModelDeployment) -> Strategy:
 def in_effect(md: ModelDeployment, strategy: Strategy | None = None) -> ModelDeployment:
     """The object with the steps that its strategy takes, so that nobody who looks at steps has to know of strategies."""
     strategy = strategy or running(md)
-    if strategy == "Canary":
+    given = md.spec.rollout.steps
+    if strategy == "Canary" and (chosen(md) == "Canary" or any(step.weight for step in given)):
         return md
-    looks = [step for step in md.spec.rollout.steps if step.weight == 0][:1]
-    steps = looks if strategy == "BlueGreen" and looks else [Step(weight=0, hold="0s")]
+    if strategy == "Canary":
+        # Edited into a switch on its way: those steps are for the next rollout, and prove nothing of this one.
+        steps = Rollout().steps
+    else:
+        looks = [step for step in given if step.weight == 0][:1]
+        steps = looks if strategy == "BlueGreen" and looks else [Step(weight=0, hold="0s")]
     rollout = md.spec.rollout.model_copy(update={"steps": steps})
     return md.model_copy(update={"spec": md.spec.model_copy(update={"rollout": rollout})})
 

@@ -97,6 +97,17 @@ class TestBlueGreen:
         assert blue_green.stranded == 0
 
 
+def test_a_canary_that_is_edited_into_a_switch_still_proves_itself(world: Any) -> None:
+    """A change of strategy is for the next rollout, and so are the steps that come with it."""
+    world.run(10)
+    world.deploy("2")
+    world.run_until("Progressing")
+    world.spec["rollout"] |= {"strategy": "BlueGreen", "steps": [{"weight": 0, "hold": "1s"}]}
+    world.run(30)
+    assert world.status["rollout"]["phase"] == "Progressing"
+    assert world.status["rollout"]["weight"] > 0
+
+
 def test_a_canary_may_begin_with_a_look_at_weight_0(world: Any) -> None:
     world.spec["rollout"]["steps"].insert(0, {"weight": 0, "hold": "10s"})
     world.deploy("2")
