@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bench.rivals.controller import Home
-from e2e.harness.command import output
+from e2e.harness import processes
 from e2e.harness.errors import HarnessError
 from e2e.harness.kube import Kube
 
@@ -35,14 +35,9 @@ def _container(of: dict[str, Any]) -> dict[str, Any]:
     return dict(state)
 
 
-async def kill(kube: Kube, node: str, home: Home) -> None:
-    """SIGKILL to the controller's process, by its number inside the node."""
-    identity = _container(await pod(kube, home))["containerID"].partition("://")[2]
-    tasks = await output(["docker", "exec", node, "ctr", "--namespace", "k8s.io", "task", "list"], seconds=15)
-    process = next((line.split()[1] for line in tasks.splitlines() if line.startswith(identity)), None)
-    if process is None:
-        raise HarnessError(f"containerd on {node} has no task {identity}.")
-    await output(["docker", "exec", node, "kill", "-KILL", process], seconds=15)
+async def kill(kube: Kube, home: Home) -> None:
+    """SIGKILL to the controller's process."""
+    await processes.kill(await pod(kube, home))
 
 
 async def renew(kube: Kube, home: Home) -> None:

@@ -35,7 +35,6 @@ class Stage:
     """What all tries of a run share. `say` takes who and what."""
 
     addresses: Addresses
-    node: str
     folder: Path
     rate: float
     say: Callable[[str, str], None]
@@ -127,11 +126,11 @@ class Try:
         match case.course:
             case "kill early":
                 await self._requests.answered_by(NEW)
-                await faults.kill(place.kube, stage.node, home)
+                await faults.kill(place.kube, home)
                 stage.say(self.name, "controller killed")
             case "kill":
                 await place.until("the middle", lambda body: self._state(body).weight >= _MIDDLE, case.limit)
-                await faults.kill(place.kube, stage.node, home)
+                await faults.kill(place.kube, home)
                 stage.say(self.name, "controller killed")
             case "outage":
                 await place.until("the first weight", lambda body: self._state(body).weight > 0, case.limit)

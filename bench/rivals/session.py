@@ -68,7 +68,7 @@ class Session:
         with tempfile.TemporaryDirectory(prefix="haldane-rivals-") as folder:
             await remove_leftovers(self._addresses)
             await asyncio.to_thread(self._put_models, Path(folder) / "models")
-            stage = Stage(self._addresses, self._node, Path(folder), self._plan.rate, self.say)
+            stage = Stage(self._addresses, Path(folder), self._plan.rate, self.say)
             for group in groups(self._plan.cases, self._plan.tries_of_others):
                 if group[0].case.breaks == {known.CONTROLLER}:
                     await self._renew(group)

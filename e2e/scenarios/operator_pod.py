@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from e2e.harness import processes
 from e2e.harness.kube import OPERATOR_NAMESPACE
-from e2e.scenarios import processes
 from e2e.scenarios.errors import Unmet
 from e2e.scenarios.place import Place
 

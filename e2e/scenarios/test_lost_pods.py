@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from e2e.scenarios import processes
+from e2e.harness import processes
 from e2e.scenarios.place import RATE, Place
 from e2e.scenarios.scenario import scenario
 
