@@ -104,7 +104,7 @@ class Rest:
         answer = self._client.get(path(kind, namespace), params=query)
         events = [json.loads(line) for line in answer.text.splitlines()]
         if lost := [event["object"] for event in events if event["type"] == "ERROR"]:
-            # etcd's past is compacted every five minutes.
+            # The watch cache keeps 75 s for sure, etcd five minutes: `recording` reads it in time.
             raise AssertionError(f"the history since {since} is not there any more: {lost[0].get('message')}")
         return [(event["type"], event["object"]) for event in events]
 

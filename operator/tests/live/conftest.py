@@ -15,6 +15,7 @@ from e2e.apiserver.fork import Fork
 from e2e.apiserver.hands import Hands
 from e2e.apiserver.operator_process import OperatorProcess
 from e2e.apiserver.prometheus import PrometheusStandIn
+from e2e.apiserver.recording import Recording
 
 from .model import Model
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 Body = dict[str, Any]
 StartOperator = Callable[..., OperatorProcess]
+Record = Callable[..., Recording]
 
 USER = "operator"
 MOST_TESTS = 36
@@ -123,3 +125,17 @@ def model(rest: Rest, served_namespace: str, prometheus: PrometheusStandIn) -> M
 def own_model(rest: Rest, namespace: str, prometheus: PrometheusStandIn) -> Model:
     """The same for the operators that the test itself starts."""
     return Model(rest, Hands(rest, namespace, prometheus.of(namespace)))
+
+
+@pytest.fixture
+def record(rest: Rest) -> Iterator[Record]:
+    """Record from now on what becomes of a model's objects of some kinds: `record(model, "Ingress")`."""
+    recordings: list[Recording] = []
+
+    def begin(model: Model, *kinds: str) -> Recording:
+        recordings.append(Recording(rest, model.namespace, *kinds))
+        return recordings[-1]
+
+    yield begin
+    for recording in recordings:
+        recording.stop()

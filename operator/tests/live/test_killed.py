@@ -20,10 +20,11 @@ from .model import Model
 if TYPE_CHECKING:
     from e2e.apiserver.operator_process import OperatorProcess
     from e2e.apiserver.prometheus import PrometheusStandIn
+    from e2e.apiserver.recording import Recording
     from e2e.apiserver.rest import Rest
     from e2e.apiserver.server import ApiServer
 
-    from .conftest import StartOperator
+    from .conftest import Record, StartOperator
 
 pytestmark = pytest.mark.api
 
@@ -75,9 +76,10 @@ def namespaces(rest: Rest, served: tuple[OperatorProcess, list[str]]) -> Iterato
 
 
 def test_killed_at_random_instants(
-    killer: Killer, namespaces: list[str], rest: Rest, prometheus: PrometheusStandIn
+    killer: Killer, namespaces: list[str], rest: Rest, prometheus: PrometheusStandIn, record: Record
 ) -> None:
     models = [Model(rest, Hands(rest, name, prometheus.of(name))) for name in namespaces]
+    recordings = [record(model, "Ingress", "Deployment") for model in models]
     bad = models[1::2]
 
     def together(holds: Callable[[Model], bool], what: str) -> None:
@@ -102,7 +104,7 @@ def test_killed_at_random_instants(
     killer.stop()
 
     with ThreadPoolExecutor() as pool:
-        ends = list(pool.map(end, models))
+        ends = list(pool.map(end, models, recordings))
     assert killer.kills >= KILLS
     assert ends[0] == ends[2]
     assert ends[1] == ends[3]
@@ -111,18 +113,15 @@ def test_killed_at_random_instants(
     assert [model.version("stable") for model in models] == ["2.0.0", "1.0.0"] * 2
 
 
-def end(model: Model) -> Body:
+def end(model: Model, recording: Recording) -> Body:
     """All that a rollout leaves behind, without its times and the namespace, and the ways that weights and sizes took."""
     status = model.status
-    namespace = model.rest.send("GET", f"/api/v1/namespaces/{model.namespace}").body
-    since = namespace["metadata"]["resourceVersion"]
-    history = {kind: model.rest.history(kind, model.namespace, since) for kind in ("Ingress", "Deployment")}
     sizes: dict[str, list[int]] = {}
-    for _, body in history["Deployment"]:
+    for _, body in recording.versions("Deployment"):
         sizes.setdefault(body["metadata"]["name"], []).append(body["spec"]["replicas"])
     weights = [
         int(body["metadata"]["annotations"][WEIGHT])
-        for _, body in history["Ingress"]
+        for _, body in recording.versions("Ingress")
         if body["metadata"]["name"] == "fraud-candidate"
     ]
     return {

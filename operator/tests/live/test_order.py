@@ -9,6 +9,9 @@ import pytest
 from e2e.apiserver.hands import OWNED, Behaviour
 
 if TYPE_CHECKING:
+    from e2e.apiserver.recording import Recording
+
+    from .conftest import Record
     from .model import Model
 
 pytestmark = pytest.mark.api
@@ -17,18 +20,17 @@ Body = dict[str, Any]
 WEIGHT = "nginx.ingress.kubernetes.io/canary-weight"
 
 
-class Record:
-    """What was written in a namespace since some moment."""
+class Order:
+    """What was written in a namespace since some moment, by number."""
 
-    def __init__(self, model: Model, since: str) -> None:
-        self._model, self._since = model, since
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
 
     def versions(self, kind: str, name: str | None = None) -> list[tuple[int, str, Body]]:
         """(number, what became of it, object), in order; of every object of the kind, or of one."""
-        found = self._model.rest.history(kind, self._model.namespace, self._since)
         return [
             (int(body["metadata"]["resourceVersion"]), what, body)
-            for what, body in found
+            for what, body in self._recording.versions(kind)
             if name is None or body["metadata"]["name"] == name
         ]
 
@@ -73,11 +75,11 @@ def uids(model: Model, revision: str) -> set[str]:
     return {pod["metadata"]["uid"] for pod in model.hands.pods(f"haldane.dev/revision={revision}")}
 
 
-def test_a_promotion_hands_over_pods_that_were_loaded_once(model: Model) -> None:
+def test_a_promotion_hands_over_pods_that_were_loaded_once(model: Model, record: Record) -> None:
     model.create(scaling={"minReplicas": 2})
     model.until_stable("1.0.0")
     old = model.status["stable"]["revision"]
-    record = Record(model, model.rest.version("ModelDeployment", model.namespace))
+    order = Order(record(model, "ModelDeployment", "Ingress", "Service", "Deployment", "Pod", "EndpointSlice"))
     model.deploy("2.0.0")
     model.until(lambda: model.phase == "Promoting", "the promotion begins")
     model.until(lambda: model.phase == "Watching", "it is promoted")
@@ -87,48 +89,48 @@ def test_a_promotion_hands_over_pods_that_were_loaded_once(model: Model) -> None
 
     made = {
         body["metadata"]["uid"]
-        for _, what, body in record.versions("Pod")
+        for _, what, body in order.versions("Pod")
         if what == "ADDED" and body["metadata"]["labels"]["haldane.dev/revision"] == new
     }
     assert made == serving == uids(model, new), "every pod that was made serves: no model was loaded twice"
     assert len(made) == 2
 
-    full = next(number for number, weight in record.weights() if weight == 100)
-    idle = next(number for number, weight in record.weights() if weight == 0 and number > full)
+    full = next(number for number, weight in order.weights() if weight == 100)
+    idle = next(number for number, weight in order.weights() if weight == 0 and number > full)
     gone = next(
         number
-        for number, what, body in record.versions("Deployment")
+        for number, what, body in order.versions("Deployment")
         if what == "DELETED" and body["metadata"]["name"] == f"fraud-{old}"
     )
     endpoints = next(
         number
-        for number, _, body in record.versions("EndpointSlice", "fraud-slice")
+        for number, _, body in order.versions("EndpointSlice", "fraud-slice")
         if {endpoint["targetRef"]["name"] for endpoint in body["endpoints"]} == {f"fraud-{new}-0", f"fraud-{new}-1"}
     )
-    assert full < record.selected(new) < endpoints < record.decided("Watching") < idle < gone
+    assert full < order.selected(new) < endpoints < order.decided("Watching") < idle < gone
 
 
-def test_a_failed_check_is_at_the_route_before_anything_else_is_done(model: Model) -> None:
+def test_a_failed_check_is_at_the_route_before_anything_else_is_done(model: Model, record: Record) -> None:
     model.create()
     model.until_stable("1.0.0")
     model.hands.behaviours["2.0.0"] = Behaviour(error_rate=1.0)
-    record = Record(model, model.rest.version("ModelDeployment", model.namespace))
+    order = Order(record(model, "ModelDeployment", *OWNED))
     model.deploy("2.0.0")
     model.until(lambda: model.phase == "RollingBack", "it is rolled back")
     model.until_stable("1.0.0")
 
-    decided = record.decided("RollingBack")
-    first, *_ = record.writes_of_the_operator(after=decided)
+    decided = order.decided("RollingBack")
+    first, *_ = order.writes_of_the_operator(after=decided)
     assert first[1] == "Ingress fraud-candidate"
-    assert [weight for number, weight in record.weights() if number >= first[0]] == [0]
+    assert [weight for number, weight in order.weights() if number >= first[0]] == [0]
     # One pass: it was judged, decided and written with nothing in between but the status itself.
-    between = [number for number, _, _ in record.versions("ModelDeployment") if decided < number < first[0]]
+    between = [number for number, _, _ in order.versions("ModelDeployment") if decided < number < first[0]]
     assert between == []
-    failed = next(body for number, _, body in record.versions("ModelDeployment") if number == decided)
+    failed = next(body for number, _, body in order.versions("ModelDeployment") if number == decided)
     assert [check["verdict"] for check in failed["status"]["rollout"]["checks"]] == ["Fail"]
 
 
-def test_a_failure_after_the_promotion_goes_back_to_the_pods_that_are_still_warm(model: Model) -> None:
+def test_a_failure_after_the_promotion_goes_back_to_the_pods_that_are_still_warm(model: Model, record: Record) -> None:
     rollout = model.manifest("")["spec"]["rollout"] | {"keepStableFor": "10m", "watchAfterPromotion": "10m"}
     model.create(scaling={"minReplicas": 2}, rollout=rollout)
     model.until_stable("1.0.0")
@@ -137,16 +139,16 @@ def test_a_failure_after_the_promotion_goes_back_to_the_pods_that_are_still_warm
     model.deploy("2.0.0")
     model.until_phase("Watching")
     bad = model.status["stable"]["revision"]
-    record = Record(model, model.rest.version("ModelDeployment", model.namespace))
+    order = Order(record(model, "ModelDeployment", *OWNED))
     model.hands.behaviours["2.0.0"] = Behaviour(error_rate=1.0)
     model.until_phase("RollingBack")
     assert model.version("stable") == "1.0.0", "there was nothing to wait for"
     model.until_stable("1.0.0")
 
     assert uids(model, old) == warm, "no model was loaded again"
-    first, *_ = record.writes_of_the_operator(after=record.decided("RollingBack"))
-    assert first == (record.selected(old), "Service fraud")
-    gone = next(number for number, what, _ in record.versions("Deployment") if what == "DELETED")
+    first, *_ = order.writes_of_the_operator(after=order.decided("RollingBack"))
+    assert first == (order.selected(old), "Service fraud")
+    gone = next(number for number, what, _ in order.versions("Deployment") if what == "DELETED")
     assert gone > first[0]
     assert [entry["revision"] for entry in model.status["rejected"]] == [bad]
     assert "after the promotion" in model.status["rejected"][0]["message"]
