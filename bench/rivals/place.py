@@ -8,18 +8,17 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
 import yaml
-from kubernetes.aio import client, config, watch
+from kubernetes.aio import client, config
 
 from bench.rivals import app
 from bench.rivals.app import NAME, Manifest
 from bench.rivals.controller import Controller, Kind
 from e2e.harness.addresses import Addresses
 from e2e.harness.errors import HarnessError
+from e2e.harness.feed import Feeds
 from e2e.harness.kube import Kube
 
-_AGAIN_AFTER: Final = 0.5
 _WRITE_SECONDS: Final = 10.0
 _REMOVE_SECONDS: Final = 120.0
 
@@ -27,7 +26,7 @@ _REMOVE_SECONDS: Final = 120.0
 class Place:
     """A namespace with one app. Times are the event loop's clock."""
 
-    def __init__(self, addresses: Addresses, namespace: str, controller: Controller, folder: Path) -> None:
+    def __init__(self, addresses: Addresses, namespace: str, folder: Path) -> None:
         self.namespace = namespace
         self.kube = Kube(addresses, namespace)
         self.body: Manifest | None = None
@@ -35,7 +34,6 @@ class Place:
         self.pods: dict[str, float] = {}
         """When each pod was first seen, by uid."""
         self._addresses = addresses
-        self._controller = controller
         self._folder = folder
         self._api: Any = None
         self._changed = asyncio.Event()
@@ -46,13 +44,19 @@ class Place:
         cls, addresses: Addresses, namespace: str, controller: Controller, folder: Path
     ) -> AsyncIterator[Place]:
         """A fresh namespace, watched for as long as the context lasts, and removed after it."""
-        place = cls(addresses, namespace, controller, folder)
+        place = cls(addresses, namespace, folder)
         async with place.kube:
             place._api = await config.new_client_from_config(
                 config_file=addresses.kubeconfig, context=addresses.context, persist_config=False
             )
             await place.apply("ground", app.ground(namespace))
-            watching = [asyncio.create_task(place._follow_app()), asyncio.create_task(place._follow_pods())]
+            feeds, kind = Feeds(place._api), controller.watched
+            watching = [
+                asyncio.create_task(
+                    feeds.custom_objects(kind.group, kind.version, kind.plural, namespace, place._saw_app)
+                ),
+                asyncio.create_task(feeds.objects("pods", namespace, place._saw_pod)),
+            ]
             try:
                 yield place
             finally:
@@ -99,16 +103,6 @@ class Place:
                 return True
         return False
 
-    async def _follow_app(self) -> None:
-        kind = self._controller.watched
-        objects = client.CustomObjectsApi(self._api)
-        await _follow(
-            self._saw_app, objects.list_namespaced_custom_object, kind.group, kind.version, self.namespace, kind.plural
-        )
-
-    async def _follow_pods(self) -> None:
-        await _follow(self._saw_pod, client.CoreV1Api(self._api).list_namespaced_pod, self.namespace)
-
     def _saw_app(self, kind: str, body: Manifest) -> None:
         if kind != "DELETED" and body["metadata"]["name"] == NAME:
             self.body = body
@@ -131,14 +125,3 @@ async def remove_leftovers(addresses: Addresses) -> None:
     async with Kube(addresses, "default") as kube:
         words = ("delete", "namespace", "-l", app.LABEL, "--ignore-not-found", f"--timeout={_REMOVE_SECONDS:.0f}s")
         await kube.kubectl(*words, seconds=_REMOVE_SECONDS + 10)
-
-
-async def _follow(seen: Callable[[str, Manifest], None], listing: Callable[..., Any], *arguments: str) -> None:
-    """A watch that broke off starts again with the objects as they are then."""
-    while True:
-        try:
-            async with watch.Watch(return_type="object") as stream:
-                async for event in stream.stream(listing, *arguments):
-                    seen(event["type"], event["raw_object"])
-        except (client.ApiException, aiohttp.ClientError, OSError, TimeoutError):
-            await asyncio.sleep(_AGAIN_AFTER)

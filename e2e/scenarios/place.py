@@ -15,10 +15,10 @@ import yaml
 from e2e.harness.addresses import Addresses
 from e2e.harness.client import Target, wait_until_answered
 from e2e.harness.errors import HarnessError
+from e2e.harness.feed import Feeds
 from e2e.harness.kube import Kube
 from e2e.scenarios import manifest
 from e2e.scenarios.errors import Unmet
-from e2e.scenarios.feed import Feeds
 from e2e.scenarios.manifest import NAME, SCENARIO_LABEL, Manifest
 from e2e.scenarios.traffic import Answers, sending
 from examples.dataset import holdout_rows

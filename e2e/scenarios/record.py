@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from e2e.harness.feed import Feeds
 from e2e.scenarios.errors import Unmet
-from e2e.scenarios.feed import Feeds
 from e2e.scenarios.manifest import NAME, Manifest
 from e2e.scenarios.place import Place
 

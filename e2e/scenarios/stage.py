@@ -19,11 +19,11 @@ from rich.console import Console
 from e2e.harness.addresses import Addresses
 from e2e.harness.addresses import read as read_addresses
 from e2e.harness.errors import HarnessError
+from e2e.harness.feed import Feeds
 from e2e.harness.install import install
 from e2e.harness.kube import Kube
 from e2e.harness.models import train_if_needed, upload
 from e2e.scenarios.diagnosis import diagnosis
-from e2e.scenarios.feed import Feeds
 from e2e.scenarios.place import Place, described, remove_leftovers
 from e2e.scenarios.timetable import Entry, startable
 

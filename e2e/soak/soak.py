@@ -12,11 +12,11 @@ from typing import Any, Final
 from rich.console import Console
 
 from e2e.harness.addresses import Addresses
+from e2e.harness.feed import Feeds
 from e2e.harness.install import install
 from e2e.harness.kube import Kube
 from e2e.harness.models import train_if_needed, upload
 from e2e.scenarios.errors import Unmet
-from e2e.scenarios.feed import Feeds
 from e2e.scenarios.manifest import NAME
 from e2e.scenarios.place import Place, remove_leftovers
 from e2e.soak.drawing import Fault, episodes, faults

@@ -41,16 +41,17 @@ class Feeds:
 
     async def model_deployments(self, namespace: str, seen: Seen) -> None:
         """Tell `seen` of every state of the namespace's ModelDeployments, for ever."""
-        await self._of_group(GROUP, VERSION, PLURAL, namespace, seen)
+        await self.custom_objects(GROUP, VERSION, PLURAL, namespace, seen)
 
     async def objects(self, kind: str, namespace: str, seen: Seen) -> None:
         """Tell `seen` of every state of the namespace's objects of a kind, `pods` or `ingresses` for example, for ever."""
         if kind in self._core:
             await _follow(seen, self._core[kind], namespace)
         else:
-            await self._of_group(_GROUPS[kind], "v1", kind, namespace, seen)
+            await self.custom_objects(_GROUPS[kind], "v1", kind, namespace, seen)
 
-    async def _of_group(self, group: str, version: str, plural: str, namespace: str, seen: Seen) -> None:
+    async def custom_objects(self, group: str, version: str, plural: str, namespace: str, seen: Seen) -> None:
+        """Tell `seen` of every state of the namespace's objects of a kind that belongs to a group, whichever, for ever."""
         await _follow(seen, self._custom.list_namespaced_custom_object, group, version, namespace, plural)
 
 
