@@ -126,7 +126,9 @@ class Convergence:
             if changed:
                 did = "created" if before is None else "applied"
                 logger.info(did, extra={"key": str(key), "kind": kind.kind, "child": metadata["name"]})
-        if child.replicas is not None and not child.autoscaled and live["spec"].get("replicas") != child.replicas:
+        # An autoscaler leaves a Deployment alone that has no pods: without another's word it would stay so.
+        theirs = child.autoscaled and live["spec"].get("replicas") != 0
+        if child.replicas is not None and not theirs and live["spec"].get("replicas") != child.replicas:
             self._store.put(await self._cluster.scale(live, child.replicas))
             logger.info(
                 "scaled",

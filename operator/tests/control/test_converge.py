@@ -198,6 +198,15 @@ async def test_replicas_are_written_only_without_an_autoscaler(
     assert cluster.named("Deployment", "fraud-1")["spec"]["replicas"] == (7 if autoscaled else 3)
 
 
+async def test_a_deployment_without_pods_is_not_left_to_its_autoscaler(
+    cluster: MemoryCluster, convergence: Convergence, store: Store
+) -> None:
+    await converge(convergence, [deployment(0)])
+    tell(cluster, store)
+    await converge(convergence, [deployment(2, autoscaled=True)])
+    assert cluster.named("Deployment", "fraud-1")["spec"]["replicas"] == 2, "an autoscaler never goes up from none"
+
+
 async def test_what_is_no_longer_wanted_goes_last(cluster: MemoryCluster, convergence: Convergence) -> None:
     await converge(convergence, WANTED)
     cluster.log.clear()

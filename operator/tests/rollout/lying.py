@@ -241,7 +241,7 @@ class LyingWorld(World):
             if is_new:
                 self.born[revision] = self.second
                 self.pods[revision] = []
-            if is_new or revision not in owned:
+            if is_new or revision not in owned or not self.pods[revision]:
                 self._resize(revision, size)
         self.autoscalers = owned
 
