@@ -15,6 +15,7 @@ from bench.rivals import app
 from bench.rivals.app import NAME, Manifest
 from bench.rivals.controller import Controller, Kind
 from e2e.harness.addresses import Addresses
+from e2e.harness.background import in_background
 from e2e.harness.errors import HarnessError
 from e2e.harness.feed import Feeds
 from e2e.harness.kube import Kube
@@ -51,18 +52,13 @@ class Place:
             )
             await place.apply("ground", app.ground(namespace))
             feeds, kind = Feeds(place._api), controller.watched
-            watching = [
-                asyncio.create_task(
-                    feeds.custom_objects(kind.group, kind.version, kind.plural, namespace, place._saw_app)
-                ),
-                asyncio.create_task(feeds.objects("pods", namespace, place._saw_pod)),
-            ]
             try:
-                yield place
+                async with in_background(
+                    feeds.custom_objects(kind.group, kind.version, kind.plural, namespace, place._saw_app),
+                    feeds.objects("pods", namespace, place._saw_pod),
+                ):
+                    yield place
             finally:
-                for task in watching:
-                    task.cancel()
-                await asyncio.gather(*watching, return_exceptions=True)
                 await place._api.close()
                 with contextlib.suppress(HarnessError):
                     await place._remove()

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import yaml
 
 from e2e.harness.addresses import Addresses
+from e2e.harness.background import in_background
 from e2e.harness.client import Target, wait_until_answered
 from e2e.harness.errors import HarnessError
 from e2e.harness.feed import Feeds
@@ -72,16 +73,11 @@ class Place:
         place = cls(addresses, scenario, folder, say)
         async with place.kube:
             await place.apply_objects("ground", manifest.ground(place.namespace, scenario))
-            watching = [
-                asyncio.create_task(feeds.model_deployments(place.namespace, place._saw_deployment)),
-                asyncio.create_task(feeds.objects("pods", place.namespace, place._saw_pod)),
-            ]
-            try:
+            async with in_background(
+                feeds.model_deployments(place.namespace, place._saw_deployment),
+                feeds.objects("pods", place.namespace, place._saw_pod),
+            ):
                 yield place
-            finally:
-                for task in watching:
-                    task.cancel()
-                await asyncio.gather(*watching, return_exceptions=True)
 
     @property
     def now(self) -> ModelDeployment:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from e2e.harness.background import in_background
 from e2e.harness.feed import Feeds
 from e2e.scenarios.errors import Unmet
 from e2e.scenarios.manifest import NAME, Manifest
@@ -110,11 +110,8 @@ async def recording(place: Place, *kinds: str) -> AsyncIterator[Record]:
 
         return seen
 
-    watching = [asyncio.create_task(feeds.objects(kind, place.namespace, saw(kind))) for kind in kinds]
     try:
-        yield record
+        async with in_background(*(feeds.objects(kind, place.namespace, saw(kind)) for kind in kinds)):
+            yield record
     finally:
-        for task in watching:
-            task.cancel()
-        await asyncio.gather(*watching, return_exceptions=True)
         await feeds.close()

@@ -12,6 +12,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from e2e.harness.addresses import Addresses
+from e2e.harness.background import in_background
 from e2e.harness.feed import Feeds
 from e2e.harness.install import install
 from e2e.harness.kube import Kube
@@ -64,8 +65,7 @@ class Soak:
             await self._prepare(kube)
             operator = Operator(self._addresses, kube, self.clock, self._folder / "operator.log")
             self.outcome.operator = operator
-            watching = asyncio.create_task(operator.watch())
-            stack.push_async_callback(_ended, watching)
+            await stack.enter_async_context(in_background(operator.watch()))
             await operator.until_ready()
             feeds = await Feeds.open(self._addresses)
             stack.push_async_callback(feeds.close)
@@ -110,8 +110,7 @@ class Soak:
         record = Record(name)
         for kind in KINDS:
             seen = _taking(record, kind, self.clock)
-            watching = asyncio.create_task(feeds.objects(kind, place.namespace, seen))
-            stack.push_async_callback(_ended, watching)
+            await stack.enter_async_context(in_background(feeds.objects(kind, place.namespace, seen)))
         self.outcome.records.append(record)
         self.outcome.players.append(Player(place, record, self._folder))
 
@@ -121,7 +120,6 @@ class Soak:
         until = began + seconds
         drawn = faults(self._wishes.seed, seconds, self._wishes.kills)
         self.say("soak", f"faults and edits for {seconds:.0f} s: {self._wishes.kills} kills of the operator", "bold")
-        telling = asyncio.create_task(self._tell(operator))
         attacks = [
             self._attack([fault for fault in drawn if fault.kind == kind], began, until, strike)
             for kind, strike in {
@@ -131,10 +129,8 @@ class Soak:
             }.items()
         ]
         lives = [self._live(number, each, until) for number, each in enumerate(self.outcome.players, 1)]
-        try:
+        async with in_background(self._tell(operator)):
             await together(*attacks, *lives)
-        finally:
-            await _ended(telling)
 
     async def _live(self, number: int, player: Player, until: float) -> None:
         for episode in episodes(self._wishes.seed, number):
@@ -256,9 +252,5 @@ async def together(*works: Coroutine[Any, Any, None]) -> None:
         await asyncio.gather(*tasks)
     finally:
         for task in tasks:
-            await _ended(task)
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
