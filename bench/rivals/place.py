@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from kubernetes.aio import client, config
 
 from bench.rivals import app
@@ -70,9 +69,7 @@ class Place:
 
     async def apply(self, name: str, objects: list[Manifest]) -> None:
         """kubectl apply. Raises HarnessError."""
-        file = self._folder / f"{self.namespace}-{name}.yaml"
-        file.write_text(yaml.safe_dump_all(objects, sort_keys=False))
-        await self.kube.kubectl("apply", "-f", file)
+        await self.kube.apply_objects(self._folder / f"{self.namespace}-{name}.yaml", objects)
 
     async def change(self, kind: Kind, patch: Manifest) -> float:
         """Merge-patch the app's object; when the write was sent."""

@@ -1,11 +1,13 @@
-"""What the demo does on the cluster: apply, read, clear away, and look when something went wrong."""
+"""What is done on the cluster: apply, read, clear away, and look when something went wrong."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
 from kubernetes.aio import client, config
 
 from e2e.harness.addresses import Addresses
@@ -45,6 +47,11 @@ class Kube(AbstractAsyncContextManager["Kube"]):
     async def apply(self, manifest: Path) -> int:
         """Apply one object; its generation then."""
         return int(await self.kubectl("apply", "-f", manifest, "-o", "jsonpath={.metadata.generation}") or 0)
+
+    async def apply_objects(self, file: Path, objects: Iterable[dict[str, Any]]) -> None:
+        """Apply objects, as a user would who had written them to this file. Raises HarnessError."""
+        file.write_text(yaml.safe_dump_all(objects, sort_keys=False))
+        await self.kubectl("apply", "-f", file)
 
     async def server_side_apply(self, body: dict[str, Any], manager: str) -> int:
         """Apply a ModelDeployment as a GitOps tool does, whoever else owns its fields; its number then. Raises HarnessError."""

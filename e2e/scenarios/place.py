@@ -93,9 +93,7 @@ class Place:
 
     async def apply_objects(self, name: str, objects: Iterable[Manifest]) -> None:
         """kubectl apply, as a user would."""
-        file = self._folder / f"{self.scenario}-{name}.yaml"
-        file.write_text(yaml.safe_dump_all(objects, sort_keys=False))
-        await self.kube.kubectl("apply", "-f", file)
+        await self.kube.apply_objects(self._folder / f"{self.scenario}-{name}.yaml", objects)
 
     async def apply(self, version: str, changes: Manifest | None = None) -> int:
         """Ask for a version, by kubectl apply; the object's generation then."""
