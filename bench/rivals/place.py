@@ -33,7 +33,6 @@ class Place:
         """The object that tells how the rollout goes, as it was seen last."""
         self.pods: dict[str, float] = {}
         """When each pod was first seen, by uid."""
-        self._addresses = addresses
         self._folder = folder
         self._api: Any = None
         self._changed = asyncio.Event()

@@ -50,7 +50,7 @@ class Kube(AbstractAsyncContextManager["Kube"]):
 
     async def apply_objects(self, file: Path, objects: Iterable[dict[str, Any]]) -> None:
         """Apply objects, as a user would who had written them to this file. Raises HarnessError."""
-        file.write_text(yaml.safe_dump_all(objects, sort_keys=False))
+        _write(file, objects)
         await self.kubectl("apply", "-f", file)
 
     async def server_side_apply(self, body: dict[str, Any], manager: str) -> int:
@@ -114,3 +114,7 @@ class Kube(AbstractAsyncContextManager["Kube"]):
                 said = str(error)
             seen += [f"--- {title}", *said.splitlines()[-_LINES:]]
         return "\n".join(seen)
+
+
+def _write(file: Path, objects: Iterable[dict[str, Any]]) -> None:
+    file.write_text(yaml.safe_dump_all(objects, sort_keys=False))
