@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from haldane.api.v1alpha1 import ModelDeployment
-from haldane.control.ports import Answer, Manifest, Metrics, Unavailable
+from haldane.control import answers
+from haldane.control.ports import Manifest, Metrics
 from haldane.control.store import Key
 from haldane.plan import analysis, asking
 from haldane.plan.analysis import Analysis
@@ -137,18 +138,8 @@ class Looks:
             return analysis.unjudged(md, f"the operator could not judge the answers: {error!r}", at)
 
     async def _judged(self, md: ModelDeployment, queries: Mapping[str, str], at: datetime) -> Analysis | None:
-        """Ask everything at once; what takes too long is Unavailable."""
-        tasks = {
-            name: asyncio.create_task(
-                self._metrics.query(promql, asking.instant(md, name, at), free=name.startswith(FREE))
-            )
+        asked = {
+            name: self._metrics.query(promql, asking.instant(md, name, at), free=name.startswith(FREE))
             for name, promql in queries.items()
         }
-        try:
-            _, late = await asyncio.wait(tasks.values(), timeout=METRICS_DEADLINE)
-        finally:
-            for task in tasks.values():
-                task.cancel()
-        too_late = Unavailable(f"Prometheus did not answer within {METRICS_DEADLINE:g} s")
-        answers: dict[str, Answer] = {name: too_late if task in late else task.result() for name, task in tasks.items()}
-        return analysis.judge(md, answers, at)
+        return analysis.judge(md, await answers.within(METRICS_DEADLINE, asked), at)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from haldane.api.v1alpha1 import ModelDeployment
-from haldane.control.ports import Answer, Metrics, Unavailable
+from haldane.control import answers
+from haldane.control.ports import Metrics
 from haldane.control.store import Key
 from haldane.plan import rehearsal
 
@@ -70,15 +71,8 @@ class Rehearsals:
             known.task.cancel()
 
     async def _ask(self, md: ModelDeployment, now: datetime) -> tuple[str, ...] | None:
-        tasks = {
-            name: asyncio.create_task(self._metrics.query(promql, now, free=name != rehearsal.REQUESTS))
+        asked = {
+            name: self._metrics.query(promql, now, free=name != rehearsal.REQUESTS)
             for name, promql in rehearsal.questions(md).items()
         }
-        try:
-            _, late = await asyncio.wait(tasks.values(), timeout=DEADLINE)
-        finally:
-            for task in tasks.values():
-                task.cancel()
-        too_late = Unavailable(f"Prometheus did not answer within {DEADLINE:g} s")
-        answers: dict[str, Answer] = {name: too_late if task in late else task.result() for name, task in tasks.items()}
-        return rehearsal.findings(md, answers, now)
+        return rehearsal.findings(md, await answers.within(DEADLINE, asked), now)
