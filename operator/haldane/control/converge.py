@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from haldane.control.errors import Retryable, Terminal
 from haldane.control.ports import FIELD_MANAGER, KINDS, OWNED, Cluster, Manifest
-from haldane.control.store import Key, Store, controller_of
+from haldane.control.store import Key, Store
 from haldane.plan.children import Child
-from haldane.plan.names import MANAGED_BY, MANAGED_BY_LABEL, MODEL_LABEL
+from haldane.plan.names import MANAGED_BY, MANAGED_BY_LABEL, MODEL_LABEL, controller_of
 
 logger = logging.getLogger(__name__)
 

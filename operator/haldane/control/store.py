@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from haldane.control.ports import FIELD_MANAGER, MODEL_DEPLOYMENTS, OWNED, Kind, Listing, Manifest
-from haldane.plan.names import MODEL_LABEL, owner_of
+from haldane.plan.names import MODEL_LABEL, controller_of, owner_of
 
 _VERB = f"f:{MODEL_DEPLOYMENTS.group}/"
 _OWNED_KINDS = frozenset(kind.kind for kind in OWNED)
@@ -30,12 +30,6 @@ class _Id(NamedTuple):
     kind: str
     namespace: str
     name: str
-
-
-def controller_of(obj: Manifest) -> Manifest | None:
-    """The owner reference to the object's controller, None when it has none."""
-    references = obj["metadata"].get("ownerReferences") or ()
-    return next((reference for reference in references if reference.get("controller")), None)
 
 
 def version_of(obj: Manifest) -> int:

@@ -41,8 +41,14 @@ def revision_of(obj: dict[str, Any]) -> str:
 
 def owner_of(obj: dict[str, Any]) -> str | None:
     """The ModelDeployment that controls an object; None when none does."""
+    controller = controller_of(obj)
+    return str(controller["name"]) if controller and controller.get("kind") == KIND else None
+
+
+def controller_of(obj: dict[str, Any]) -> dict[str, Any] | None:
+    """The owner reference to the object's controller, of which there is at most one; None when it has none."""
     references = obj["metadata"].get("ownerReferences") or ()
-    return next((str(r["name"]) for r in references if r.get("controller") and r.get("kind") == KIND), None)
+    return next((reference for reference in references if reference.get("controller")), None)
 
 
 def stable_service(name: str) -> str:
