@@ -7,7 +7,7 @@ sends everything there is takes its memory.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from requests import PreparedRequest, Response, Timeout
@@ -27,28 +27,26 @@ class BoundedAdapter(HTTPAdapter):
     Reading raises AnswerTooLarge or requests' Timeout.
     """
 
-    def __init__(self, most: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most: int, seconds: float) -> None:
         super().__init__()
         self._most = most
         self._seconds = seconds
-        self._clock = clock
 
     def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:
         """See HTTPAdapter."""
-        until = self._clock() + self._seconds
+        until = time.monotonic() + self._seconds
         response = super().send(request, *args, **options)
-        response.raw = _Bounded(response.raw, self._most, until, self._clock)
+        response.raw = _Bounded(response.raw, self._most, until)
         return response
 
 
 class _Bounded:
     """The body of urllib3's response `raw`, as requests reads it."""
 
-    def __init__(self, raw: Any, most: int, until: float, clock: Callable[[], float]) -> None:
+    def __init__(self, raw: Any, most: int, until: float) -> None:
         self._raw = raw
         self._most = most
         self._until = until
-        self._clock = clock
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._raw, name)
@@ -61,7 +59,7 @@ class _Bounded:
             if got > self._most:
                 self._raw.close()
                 raise AnswerTooLarge(self._most)
-            if self._clock() > self._until:
+            if time.monotonic() > self._until:
                 self._raw.close()
                 raise Timeout("the answer takes too long to come")
             yield data
