@@ -52,7 +52,7 @@ def _measured(
 ) -> int:
     best, each = 1, row_seconds
     told = [f"1: {1e3 * row_seconds:.3g}"]
-    # Both sides of the first comparison are measured, in turns; later ones are held against what is known.
+    # Both sides of each comparison are measured anew and in turns: what the machine does meanwhile then slows both.
     spent = 0.0
     while 2 * best <= threads:
         turns = min(_TURNS, int((seconds - spent) / (3 * best * each)))
