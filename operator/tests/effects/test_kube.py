@@ -10,7 +10,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-import yaml
 from aiohttp import web
 
 from haldane.control.errors import Conflict, Retryable, Terminal
@@ -57,38 +56,13 @@ async def server() -> Server:
 
 
 @pytest.fixture
-def kubeconfig(tmp_path: Path) -> Path:
-    return tmp_path / "kubeconfig"
-
-
-def write_kubeconfig(file: Path, url: str, token: str) -> None:
-    config = {
-        "clusters": [{"name": "c", "cluster": {"server": url}}],
-        "users": [{"name": "u", "user": {"token": token}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    }
-    file.write_text(yaml.safe_dump(config))
-
-
-@pytest.fixture
-async def cluster(server: Server, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[KubeCluster]:
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", server.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    write_kubeconfig(kubeconfig, f"http://127.0.0.1:{runner.addresses[0][1]}", "first")
-    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+async def cluster(
+    server: Server, login_at: Callable[[Answer, str], Awaitable[Login]], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[KubeCluster]:
     monkeypatch.setattr(login, "PAUSE", 0.0)
-    monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
-    found = Login()
-    await found.renew()
-    made = KubeCluster(found)
+    made = KubeCluster(await login_at(server.answer, "first"))
     yield made
     await made.close()
-    await runner.cleanup()
 
 
 def refusal(message: str, **more: Any) -> Body:
@@ -130,8 +104,10 @@ async def test_status_codes(
         assert caught.value.after == timedelta(seconds=30)
 
 
-async def test_a_token_that_is_refused_is_read_again(cluster: KubeCluster, server: Server, kubeconfig: Path) -> None:
-    write_kubeconfig(kubeconfig, cluster._login.configuration.host, "second")
+async def test_a_token_that_is_refused_is_read_again(
+    cluster: KubeCluster, server: Server, give_token: Callable[[str, str], None]
+) -> None:
+    give_token(cluster._login.configuration.host, "second")
     server.answers = [(401, refusal("Unauthorized"), {}), (200, DEPLOYMENT, {})]
     with pytest.raises(Retryable, match="does not accept the operator's credentials"):
         await cluster.apply(DEPLOYMENT)
@@ -204,9 +180,7 @@ def test_paths(kind: Any) -> None:
     assert path == f"{group}/namespaces/shop/{kind.plural}/a%20b/status"
 
 
-async def test_without_any_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = str(tmp_path / "none")
-    monkeypatch.setenv("KUBECONFIG", missing)
-    monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", missing)
+async def test_without_any_credentials(tmp_path: Path, use_kubeconfig: Callable[[Path], None]) -> None:
+    use_kubeconfig(tmp_path / "none")
     with pytest.raises(Terminal, match="or set KUBECONFIG to the path of a kubeconfig"):
         await Login().renew()

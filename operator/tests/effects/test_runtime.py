@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-import yaml
 from aiohttp import web
 
 from haldane.effects import runtime
@@ -17,6 +15,7 @@ from haldane.effects.login import Login
 from haldane.effects.runtime import PodDoor
 
 Body = dict[str, Any]
+LoginAt = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]], str], Awaitable[Login]]
 
 
 class Server:
@@ -47,28 +46,10 @@ def server() -> Server:
 
 
 @pytest.fixture
-async def door(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PodDoor]:
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", server.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    config = {
-        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{runner.addresses[0][1]}"}}],
-        "users": [{"name": "u", "user": {"token": "mine"}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    }
-    kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(yaml.safe_dump(config))
-    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
-    monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
-    login = Login()
-    await login.renew()
-    made = PodDoor(login)
+async def door(server: Server, login_at: LoginAt) -> AsyncIterator[PodDoor]:
+    made = PodDoor(await login_at(server.answer, "mine"))
     yield made
     await made.close()
-    await runner.cleanup()
 
 
 def status(code: int, message: str) -> Body:
