@@ -42,7 +42,7 @@ class Condition(Written):
     reason: str = Field(description="One word for programs.")
     message: str = Field(max_length=32768, description="A sentence for people.")
     last_transition_time: Time = Field(description="When status last changed.")
-    observed_generation: int | None = Field(None, description="Generation of the object that this speaks of.")
+    observed_generation: int | None = Field(None, description="Generation that this speaks of.")
 
 
 class RevisionStatus(Written):
@@ -65,9 +65,7 @@ class CheckStatus(Written):
     baseline: str | None = Field(None, description="Measured for stable.")
     limit: str | None = Field(None, description="What value was held against.")
     requests: int | None = Field(None, description="Candidate requests that it rests on.")
-    detectable: str | None = Field(
-        None, description="Smallest true value that would have been called too high 4 times in 5."
-    )
+    detectable: str | None = Field(None, description="Smallest true value called too high 4 times in 5.")
     failures: int = Field(0, description="Consecutive failed evaluations.")
     at: Time = Field(description="When it was evaluated.")
     message: str = Field(description="The verdict as a sentence.")
@@ -88,20 +86,15 @@ class RolloutStatus(Written):
     """Where the rollout stands."""
 
     phase: Phase = Field("Initializing", description="What is being done.")
-    strategy: str | None = Field(None, description="BlueGreen or Recreate, when the rollout began as one.")
+    strategy: str | None = Field(None, description="BlueGreen or Recreate, when it began as one.")
     step: int | None = Field(None, description="Index into spec.rollout.steps, from 0.")
     weight: int = Field(0, description="Per cent of the requests for the candidate.")
-    observed_weight: str | None = Field(
-        None, description="Per cent of the requests that the candidate answered, from Prometheus."
-    )
+    observed_weight: str | None = Field(None, description="Per cent of the requests that the candidate answered.")
     started_at: Time | None = Field(None, description="When this rollout began.")
     phase_started_at: Time | None = Field(None, description="When this phase began.")
-    weight_changed_at: Time | None = Field(
-        None, description="When weight or the stable Service's revision was last changed."
-    )
-    step_started_at: Time | None = Field(
-        None, description="When the step's hold began: the observed share was near its weight."
-    )
+    weight_changed_at: Time | None = Field(None, description="When weight or the stable revision last changed.")
+    step_started_at: Time | None = Field(None, description="When the step's hold began.")
+    lost_at: Time | None = Field(None, description="When all of the candidate's pods were first lost.")
     approved: str | None = Field(None, description="Who approved the current step.")
     waived: str | None = Field(None, description="Why steps count as passed that were not.")
     seen: str | None = Field(None, description="What the steps that passed would have seen.")
@@ -123,7 +116,7 @@ class Rejected(Written):
     reason: str = Field(description="One word for programs.")
     message: str = Field(description="Why it was rolled back.")
     at: Time = Field(description="When it was rolled back.")
-    retry: str = Field("", description="The haldane.dev/retry annotation then; another value tries it again.")
+    retry: str = Field("", description="The retry annotation then; another value tries it again.")
 
 
 class HistoryEntry(Written):
@@ -140,7 +133,7 @@ class HistoryEntry(Written):
 class ModelDeploymentStatus(Written):
     """What the operator decided and what it saw."""
 
-    observed_generation: int | None = Field(None, description="Generation of the spec that this status answers.")
+    observed_generation: int | None = Field(None, description="Generation that this status answers.")
     conditions: list[Condition] = Field(
         default_factory=list,
         description="Ready, Available, and while they hold Reconciling, Stalled, Suspended and Undecidable.",
@@ -148,13 +141,11 @@ class ModelDeploymentStatus(Written):
     )
     url: str | None = Field(None, description="Where clients reach the model.")
     replicas: int = Field(0, description="Pods of the stable revision.")
-    selector: str | None = Field(None, description="Label selector of the stable pods, for autoscalers.")
+    selector: str | None = Field(None, description="Selector of the stable pods, for autoscalers.")
     stable: RevisionStatus | None = Field(None, description="The revision that serves.")
     candidate: RevisionStatus | None = Field(None, description="The revision that is being rolled out.")
-    previous: RevisionStatus | None = Field(
-        None, description="The revision that served before, kept warm for an instant undo."
-    )
+    previous: RevisionStatus | None = Field(None, description="The revision before, kept warm for an instant undo.")
     rollout: RolloutStatus = Field(default_factory=RolloutStatus, description="Where the rollout stands.")
     verbs: dict[str, str] | None = Field(None, description="Values of the verbs' annotations, once acted on.")
-    rejected: list[Rejected] = Field(default_factory=list, description="Revisions that were rolled back, newest last.")
-    history: list[HistoryEntry] = Field(default_factory=list, description="Rollouts that have ended, newest last.")
+    rejected: list[Rejected] = Field(default_factory=list, description="Revisions rolled back, newest last.")
+    history: list[HistoryEntry] = Field(default_factory=list, description="Rollouts that ended, newest last.")

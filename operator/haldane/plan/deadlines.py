@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from haldane.api.quantity import parse_duration
 from haldane.api.v1alpha1 import ModelDeployment
@@ -16,12 +16,15 @@ def deadline(md: ModelDeployment) -> datetime | None:
     rollout, spec = md.status.rollout, md.spec.rollout
     if rollout.phase in ("Stable", "Watching") or rollout.phase_started_at is None:
         return None
-    began = rollout.phase_started_at
-    if rollout.phase == "Preparing" and rollout.weight_changed_at:
-        # Pods that were lost have as long to come back as they had to come.
-        began = max(began, rollout.weight_changed_at)
-    limit = began + parse_duration(spec.progress_deadline)
-    if rollout.phase == "Progressing" and spec.steps:
+    is_step = rollout.phase == "Progressing"
+    return rollout.phase_started_at + (step_limit(md) if is_step else parse_duration(spec.progress_deadline))
+
+
+def step_limit(md: ModelDeployment) -> timedelta:
+    """How long the current step may last."""
+    rollout, spec = md.status.rollout, md.spec.rollout
+    limit = parse_duration(spec.progress_deadline)
+    if spec.steps:
         limit += parse_duration(spec.steps[min(rollout.step or 0, len(spec.steps) - 1)].hold)
     return limit
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from haldane.api.quantity import parse_duration
 from haldane.api.status import GateStatus
+from haldane.plan import setbacks
 from haldane.plan import transitions as to
 from haldane.plan.deadlines import is_overdue
 from haldane.plan.gates import (
@@ -33,7 +34,7 @@ def unfit(s: Situation, pods: RevisionPods) -> Decision | None:
     """Go back, without waiting for a deadline, when the runtime held the model against its golden requests in vain."""
     if pods.problem is None or pods.problem.reason not in UNFIT:
         return None
-    return to.roll_back(s, "RolledBack", pods.problem.reason, pods.problem.message.rstrip("."))
+    return setbacks.roll_back(s, "RolledBack", pods.problem.reason, pods.problem.message.rstrip("."))
 
 
 def refusal(s: Situation) -> Decision | None:
@@ -41,7 +42,7 @@ def refusal(s: Situation) -> Decision | None:
     bad = refused(s.status) if s.gates is not None and s.status.candidate else None
     if bad is None:
         return None
-    return to.roll_back(s, "RolledBack", REASONS[bad.name], f"refused before any traffic: {bad.message}")
+    return setbacks.roll_back(s, "RolledBack", REASONS[bad.name], f"refused before any traffic: {bad.message}")
 
 
 def held(s: Situation) -> Decision | None:
@@ -64,7 +65,7 @@ def held(s: Situation) -> Decision | None:
             return _waived(s, tried, why, "the verb promote" if is_asked_for else "onInconclusive")
         # After Recreate has taken stable's pods away nobody serves: to hold would be an outage without an end.
         if choice == "Rollback" or s.rollout.strategy == "Recreate":
-            return to.roll_back(s, "RolledBack", "Inconclusive", f"undecided before any traffic: {why}")
+            return setbacks.roll_back(s, "RolledBack", "Inconclusive", f"undecided before any traffic: {why}")
         why += "; it is asked again and again, and haldane promote goes on without"
     return to.moved(s, f"weight 0%: {why}", after=_wait(s))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from haldane.plan import setbacks
 from haldane.plan import transitions as to
 from haldane.plan.situation import Decision, Situation, sized
 
@@ -12,10 +13,10 @@ def interrupted(s: Situation) -> Decision | None:
     if candidate is None or s.target.name == candidate.revision:
         return None
     if s.rollout.weight and not s.may_go_back:
-        return to.stay(s)
+        return setbacks.stay(s)
     if stable and s.target.name == stable.revision:
-        return to.roll_back(s, "Aborted", "SpecSetBack", f"the spec was set back to version {stable.version}")
-    return to.roll_back(
+        return setbacks.roll_back(s, "Aborted", "SpecSetBack", f"the spec was set back to version {stable.version}")
+    return setbacks.roll_back(
         s, "Superseded", "Superseded", f"version {s.target.version} supersedes version {candidate.version}"
     )
 
@@ -27,16 +28,16 @@ def in_danger(s: Situation) -> Decision | None:
         return ended
     failed = s.analysis.failed(s.md) if s.analysis else None
     if failed and not s.may_go_back:
-        return to.stay(s)
+        return setbacks.stay(s)
     if failed:
-        return to.roll_back(s, "RolledBack", "CheckFailed", f"check {failed.name} failed: {failed.message}")
+        return setbacks.roll_back(s, "RolledBack", "CheckFailed", f"check {failed.name} failed: {failed.message}")
     pods = s.pods(s.status.candidate)
     # Without a share nobody misses them: a promotion that was asked for waits for them, until its deadline.
     if pods.ready > 0 or (s.rollout.phase == "Promoting" and s.rollout.weight == 0):
         return None
     if pods.problem and pods.problem.crashed:
-        return to.roll_back(s, "RolledBack", "CandidateCrashed", f"its pods crashed: {pods.problem.message}")
-    return to.retreat(s, "no pod of the candidate is ready")
+        return setbacks.roll_back(s, "RolledBack", "CandidateCrashed", f"its pods crashed: {pods.problem.message}")
+    return setbacks.retreat(s, "no pod of the candidate is ready")
 
 
 def collapse(s: Situation) -> Decision | None:
@@ -49,9 +50,9 @@ def collapse(s: Situation) -> Decision | None:
         return None
     if pods.problem and pods.problem.crashed:
         why = f"its pods crashed after the promotion: {pods.problem.message}"
-        return to.undo(s, "RolledBack", "CandidateCrashed", why)
+        return setbacks.undo(s, "RolledBack", "CandidateCrashed", why)
     if s.pods(s.status.previous).ready > 0 and s.since(s.rollout.weight_changed_at) > to.ROUTE_SETTLE:
-        return to.undo(s, "RolledBack", "NoReadyPods", "none of its pods was ready after the promotion")
+        return setbacks.undo(s, "RolledBack", "NoReadyPods", "none of its pods was ready after the promotion")
     return None
 
 
@@ -65,4 +66,4 @@ def not_ready_in_time(s: Situation, needed: int) -> Decision:
     why = f"{pods.ready} of {needed} pods were ready after {s.spec.rollout.progress_deadline}"
     if pods.problem:
         why += f" ({pods.problem.reason}: {pods.problem.message})"
-    return to.roll_back(s, "RolledBack", "ProgressDeadlineExceeded", why)
+    return setbacks.roll_back(s, "RolledBack", "ProgressDeadlineExceeded", why)

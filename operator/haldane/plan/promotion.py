@@ -13,7 +13,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from haldane.api.quantity import parse_duration
-from haldane.plan import recreate
+from haldane.plan import recreate, setbacks
 from haldane.plan import transitions as to
 from haldane.plan.deadlines import is_overdue
 from haldane.plan.gates_rollout import held, not_yet, refusal
@@ -64,7 +64,7 @@ def _handing_over(s: Situation) -> Decision:
         return to.moved(s, s.rollout.message, after=to.SOON, phase_started_at=s.now, weight_changed_at=s.now)
     if s.since(s.rollout.weight_changed_at) > parse_duration(s.spec.rollout.progress_deadline):
         why = f"the Service did not follow within {s.spec.rollout.progress_deadline}"
-        return to.undo(s, "RolledBack", "ProgressDeadlineExceeded", why)
+        return setbacks.undo(s, "RolledBack", "ProgressDeadlineExceeded", why)
     if stable is None or behind != {stable.revision}:
         return Decision(s.status, to.SOON)
     if settling > timedelta(0):
@@ -77,10 +77,10 @@ def watching(s: Situation) -> Decision:
     if stable is None or previous is None:
         return to.settled(s, f"version {stable.version if stable else ''} serves")
     if s.target.name == previous.revision:
-        return to.undo(s, "Aborted", "SpecSetBack", f"the spec was set back to version {previous.version}")
+        return setbacks.undo(s, "Aborted", "SpecSetBack", f"the spec was set back to version {previous.version}")
     failed = s.analysis.failed(s.md) if s.analysis else None
     if failed:
-        return to.undo(
+        return setbacks.undo(
             s, "RolledBack", "CheckFailed", f"check {failed.name} failed after the promotion: {failed.message}"
         )
     collapsed = collapse(s)
@@ -120,8 +120,8 @@ def rolling_back(s: Situation) -> Decision:
     if previous is not None:
         ready, failing = s.pods(previous).ready, s.pods(s.status.stable).ready
         if ready >= previous.replicas or (ready > 0 and failing == 0):
-            return to.restore(s, Decision(s.status))
-        return to.undo_failed(s) if s.wants_another or is_overdue(s.md, s.now) else Decision(s.status, to.SOON)
+            return setbacks.restore(s, Decision(s.status))
+        return setbacks.undo_failed(s) if s.wants_another or is_overdue(s.md, s.now) else Decision(s.status, to.SOON)
     if s.is_unled:
         return to.moved(s, s.rollout.message, after=to.SOON, weight_changed_at=s.now)
     stable = s.status.stable

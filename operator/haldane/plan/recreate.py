@@ -8,6 +8,7 @@ Which pods there are follows from status alone (`capacity.wanted_pods`): while t
 
 from __future__ import annotations
 
+from haldane.plan import setbacks
 from haldane.plan import transitions as to
 from haldane.plan.deadlines import is_overdue
 from haldane.plan.gates_rollout import held, unfit
@@ -41,7 +42,7 @@ def preparing(s: Situation) -> Decision:
         if left.replicas or left.ready or left.present:
             if is_overdue(s.md, s.now):
                 why = f"the pods of version {stable.version} did not go within {s.spec.rollout.progress_deadline}"
-                return to.roll_back(s, "RolledBack", "ProgressDeadlineExceeded", why)
+                return setbacks.roll_back(s, "RolledBack", "ProgressDeadlineExceeded", why)
             return to.moved(s, f"waiting for the pods of version {stable.version} to go: {left.present} are left")
         text = f"nothing serves until a pod of version {candidate.version} is ready"
         return sized(to.moved(s, text, after=to.SOON, phase_started_at=s.now), full)
@@ -55,7 +56,9 @@ def preparing(s: Situation) -> Decision:
     if candidate.revision not in s.observed.revisions:
         return to.moved(s, "creating the candidate's pods", after=to.SOON, phase_started_at=s.now)
     if pods.problem and pods.problem.reason in HOPELESS:
-        return to.roll_back(s, "RolledBack", "CandidateCrashed", f"its model cannot be loaded: {pods.problem.message}")
+        return setbacks.roll_back(
+            s, "RolledBack", "CandidateCrashed", f"its model cannot be loaded: {pods.problem.message}"
+        )
     if is_overdue(s.md, s.now):
         return not_ready_in_time(s, 1)
     text = f"nothing serves until a pod of version {candidate.version} is ready: 0 of {full} are"

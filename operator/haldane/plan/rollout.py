@@ -18,7 +18,7 @@ from haldane.api.quantity import parse_duration
 from haldane.api.rollout import Step
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import gates_rollout as gating
-from haldane.plan import recreate
+from haldane.plan import recreate, setbacks
 from haldane.plan import transitions as to
 from haldane.plan.analysis import Analysis
 from haldane.plan.annotations import awaits_approval
@@ -254,7 +254,7 @@ def _undecided(s: Situation, index: int, why: str) -> Decision:
     """The step's deadline has passed without proof: do what `onInconclusive` says."""
     choice = s.spec.rollout.analysis.on_inconclusive
     if choice == "Rollback":
-        return to.roll_back(s, "RolledBack", "Inconclusive", f"undecided at the deadline of its step: {why}")
+        return setbacks.roll_back(s, "RolledBack", "Inconclusive", f"undecided at the deadline of its step: {why}")
     if choice == "Promote":
         if s.step.approval and not s.rollout.approved:
             return _passed(s, index)
@@ -281,7 +281,8 @@ def _advance(s: Situation, index: int, waived: str | None = None) -> Decision:
     if index + 1 < len(s.spec.rollout.steps):
         following = s.spec.rollout.steps[index + 1]
         message = f"weight {s.rollout.weight}%: passed; preparing weight {following.weight}%"
-        following_step = {"step": index + 1, "phase_started_at": s.now, "step_started_at": None, "approved": None}
+        following_step = {"step": index + 1, "phase_started_at": s.now, "step_started_at": None}
+        following_step |= {"lost_at": None, "approved": None}
         return to.moved(s, message, after=to.SOON, waived=waived or s.rollout.waived, seen=seen, **following_step)
     return to.promote(s, "every step passed: preparing the promotion", waived, seen)
 

@@ -89,20 +89,6 @@ class Situation:
         """Whether stable can take the candidate's requests: without a ready pod it would lose them all."""
         return self.pods(self.status.stable).ready > 0 or self.pods(self.status.candidate).ready == 0
 
-    @property
-    def came_back(self) -> bool:
-        """Whether the pods that are waited for had been ready before, in this step: the weight was changed since the beginning."""
-        rollout = self.rollout
-        begun, changed = rollout.started_at, rollout.weight_changed_at
-        return rollout.phase == "Preparing" and begun is not None and changed is not None and changed > begun
-
-    @property
-    def has_lost_before(self) -> bool:
-        """Whether the candidate's pods were lost before at this step: it counts from then, not from its weight."""
-        rollout = self.rollout
-        begun, changed = rollout.phase_started_at, rollout.weight_changed_at
-        return rollout.phase == "Progressing" and begun is not None and changed is not None and begun < changed
-
     def since(self, moment: datetime | None) -> timedelta:
         """Time since a moment in status; 0 for one that is missing or, after a clock was set back, still to come."""
         return max(timedelta(0), self.now - moment) if moment else timedelta(0)

@@ -1,25 +1,22 @@
-"""The moves from one rollout state to the next. Each is a pure constructor of a Decision; when to make them is in `rollout`."""
+"""The moves of a rollout that goes forward. Each is a pure constructor of a Decision; when to make them is in `rollout`.
+
+The ways back are in `setbacks`.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any
 
-from haldane.api.status import HistoryEntry, Outcome, Phase, Rejected, RevisionStatus, RolloutStatus
+from haldane.api.status import HistoryEntry, Outcome, Phase, RevisionStatus, RolloutStatus
 from haldane.plan.annotations import by
 from haldane.plan.capacity import candidate_size
-from haldane.plan.deadlines import is_overdue
 from haldane.plan.observed import Event
-from haldane.plan.rejection import retry_token
 from haldane.plan.revision import Revision
 from haldane.plan.situation import Decision, Situation
 from haldane.plan.strategy import chosen
 
 HISTORY_LIMIT = 20
-REJECTED_LIMIT = 20
-
-BLAMELESS = frozenset({"SpecSetBack", "Superseded"})
-"""Reasons to end a rollout that leave its revision free to be tried again: the spec itself asks for another."""
 
 ROUTE_SETTLE = timedelta(seconds=5)
 """How long a new weight or selector may take until every proxy acts on it.
@@ -107,7 +104,7 @@ def set_weight(s: Situation, step: int, weight: int) -> Decision:
         step=step,
         weight=weight,
         phase="Promoting" if promoting else "Progressing",
-        phase_started_at=s.rollout.phase_started_at if promoting or s.came_back else s.now,
+        phase_started_at=s.rollout.phase_started_at if promoting else s.now,
         weight_changed_at=s.now,
         step_started_at=None,
         checks=[],
@@ -127,7 +124,7 @@ def preview(s: Situation, step: int) -> Decision:
         phase="Progressing",
         step=step,
         weight=0,
-        phase_started_at=s.rollout.phase_started_at if s.came_back else s.now,
+        phase_started_at=s.now,
         weight_changed_at=s.now,
         step_started_at=s.now,
         checks=[],
@@ -152,79 +149,6 @@ def promote(s: Situation, message: str, waived: str | None = None, seen: str | N
     )
 
 
-def retreat(s: Situation, why: str) -> Decision:
-    """The candidate has no ready pod: take its traffic away and wait for its pods again, at the same step.
-
-    Pods that come and go are waited for as long as the step may last, from when they first went: it may not begin anew for ever.
-    """
-    if s.has_lost_before and is_overdue(s.md, s.now):
-        why = f"{why}, not for the first time since {s.rollout.phase_started_at:%H:%M:%S} UTC"
-        return roll_back(s, "RolledBack", "CandidateLost", why)
-    message = f"weight 0%: {why}; the step is tried again when its pods are ready"
-    first = s.rollout.phase_started_at if s.has_lost_before else s.now
-    begun = {"phase_started_at": first, "weight_changed_at": s.now, "step_started_at": None}
-    decision = moved(s, message, after=SOON, phase="Preparing", weight=0, checks=[], **begun)
-    return with_event(decision, "Warning", "CandidateLost", f"Weight set to 0%: {why}.")
-
-
-def roll_back(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision:
-    """Take the traffic from the candidate at once; its pods drain before they go.
-
-    The revision is rejected, too, unless it goes because of what spec asks for now: then nothing was found wrong with it.
-    """
-    decision = without_weight(s, "RollingBack", f"weight 0%: {why}")
-    if s.rollout.strategy == "Recreate":
-        decision = _emptied(decision)
-    return _ended_badly(s, decision, s.status.candidate, outcome, reason, why)
-
-
-def undo(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision:
-    """Go back after the promotion: the previous revision becomes stable again, at once when it still has ready pods."""
-    failing, previous = s.status.stable, s.status.previous
-    if failing is None or previous is None:
-        return Decision(s.status)
-    decision = without_weight(s, "RollingBack", f"going back to version {previous.version}: {why}")
-    needed = max(previous.replicas, s.full(failing), failing.replicas)
-    decision = Decision(
-        decision.status.model_copy(update={"previous": previous.model_copy(update={"replicas": needed})}),
-        decision.requeue_after,
-    )
-    decision = _ended_badly(s, decision, failing, outcome, reason, why)
-    if s.rollout.strategy == "Recreate":
-        return _emptied(restore(s, decision))
-    ready = s.pods(previous).ready
-    # Who only set the spec back loses nothing by waiting for all of them; a failing version costs every second.
-    return restore(s, decision) if ready >= needed or (ready > 0 and reason not in BLAMELESS) else decision
-
-
-def undo_failed(s: Situation) -> Decision:
-    """The previous revision cannot be brought back, or another is wanted by now: what serves goes on, and is no longer rejected."""
-    stable, previous = s.status.stable, s.status.previous
-    if stable is None or previous is None:
-        return Decision(s.status)
-    message = f"version {previous.version} could not be brought back; version {stable.version} goes on"
-    decision = settled(s, message)
-    rejected = [r for r in s.status.rejected if r.revision != stable.revision]
-    status = decision.status.model_copy(update={"rejected": rejected})
-    return with_event(Decision(status, SOON), "Warning", "UndoFailed", f"{message[0].upper()}{message[1:]}.")
-
-
-def stay(s: Situation) -> Decision:
-    """The candidate should go, but stable has no ready pod to take its requests."""
-    version = s.status.stable.version if s.status.stable else ""
-    return moved(s, f"weight {s.rollout.weight}%: not going back yet, no pod of version {version} is ready", after=SOON)
-
-
-def restore(s: Situation, decision: Decision) -> Decision:
-    """Point the stable Service back at the previous revision; the failing one drains as a candidate does."""
-    status = decision.status
-    rollout = status.rollout.model_copy(update={"weight_changed_at": s.now})
-    status = status.model_copy(
-        update={"stable": status.previous, "candidate": status.stable, "previous": None, "rollout": rollout}
-    )
-    return Decision(status, SOON, decision.events)
-
-
 def hand_over(s: Situation) -> Decision:
     """Move the stable Service to the candidate's own pods.
 
@@ -245,7 +169,7 @@ def promoted(s: Situation) -> Decision:
     """The new stable serves by the stable Service: the canary route goes idle, and the watch begins."""
     version = s.status.stable.version if s.status.stable else ""
     message = f"version {version} serves; watching it"
-    decision = without_weight(s, "Watching", message, step=None, observed_weight=None, checks=[])
+    decision = without_weight(s, "Watching", message, step=None, lost_at=None, observed_weight=None, checks=[])
     passed = {"BlueGreen": "took over in one switch", "Recreate": "took over from pods that went first"}
     how = s.rollout.waived or passed.get(s.rollout.strategy or "", "passed every step")
     how += f"; seen 4 times in 5 would have been, {s.rollout.seen}" if s.rollout.seen else ""
@@ -313,37 +237,3 @@ def history(s: Situation, revision: RevisionStatus | None, outcome: Outcome, mes
         message=message,
     )
     return [*s.status.history, entry][-HISTORY_LIMIT:]
-
-
-def _emptied(decision: Decision) -> Decision:
-    """Without surge the failing pods go first, and at once: nothing else can serve before they have gone."""
-    candidate = decision.status.candidate
-    if candidate is None:
-        return decision
-    status = decision.status.model_copy(update={"candidate": candidate.model_copy(update={"replicas": 0})})
-    return Decision(status, decision.requeue_after, decision.events)
-
-
-def _ended_badly(
-    s: Situation, decision: Decision, failing: RevisionStatus | None, outcome: Outcome, reason: str, why: str
-) -> Decision:
-    if failing is None:
-        return decision
-    changes: dict[str, Any] = {"history": history(s, failing, outcome, why)}
-    if reason not in BLAMELESS:
-        rejected = Rejected(
-            revision=failing.revision,
-            version=failing.version,
-            reason=reason,
-            message=why,
-            at=s.now,
-            retry=retry_token(s.md),
-        )
-        others = [r for r in s.status.rejected if r.revision != failing.revision]
-        # What spec asks for stays rejected, however long ago that was: it would be tried again by itself.
-        kept = [r for r in others if r.revision == s.target.name]
-        others = [r for r in others if r.revision != s.target.name]
-        changes["rejected"] = [*others, *kept, rejected][-REJECTED_LIMIT:]
-    decision = Decision(decision.status.model_copy(update=changes), decision.requeue_after, decision.events)
-    kind = "Warning" if outcome == "RolledBack" else "Normal"
-    return with_event(decision, kind, outcome, f"Version {failing.version}: {why}.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from haldane.plan import setbacks
 from haldane.plan import transitions as to
 from haldane.plan.annotations import Verb, asked, author, by, paused
 from haldane.plan.observed import Event
@@ -39,8 +40,9 @@ def hear(s: Situation) -> Heard:
     if "pause" in new:
         events.append(Event("Normal", "Paused", _sentence(paused(s.md) or "")))
     if "pause" in gone:
-        # What was held has had no fair chance meanwhile: its deadline, and the watch, begin anew.
-        rollout = rollout.model_copy(update={"phase_started_at": s.now} if rollout.phase in _HELD else {})
+        # What was held has had no fair chance meanwhile: its deadlines, and the watch, begin anew.
+        anew = {"phase_started_at": s.now, "lost_at": None}
+        rollout = rollout.model_copy(update=anew if rollout.phase in _HELD else {})
         events.append(Event("Normal", "Resumed", f"Resumed{by(s.md, 'pause')}: rollouts go on."))
     if "approve" in new:
         approved, event = _approve(s)
@@ -53,7 +55,7 @@ def hear(s: Situation) -> Heard:
         if _may_be_undone(heard) and heard.rollout.weight and heard.status.candidate and not heard.may_go_back:
             # It stays to be done: as soon as there is a pod that takes the requests.
             waiting = {verb: value for verb, value in verbs.items() if verb != "abort"}
-            return Heard(heard, to.stay(_with(heard, verbs=waiting or None)), tuple(events))
+            return Heard(heard, setbacks.stay(_with(heard, verbs=waiting or None)), tuple(events))
         decision = _abort(heard)
         if decision is None:
             events.append(
@@ -90,8 +92,8 @@ def _abort(s: Situation) -> Decision | None:
         return None
     why = f"aborted{by(s.md, 'abort')}"
     if s.status.candidate:
-        return to.roll_back(s, "Aborted", "Aborted", why)
-    return to.undo(s, "Aborted", "Aborted", why)
+        return setbacks.roll_back(s, "Aborted", "Aborted", why)
+    return setbacks.undo(s, "Aborted", "Aborted", why)
 
 
 def _promote(s: Situation) -> Decision | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from haldane.plan.transitions import REJECTED_LIMIT
+from haldane.plan.setbacks import REJECTED_LIMIT
 
 from .lying import LyingWorld
 from .world import SPEC
@@ -56,6 +56,45 @@ def test_pods_that_are_lost_again_have_as_long_to_come_back_as_the_first_time(wo
         world.run(100)
         world.behaviours["2"].hangs = False
     world.run_until("Watching", 1500)
+
+
+@pytest.mark.parametrize("strategy", ["Canary", "BlueGreen"])
+def test_pods_that_are_lost_in_every_promotion_are_not_promoted_for_ever(world: Any, strategy: str) -> None:
+    world.spec["rollout"]["strategy"] = strategy
+    old = world.serving
+    world.deploy("2")
+    pods, first, losses = world.behaviours["2"], None, 0
+    while world.phase != "RollingBack" and losses < 40:
+        world.run(900, lambda w: w.phase == "RollingBack" or (w.phase == "Promoting" and w.route_weight == 100))
+        if world.phase == "RollingBack":
+            break
+        first, losses, pods.hangs = first or world.now, losses + 1, True
+        world.run(2)
+        assert (world.route_weight, world.ready(old)) == (0, 2), "stable takes everything at once, by pods that it kept"
+        pods.hangs = False
+    assert losses > 1, "one loss is forgiven"
+    assert world.status["rejected"][0]["reason"] == "CandidateLost"
+    assert "not for the first time since" in world.status["rejected"][0]["message"]
+    hold = timedelta(seconds=20 if strategy == "Canary" else 0)
+    assert timedelta(minutes=2) + hold < world.now - first < timedelta(minutes=3) + hold
+    world.run_until("Stable")
+    assert (world.version("stable"), world.ready(old)) == ("1", 2)
+
+
+def test_a_loss_that_a_pause_came_after_is_forgotten(world: Any) -> None:
+    world.spec["rollout"]["steps"] = [{"weight": 5, "hold": "10s", "approval": True}]
+    world.deploy("2")
+    world.run_until("Progressing")
+    for _ in range(2):
+        world.behaviours["2"].hangs = True
+        world.run(2)
+        world.behaviours["2"].hangs = False
+        world.run_until("Progressing")
+        world.annotations["haldane.dev/pause"] = "INC"
+        world.run(200)
+        del world.annotations["haldane.dev/pause"]
+        world.run(2)
+    assert (world.phase, world.status["rejected"]) == ("Progressing", [])
 
 
 def test_a_current_step_that_is_edited_to_weight_0_goes_on(world: Any) -> None:
