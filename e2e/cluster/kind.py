@@ -113,7 +113,10 @@ def wake(made: Record, shell: Shell) -> None:
 
 
 def create(made: Record, shell: Shell) -> None:
-    """Create the cluster, in place of what an interrupted attempt has left."""
+    """Create the cluster, in place of what an interrupted attempt has left.
+
+    A first failure is told, and all is tried once more from the beginning: kubeadm gives up on a machine that is too busy.
+    """
     remove(made, shell)
     folder = paths.cluster(made.name)
     patches = folder / "patches"
@@ -123,12 +126,17 @@ def create(made: Record, shell: Shell) -> None:
     paths.write(folder / "kind.yaml", yaml.safe_dump(described, sort_keys=False))
     shell.say("kubeadm sets up the control plane")
     options = ["--config", folder / "kind.yaml", "--kubeconfig", made.kubeconfig, "--retain"]
-    try:
-        shell.run([programs.KIND.path, "create", "cluster", *options], seconds=CREATE_SECONDS)
-    except ClusterError as error:
-        # The node was kept so that it can tell; the next attempt removes it.
-        journal = ["docker", "exec", made.node, "journalctl", "--no-pager", "--lines=15", "--priority=warning"]
-        raise ClusterError(f"{error}\nThe node's own words:\n{ask(journal) or '    none'}") from error
+    for is_last in (False, True):
+        try:
+            shell.run([programs.KIND.path, "create", "cluster", *options], seconds=CREATE_SECONDS)
+            break
+        except ClusterError as error:
+            if is_last or shell.stopped:
+                # The node was kept so that it can tell; the next attempt removes it.
+                journal = ["docker", "exec", made.node, "journalctl", "--no-pager", "--lines=15", "--priority=warning"]
+                raise ClusterError(f"{error}\nThe node's own words:\n{ask(journal) or '    none'}") from error
+            shell.tell(f"kind could not create the cluster (see {shell.log}); deleting it and trying once more.")
+            remove(made, shell)
     if made.source == "registry":
         shell.run(["docker", "cp", f"{made.node}:/usr/bin/kubectl", made.kubectl], seconds=60)
     shell.say("waiting for the API server")

@@ -38,6 +38,9 @@ class Progress:
     def noted(self, step: Step, text: str) -> None:
         self._notes[step.name] = text
 
+    def told(self, step: Step, text: str) -> None:
+        self.say(f"{'':>8}  {step.title}: {text}")
+
     def ended(self, step: Step, seconds: float | None) -> None:
         self._running.pop(step.name, None)
         self._notes.pop(step.name, None)

@@ -32,10 +32,14 @@ class Shell:
     Every method raises ClusterError, with the end of the log, when a command fails or takes longer than `seconds`.
     """
 
-    def __init__(self, step: str, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, step: str, say: Callable[[str], None] = lambda _: None, tell: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.log = paths.logs() / f"{step}.log"
         self.say = say
         """Shows a short text beside the step's name, such as what is being waited for."""
+        self.tell = tell
+        """Prints a sentence that a person should still read when the step is over."""
         self._lock = threading.Lock()
         self._running: set[Process] = set()
         self._stopped = False
@@ -120,6 +124,11 @@ class Shell:
             if time.monotonic() > end:
                 raise ClusterError(_with_log(f"Waited {seconds:.0f} s for {what}, in vain.", self.log))
             time.sleep(every)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the step was told to end: what fails then is no fault of its own."""
+        return self._stopped
 
     def stop(self) -> None:
         """End what is running, from another thread; the step then fails."""

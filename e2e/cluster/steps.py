@@ -28,6 +28,7 @@ class Watcher(Protocol):
 
     def started(self, step: Step) -> None: ...
     def noted(self, step: Step, text: str) -> None: ...
+    def told(self, step: Step, text: str) -> None: ...
     def ended(self, step: Step, seconds: float | None) -> None: ...
 
 
@@ -84,7 +85,8 @@ def execute(steps: Sequence[Step], finished: Iterable[str], watcher: Watcher) ->
             while waiting or running:
                 for step in startable(waiting, [step for step, _ in running.values()], done):
                     waiting.remove(step)
-                    shell = Shell(step.name, functools.partial(watcher.noted, step))
+                    note, tell = functools.partial(watcher.noted, step), functools.partial(watcher.told, step)
+                    shell = Shell(step.name, note, tell)
                     watcher.started(step)
                     running[pool.submit(_timed, step, shell)] = (step, shell)
                 _check(running, waiting)

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from e2e.cluster import kind, node_image, paths, ports, programs, versions
+from e2e.cluster import kind, node_image, paths, ports, programs, record, versions
+from e2e.cluster.errors import ClusterError
 from e2e.cluster.record import Record, Source
+from e2e.cluster.shell import Shell
 
 PORTS = dict(zip(ports.NAMES, (20001, 20002, 20003, 20004), strict=True))
 
@@ -89,3 +91,64 @@ def test_kubectl_never_talks_to_another_cluster() -> None:
 
 def test_nothing_runs_without_a_record() -> None:
     assert not kind.runs("never-made")
+
+
+@pytest.fixture
+def calls(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What kind and docker were called with; a `kind` that leaves a node behind and fails FAILURES times."""
+    calls, node, bin_folder = cache / "calls", cache / "node", cache / "bin"
+    scripts = {
+        programs.KIND.path: f"""
+            echo "kind $1 $2" >> {calls}; touch {node}
+            test $(grep -c ^kind {calls}) -gt $FAILURES""",
+        programs.KUBECTL.path: "printf ok",
+        bin_folder / "docker": f"""
+            case "$1" in
+            container) test -e {node} && echo running ;;
+            rm) echo "docker $*" >> {calls}; rm {node} ;;
+            exec) echo "the kubelet is busy" ;;
+            esac""",
+    }
+    for file, script in scripts.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"#!/bin/sh\n{script}\n")
+        file.chmod(0o755)
+    monkeypatch.setenv("PATH", str(bin_folder), prepend=":")
+    return calls
+
+
+CREATED = "kind create cluster"
+DELETED = "docker rm --force --volumes demo-control-plane"
+
+
+@pytest.mark.parametrize(("failures", "called"), [(0, [CREATED]), (1, [CREATED, DELETED, CREATED])])
+def test_a_cluster_that_cannot_be_created_is_tried_once_more(
+    calls: Path, monkeypatch: pytest.MonkeyPatch, failures: int, called: list[str]
+) -> None:
+    monkeypatch.setenv("FAILURES", str(failures))
+    told: list[str] = []
+    kind.create(Record("demo", "built", PORTS), Shell("cluster", tell=told.append))
+    assert calls.read_text().splitlines() == called
+    assert [text.partition(" (")[0] for text in told] == ["kind could not create the cluster"] * failures
+    made = record.read("demo")
+    assert made is not None
+    assert made.complete
+
+
+def test_a_cluster_that_cannot_be_created_twice_is_given_up(calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAILURES", "2")
+    with pytest.raises(ClusterError, match="ended with status 1") as raised:
+        kind.create(Record("demo", "built", PORTS), Shell("cluster"))
+    assert "The node's own words:\nthe kubelet is busy" in str(raised.value)
+    assert calls.read_text().splitlines() == [CREATED, DELETED, CREATED]
+    assert record.read("demo") is None
+
+
+def test_a_cluster_that_nobody_waits_for_is_not_tried_again(calls: Path) -> None:
+    told: list[str] = []
+    shell = Shell("cluster", tell=told.append)
+    shell.stop()
+    with pytest.raises(ClusterError, match="Stopped before"):
+        kind.create(Record("demo", "built", PORTS), shell)
+    assert not calls.exists()
+    assert told == []

@@ -24,6 +24,9 @@ class Log:
     def noted(self, step: Step, text: str) -> None:
         self.lines.append(f"{step.name}: {text}")
 
+    def told(self, step: Step, text: str) -> None:
+        self.lines.append(f"{step.name} tells: {text}")
+
     def ended(self, step: Step, seconds: float | None) -> None:
         self.lines.append(f"{'!' if seconds is None else '-'}{step.name}")
 
@@ -85,6 +88,16 @@ def test_steps_run_after_what_they_need() -> None:
     steps = [step("first"), step("second", "first"), step("third", "before", "second")]
     execute(steps, {"before"}, log)
     assert log.lines == ["+first", "-first", "+second", "-second", "+third", "-third"]
+
+
+def test_what_a_step_has_to_say_reaches_the_watcher() -> None:
+    def run(shell: Shell) -> None:
+        shell.say("waiting")
+        shell.tell("It took two tries.")
+
+    log = Log()
+    execute([step("slow", run=run)], (), log)
+    assert log.lines == ["+slow", "slow: waiting", "slow tells: It took two tries.", "-slow"]
 
 
 def test_lanes_run_side_by_side() -> None:
