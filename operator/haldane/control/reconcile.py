@@ -32,7 +32,6 @@ from haldane.control.store import Key, Store
 from haldane.plan import revision, rollout
 from haldane.plan.children import children
 from haldane.plan.clock import caught_up
-from haldane.plan.deadlines import is_overdue
 from haldane.plan.names import revision_name, revision_of
 from haldane.plan.observe import observe
 from haldane.plan.observed import Observed
@@ -136,15 +135,13 @@ class Reconciler:
         revisions = revision.known_revisions(seen, target)
         observed = observe(key.name, seen)
         gates = self._gates.report(key, md, target.name, observed, now) if self._gates else None
-        decision = rollout.step(md, revisions[target.name], observed, verdicts, now, gates)
+        decision = rollout.step(md, revisions[target.name], observed, verdicts, now, gates, is_looking=waits)
         refusal = self._refusals.get(key)
         doubts = self._rehearsals.of(key, md, now) if self._rehearsals else None
         status = compose(md, decision.status, observed, now, refusal, flaw, doubts)
         reroutes = _reroutes(md, status, observed)
-        if waits and (not reroutes or is_overdue(md, now)):
-            # The answers bring it back. Until then only taking traffic away must do without them, and at its deadline not even
-            # that: the last look may be the one that lets it pass.
-            return None
+        if waits and not (reroutes or _goes_back(md, status)):
+            return None  # the answers bring it back; whatever is written until then would be another question to them
 
         written = await self._write(key, body, status.to_wire())
         if written:
@@ -229,6 +226,14 @@ def _reroutes(md: ModelDeployment, status: ModelDeploymentStatus, observed: Obse
     less = status.rollout.weight < max(md.status.rollout.weight, observed.route_weight or 0)
     before, after = md.status.stable, status.stable
     return less or (before is not None and after is not None and before.revision != after.revision)
+
+
+def _goes_back(md: ModelDeployment, status: ModelDeploymentStatus) -> bool:
+    """Whether the rollout leaves for stable, or waits anew for pods that were lost."""
+    before, after = md.status.rollout.phase, status.rollout.phase
+    return before != after and (
+        after == "RollingBack" or (after == "Preparing" and before in ("Progressing", "Promoting"))
+    )
 
 
 def _is_only_news(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:

@@ -55,16 +55,18 @@ def step(
     analysis: Analysis | None,
     now: datetime,
     gates: Report | None = None,
+    is_looking: bool = False,
 ) -> Decision:
     """Decide the next state.
 
-    `target` is the revision that the spec asks for; `analysis` is this pass's evaluation, None when none was due; `gates` is
-    what was found before any traffic, None where nobody is to be asked.
+    `target` is the revision that the spec asks for; `analysis` is this pass's evaluation, None when none was due, or while one
+    `is_looking`; `gates` is what was found before any traffic, None where nobody is to be asked.
     """
     before = md.status.rollout.gates
     md = without_old_tokens(md)
     md = recorded(md, gates.findings if gates else None, now)
-    heard = hear(Situation(in_effect(_recorded(md, observed, analysis)), target, observed, analysis, now, gates))
+    judged = in_effect(_recorded(md, observed, analysis))
+    heard = hear(Situation(judged, target, observed, analysis, now, gates, is_looking))
     s, decision = heard.situation, heard.decision or _next(heard.situation)
     told = gating.told(before, md.status.rollout.gates)
     return Decision(decision.status, _next_look(s, decision), (*told, *heard.events, *decision.events))
@@ -192,7 +194,8 @@ def _progressing(s: Situation) -> Decision:
 
 def _held(s: Situation, index: int, current: Step) -> Decision:
     """At the step's weight: first its share must be seen, then its hold must pass, then every check must pass."""
-    overdue = is_overdue(s.md, s.now)
+    # The look that is under way may be the one that lets the step pass.
+    overdue = is_overdue(s.md, s.now) and not s.is_looking
     if s.rollout.step_started_at is None:
         missing = _share_missing(s, s.analysis, current.weight) if s.analysis else s.rollout.message
         if missing:

@@ -38,6 +38,8 @@ class Situation:
     analysis: Analysis | None
     now: datetime
     gates: Report | None = None
+    is_looking: bool = False
+    """Whether a look at the checks is under way: what only its verdicts can decide is not decided without them."""
 
     @property
     def spec(self) -> ModelDeploymentSpec:

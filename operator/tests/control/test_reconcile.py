@@ -81,6 +81,11 @@ class Outside:
         kind = {"apiVersion": "haldane.dev/v1alpha1", "kind": "ModelDeployment"}
         self.see({**kind, **body, "metadata": metadata, **({"status": known["status"]} if "status" in known else {})})
 
+    def annotate(self, verb: str) -> None:
+        """What `haldane <verb>` does."""
+        known = self.cluster.named("ModelDeployment", "fraud")
+        self.see({**known, "metadata": {**known["metadata"], "annotations": {f"haldane.dev/{verb}": "now"}}})
+
     def see(self, obj: Body) -> None:
         self.store.put(self.cluster.put(obj))
 
@@ -606,6 +611,62 @@ def test_what_needs_no_verdict_does_not_wait_for_prometheus(outside: Outside, ru
 
     assert run_exactly(main()) == 0.0
     assert outside.status["rollout"]["weight"] == 0
+
+
+@pytest.mark.parametrize("late", [timedelta(seconds=45), timedelta(hours=1)], ids=["in time", "past the deadline"])
+@pytest.mark.parametrize("what", ["abort", "lost pods", "spec taken back"])
+def test_what_takes_traffic_away_waits_for_no_look(
+    outside: Outside, run_exactly: Run, what: str, late: timedelta
+) -> None:
+    """While Prometheus hangs, before and after the deadline of the step."""
+
+    async def main() -> float:
+        await canary(outside)
+        outside.moment += late
+        outside.answer_after = 1000.0
+        started = asyncio.get_running_loop().time()
+        assert await outside.reconciler(FRAUD) is None
+        outside.cluster.log.clear()
+        if what == "abort":
+            outside.annotate("abort")
+        elif what == "lost pods":
+            outside.crash_candidate()
+        else:
+            outside.ask_for("1")
+        assert await outside.reconciler(FRAUD) == timedelta(0)
+        return asyncio.get_running_loop().time() - started
+
+    assert run_exactly(main()) == 0.0
+    assert "apply Ingress fraud-candidate" in outside.cluster.log
+    assert outside.status["rollout"]["weight"] == 0
+    assert outside.status["rollout"]["phase"] == ("Preparing" if what == "lost pods" else "RollingBack")
+
+
+def test_an_abort_after_the_promotion_brings_old_pods_back_without_a_look(outside: Outside, run_exactly: Run) -> None:
+    """They have gone already, so that nothing is rerouted yet: but they are to be made at once."""
+
+    async def main() -> None:
+        rollout = {"keepStableFor": "1s", "watchAfterPromotion": "1h"}
+        await serving(outside, rollout=rollout)
+        outside.ask_for("2", rollout=rollout)
+        await outside.settle()
+        outside.pods_ready()
+        outside.annotate("promote")
+        for _ in range(20):
+            await outside.settle()
+            outside.pods_ready()
+            outside.moment += timedelta(seconds=10)
+        assert outside.status["rollout"]["phase"] == "Watching"
+        assert outside.status["previous"]["replicas"] == 0
+        outside.moment += timedelta(seconds=45)
+        outside.answer_after = 1000.0
+        assert await outside.reconciler(FRAUD) is None
+        outside.annotate("abort")
+        assert await outside.reconciler(FRAUD) == timedelta(0)
+
+    run_exactly(main())
+    assert outside.status["rollout"]["phase"] == "RollingBack"
+    assert outside.status["previous"]["replicas"] == 1
 
 
 async def test_a_step_is_not_given_up_at_its_deadline_before_its_last_look(
