@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from haldane.control.ports import Answer, Metrics, Unavailable
+from haldane.control.turns import Turns
 from haldane.plan import batches
 from haldane.plan.batches import Batch, Question
 from haldane.plan.queries import Increase
@@ -20,12 +21,18 @@ GATHER_SECONDS = 0.1
 """How long a query waits for others."""
 DEADLINE = 8.0
 """Seconds until nobody waits for an answer any more: what has not been sent by then is not sent."""
+FREE_AT_ONCE, FREE_EACH = 8, 4
+"""Users' own queries under way, of all namespaces and of one: a namespace whose queries hang waits for them alone."""
+
+
+_TOO_LATE = Unavailable(f"Prometheus did not answer within {DEADLINE:g} s")
 
 
 class Batcher:
     """Implements `Metrics` on top of another one, which bounds how many queries are under way.
 
-    The operator's own queries are gathered for a moment; users' own are asked as they are, one text about one instant once.
+    The operator's own queries are gathered for a moment; users' own are asked as they are, one text about one instant once
+    for all of a namespace, and few of a namespace at once.
     """
 
     def __init__(self, metrics: Metrics, gather: float = GATHER_SECONDS, longest: int = batches.LONGEST) -> None:
@@ -33,12 +40,13 @@ class Batcher:
         self._gather = gather
         self._longest = longest
         self._gathered: dict[Question, asyncio.Future[Answer]] = {}
-        self._shared: dict[tuple[str, datetime], asyncio.Task[Answer]] = {}
+        self._turns = Turns(FREE_AT_ONCE, FREE_EACH)
+        self._shared: dict[tuple[str, datetime, str | None], asyncio.Task[Answer]] = {}
         self._errands: set[asyncio.Task[Any]] = set()
 
-    async def query(self, promql: str, at: datetime, *, free: bool = False) -> Answer:
+    async def query(self, promql: str, at: datetime, *, owner: str | None = None) -> Answer:
         """See `Metrics`."""
-        asked = self._ask(Question(promql, at)) if isinstance(promql, Increase) else self._ask_once(promql, at, free)
+        asked = self._ask(Question(promql, at)) if isinstance(promql, Increase) else self._ask_once(promql, at, owner)
         # Others may wait for the same answer: who gives up must not take it from them.
         return await asyncio.shield(asked)
 
@@ -50,10 +58,11 @@ class Batcher:
             self._gathered[question] = loop.create_future()
         return self._gathered[question]
 
-    def _ask_once(self, promql: str, at: datetime, free: bool) -> asyncio.Task[Answer]:
-        key = promql, at
+    def _ask_once(self, promql: str, at: datetime, owner: str | None) -> asyncio.Task[Answer]:
+        key = promql, at, owner
         if key not in self._shared:
-            self._shared[key] = self._start(self._in_time(promql, at, free))
+            asked = self._in_time(promql, at) if owner is None else self._in_turn(promql, at, owner)
+            self._shared[key] = self._start(asked)
             self._shared[key].add_done_callback(lambda _: self._shared.pop(key, None))
         return self._shared[key]
 
@@ -63,7 +72,7 @@ class Batcher:
             self._start(self._fetch(batch, gathered))
 
     async def _fetch(self, batch: Batch, gathered: Mapping[Question, asyncio.Future[Answer]]) -> None:
-        answer = await self._in_time(batch.promql, batch.at, free=False)
+        answer = await self._in_time(batch.promql, batch.at)
         if isinstance(answer, Unavailable) and answer.too_much and len(batch.questions) > 1:
             for half in batch.halves():
                 self._start(self._fetch(half, gathered))
@@ -71,12 +80,21 @@ class Batcher:
         for question, own in batch.split(answer).items():
             gathered[question].set_result(own)
 
-    async def _in_time(self, promql: str, at: datetime, free: bool) -> Answer:
+    async def _in_time(self, promql: str, at: datetime) -> Answer:
         try:
             async with asyncio.timeout(DEADLINE):
-                return await self._metrics.query(promql, at, free=free)
+                return await self._metrics.query(promql, at)
         except TimeoutError:
-            return Unavailable(f"Prometheus did not answer within {DEADLINE:g} s")
+            return _TOO_LATE
+
+    async def _in_turn(self, promql: str, at: datetime, owner: str) -> Answer:
+        try:
+            async with asyncio.timeout(DEADLINE) as patience, self._turns.of(owner):
+                # From here on it cannot be recalled: its turn is over when it is, though nobody may wait for it any more.
+                patience.reschedule(asyncio.get_running_loop().time() + DEADLINE)
+                return await self._metrics.query(promql, at, owner=owner)
+        except TimeoutError:
+            return _TOO_LATE
 
     def _start(self, errand: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(errand)

@@ -15,6 +15,7 @@ from datetime import datetime
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.control.ports import Runtimes
 from haldane.control.store import Key
+from haldane.control.turns import Turns
 from haldane.plan import gates_smoke as smoke
 from haldane.plan.gates import Findings, Inquiry, Report, Told, inquiry, read_told
 from haldane.plan.gates_verdicts import is_suspicious
@@ -22,8 +23,8 @@ from haldane.plan.observed import Observed
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE = 4
-"""Inquiries under way."""
+AT_ONCE, EACH = 6, 3
+"""Inquiries under way, of all namespaces and of one: a namespace whose pods hang waits for them alone."""
 METADATA_SECONDS = 5.0
 REQUEST_SECONDS = 10.0
 SMOKE_SECONDS = 10.0
@@ -48,7 +49,7 @@ class Gatekeeper:
         """`wake` is called with a key when there is news for its next pass."""
         self._runtimes = runtimes
         self._wake = wake
-        self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._turns = Turns(AT_ONCE, EACH)
         self._errands: dict[Key, _Errand] = {}
 
     def report(self, key: Key, md: ModelDeployment, target: str, observed: Observed, now: datetime) -> Report:
@@ -85,7 +86,7 @@ class Gatekeeper:
 
     async def _run(self, key: Key, md: ModelDeployment, wanted: Inquiry) -> Findings:
         try:
-            async with self._at_once, asyncio.timeout(LONGEST):
+            async with self._turns.of(key.namespace), asyncio.timeout(LONGEST):
                 return await self._examine(md, wanted)
         except TimeoutError:
             return Findings(wanted.subject, Told(silence=f"it took longer than {LONGEST:g} s"))

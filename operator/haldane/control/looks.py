@@ -139,7 +139,9 @@ class Looks:
 
     async def _judged(self, md: ModelDeployment, queries: Mapping[str, str], at: datetime) -> Analysis | None:
         asked = {
-            name: self._metrics.query(promql, asking.instant(md, name, at), free=name.startswith(FREE))
+            name: self._metrics.query(
+                promql, asking.instant(md, name, at), owner=md.metadata.namespace if name.startswith(FREE) else None
+            )
             for name, promql in queries.items()
         }
         return analysis.judge(md, await answers.within(METRICS_DEADLINE, asked), at)

@@ -121,11 +121,12 @@ class Cluster(Protocol):
 class Metrics(Protocol):
     """Prometheus. A failure is an answer (`Unavailable`), never an exception."""
 
-    async def query(self, promql: str, at: datetime, *, free: bool = False) -> Answer:
+    async def query(self, promql: str, at: datetime, *, owner: str | None = None) -> Answer:
         """The instant vector of a PromQL query at a time.
 
-        `free` queries are a user's own and may be as slow as they like: they never hold up the others. The time-out
-        begins when the query is sent; how long it may wait for that is the caller's to bound, by cancelling.
+        With an `owner`, a namespace, it is one that a user wrote. It may be as slow as it likes: it never holds up the
+        operator's own. The time-out begins when the query is sent; how long it may wait for that is the caller's to bound,
+        by cancelling.
         """
 
 

@@ -21,8 +21,8 @@ from haldane.control.ports import Answer, Series, Unavailable
 from haldane.effects.access import OPEN, Access, NoCredentials
 from haldane.effects.bounded import AnswerTooLarge, BoundedAdapter
 
-THREADS = 4
-"""Queries at once, of the operator's own, and of users' own as well."""
+THREADS, FREE_THREADS = 4, 8
+"""Queries at once, of the operator's own and of users' own: together fewer than Prometheus answers at once by default, 20."""
 CONNECT_SECONDS = 2.0
 LARGEST = 8 << 20
 """Bytes of an answer to a query of the operator's own; one that would be larger is asked in halves."""
@@ -51,7 +51,7 @@ class Prometheus:
         self._access = access
         self._timeout = timeout
         self._own = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus")
-        self._free = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus-free")
+        self._free = ThreadPoolExecutor(FREE_THREADS, thread_name_prefix="prometheus-free")
         self._local = threading.local()
 
     def close(self) -> None:
@@ -59,14 +59,15 @@ class Prometheus:
         for threads in (self._own, self._free):
             threads.shutdown(wait=False, cancel_futures=True)
 
-    async def query(self, promql: str, at: datetime, *, free: bool = False) -> Answer:
+    async def query(self, promql: str, at: datetime, *, owner: str | None = None) -> Answer:
         """See `Metrics`."""
         if not self._url:
             return Unavailable("no Prometheus is configured: set HALDANE_PROMETHEUS_URL")
         if _TEXT.match(promql):
             # Prometheus gives it back, and the client its value alone: "5" would look like a number.
             return Unavailable("the query is a text, not a number: write it without the quotation marks around it")
-        loop = asyncio.get_running_loop()
+        loop, threads = asyncio.get_running_loop(), self._own if owner is None else self._free
+        largest = LARGEST if owner is None else LARGEST_FREE
         is_over = False
 
         def limit() -> None:
@@ -75,12 +76,12 @@ class Prometheus:
 
         def ask() -> Any:
             loop.call_soon_threadsafe(limit)
-            return self._ask(promql, at, LARGEST_FREE if free else LARGEST)
+            return self._ask(promql, at, largest)
 
         try:
             async with asyncio.timeout(None) as patience:
                 try:
-                    result = await loop.run_in_executor(self._free if free else self._own, ask)
+                    result = await loop.run_in_executor(threads, ask)
                 finally:
                     is_over = True  # its thread may still take it up, or say so late
             return read_result(result)

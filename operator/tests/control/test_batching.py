@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from haldane.api.v1alpha1 import ModelDeployment
-from haldane.control.batching import DEADLINE, GATHER_SECONDS, Batcher
+from haldane.control.batching import DEADLINE, FREE_AT_ONCE, FREE_EACH, GATHER_SECONDS, Batcher
 from haldane.control.ports import Answer, Series, Unavailable
+from haldane.effects.prometheus import FREE_THREADS
 from haldane.plan.queries import Increase, durations, requests
 
 Run = Callable[[Any], Any]
@@ -38,19 +39,19 @@ class Prometheus:
     """Answers one request each for every model that a query names; what a test says refuses, hangs, or is away."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, datetime, bool]] = []
+        self.asked: list[tuple[str, datetime, str | None]] = []
         self.poison: tuple[str, ...] = ()
         self.most = 1000
         self.away: str | None = None
         self.takes = 0.0
         self.at_once = self.most_at_once = 0
 
-    async def query(self, promql: str, at: datetime, *, free: bool = False) -> Answer:
-        self.asked.append((promql, at, free))
+    async def query(self, promql: str, at: datetime, *, owner: str | None = None) -> Answer:
+        self.asked.append((promql, at, owner))
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
-            await asyncio.sleep(self.takes)
+            await asyncio.sleep(0.5 if "quick" in promql else self.takes)
         finally:
             self.at_once -= 1
         named = [md.metadata.name for md in MODELS if md.metadata.name in promql]
@@ -82,7 +83,7 @@ async def test_objects_share_a_query_and_each_gets_its_own_answer(prometheus: Pr
     batcher = Batcher(prometheus, gather=0.0)
     assert await all_asked(batcher, MODELS) == [own(number) for number in range(8)]
     assert len(prometheus.asked) == 1
-    assert prometheus.asked[0][1:] == (AT, False)
+    assert prometheus.asked[0][1:] == (AT, None)
 
 
 async def test_all_that_one_object_asks_is_one_query(prometheus: Prometheus) -> None:
@@ -94,7 +95,7 @@ async def test_all_that_one_object_asks_is_one_query(prometheus: Prometheus) -> 
 
 async def test_one_query_alone_is_asked_as_it_is_written(prometheus: Prometheus) -> None:
     assert await Batcher(prometheus, gather=0.0).query(asked_of(MODELS[0]), AT) == own(0)
-    assert prometheus.asked == [(asked_of(MODELS[0]), AT, False)]
+    assert prometheus.asked == [(asked_of(MODELS[0]), AT, None)]
 
 
 async def test_another_instant_stands_in_the_text(prometheus: Prometheus) -> None:
@@ -135,10 +136,10 @@ async def test_a_text_is_no_longer_than_a_proxy_takes(prometheus: Prometheus) ->
 
 async def test_the_same_query_of_a_user_is_asked_once(prometheus: Prometheus) -> None:
     batcher = Batcher(prometheus, gather=0.0)
-    answers = await asyncio.gather(*(batcher.query("model-1 + model-2", AT, free=True) for _ in range(5)))
-    assert prometheus.asked == [("model-1 + model-2", AT, True)]
+    answers = await asyncio.gather(*(batcher.query("model-1 + model-2", AT, owner="shop") for _ in range(5)))
+    assert prometheus.asked == [("model-1 + model-2", AT, "shop")]
     assert len(answers) == 5
-    await batcher.query("model-1 + model-2", AT, free=True)
+    await batcher.query("model-1 + model-2", AT, owner="shop")
     assert len(prometheus.asked) == 2  # it may have another answer by now
 
 
@@ -176,3 +177,40 @@ def test_a_query_that_hangs_is_given_up(prometheus: Prometheus, run_exactly: Run
     assert answers == [Unavailable(f"Prometheus did not answer within {DEADLINE:g} s")] * 8
     assert took == pytest.approx(GATHER_SECONDS + DEADLINE)
     assert prometheus.at_once == 0
+
+
+def test_queries_of_one_namespace_that_hang_hold_up_no_other_ones(prometheus: Prometheus, run_exactly: Run) -> None:
+    """As many as there are slots, and more, each of which takes as long as a query may."""
+    prometheus.takes = 5.0
+
+    async def main() -> tuple[float, list[Answer], int]:
+        batcher = Batcher(prometheus)
+        slow = [asyncio.create_task(batcher.query(f"slow {n}", AT, owner="theirs")) for n in range(3 * FREE_AT_ONCE)]
+        await asyncio.sleep(1.0)
+        assert prometheus.at_once == FREE_EACH
+        await asyncio.gather(*(batcher.query(f"quick {n}", AT, owner="ours") for n in range(FREE_EACH)))
+        return asyncio.get_running_loop().time(), await asyncio.gather(*slow), prometheus.most_at_once
+
+    took, answers, most = run_exactly(main())
+    assert took == 1.5
+    assert answers.count(()) == 2 * FREE_EACH, "what has waited for its turn until nobody waits for it is not sent"
+    assert len(prometheus.asked) == 3 * FREE_EACH
+    assert most == FREE_AT_ONCE <= FREE_THREADS
+
+
+def test_a_text_that_two_namespaces_ask_is_not_held_up_by_the_other_one(
+    prometheus: Prometheus, run_exactly: Run
+) -> None:
+    prometheus.takes = 5.0
+
+    async def main() -> float:
+        batcher = Batcher(prometheus)
+        asked = [f"slow {n}" for n in range(FREE_EACH)] + ["quick"]
+        theirs = [asyncio.create_task(batcher.query(each, AT, owner="theirs")) for each in asked]
+        await asyncio.sleep(1.0)
+        await batcher.query("quick", AT, owner="ours")
+        took = asyncio.get_running_loop().time()
+        await asyncio.gather(*theirs)
+        return took
+
+    assert run_exactly(main()) == 1.5

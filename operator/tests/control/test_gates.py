@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from haldane.api.v1alpha1 import ModelDeployment
-from haldane.control.gates import AT_ONCE, LONGEST, REQUEST_SECONDS, Gatekeeper
+from haldane.control.gates import AT_ONCE, EACH, LONGEST, REQUEST_SECONDS, Gatekeeper
 from haldane.control.ports import Manifest, Reply
 from haldane.control.store import Key
 from haldane.plan.gates import Findings
@@ -181,7 +181,7 @@ def test_few_are_asked_at_once_and_what_is_forgotten_is_given_up(run_exactly: Ru
         for key in keys:
             keeper.report(key, preparing(), "new", SEEN, NOW)
         await asyncio.sleep(0.5)
-        assert len(pods.asked) == AT_ONCE
+        assert len(pods.asked) == EACH
         for key in keys[1:]:
             keeper.forget(key)
         await asyncio.sleep(60)
@@ -192,7 +192,26 @@ def test_few_are_asked_at_once_and_what_is_forgotten_is_given_up(run_exactly: Ru
         assert woken == keys[:1]
         return pods
 
-    assert run_exactly(many()).most == AT_ONCE
+    assert run_exactly(many()).most == EACH
+
+
+def test_pods_of_one_namespace_that_hang_hold_up_no_other_ones(run_exactly: Run) -> None:
+    async def main() -> float:
+        pods, woken = Pods(), asyncio.Event()
+        pods.takes = {"old-0": [1000.0], "new-0": [1000.0]}
+        keeper = Gatekeeper(pods, lambda key: woken.set() if key.namespace == "ours" else None)
+        for number in range(3 * AT_ONCE):
+            keeper.report(Key("shop", f"model-{number}"), preparing(), "new", SEEN, NOW)
+        await asyncio.sleep(1.0)
+        assert pods.under_way == EACH
+        pods.takes = {}
+        keeper.report(Key("ours", "fraud"), preparing(), "new", SEEN, NOW)
+        await woken.wait()
+        took = asyncio.get_running_loop().time()
+        await keeper.close()
+        return took
+
+    assert run_exactly(main()) == pytest.approx(1.0, abs=0.1)
 
 
 def test_an_answer_about_another_candidate_is_not_taken(run_exactly: Run) -> None:

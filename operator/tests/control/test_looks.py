@@ -83,7 +83,7 @@ class Fleet:
     def now(self) -> datetime:
         return START + timedelta(seconds=asyncio.get_running_loop().time())
 
-    async def query(self, promql: str, at: datetime, *, free: bool = False) -> Answer:
+    async def query(self, promql: str, at: datetime, *, owner: str | None = None) -> Answer:
         self.asked.append(asyncio.get_running_loop().time())
         await asyncio.sleep(TAKES)
         return ()

@@ -58,9 +58,9 @@ class Outside:
         self.looked_at_the_clock += 1
         return self.moment
 
-    async def query(self, promql: str, at: datetime, *, free: bool = False) -> Answer:
+    async def query(self, promql: str, at: datetime, *, owner: str | None = None) -> Answer:
         self.asked.append(promql)
-        if free:
+        if owner:
             self.asked_freely.append(promql)
         await asyncio.sleep(self.answer_after)
         self.meanwhile()

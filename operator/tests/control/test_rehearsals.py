@@ -28,11 +28,11 @@ class World:
         self.woken: list[Key] = []
         self.rehearsals = Rehearsals(self, self.woken.append)
 
-    async def query(self, promql: str, at: datetime, *, free: bool = False) -> Answer:
-        self.asked.append(free)
+    async def query(self, promql: str, at: datetime, *, owner: str | None = None) -> Answer:
+        self.asked.append(owner is not None)
         if "0000000000" in promql:
             return ()
-        return self.answers["free" if free else "own"]
+        return self.answers["own" if owner is None else "free"]
 
     async def of(self, md: ModelDeployment, after: timedelta = timedelta(0)) -> tuple[str, ...] | None:
         """What is known at once, and what when the answers have come; the same when it is known."""

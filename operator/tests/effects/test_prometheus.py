@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from haldane.control.ports import Series, Unavailable
-from haldane.effects.prometheus import THREADS, Prometheus, read_result
+from haldane.effects.prometheus import FREE_THREADS, THREADS, Prometheus, read_result
 
 AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -162,7 +162,7 @@ async def test_slow_queries_of_users_hold_up_no_other(stand_in: StandIn) -> None
     stand_in.gives(vector("1"))
     stand_in.slow = "slow"
     prometheus = Prometheus(stand_in.url)
-    slow = [asyncio.create_task(prometheus.query("slow", AT, free=True)) for _ in range(3 * THREADS)]
+    slow = [asyncio.create_task(prometheus.query("slow", AT, owner="shop")) for _ in range(3 * FREE_THREADS)]
     await asyncio.to_thread(stand_in.busy.wait, 5.0)
     assert await prometheus.query("up", AT) == (Series({"revision": "0"}, 1.0),)
     assert not any(task.done() for task in slow)
@@ -216,7 +216,7 @@ def test_results_that_are_no_lists(result: Any) -> None:
 async def test_an_answer_has_an_end(stand_in: StandIn, free: bool, count: int, fits: bool) -> None:
     stand_in.gives([{"metric": {"pod": "p" * 60}, "value": [1, "1"]}] * count)
     prometheus = Prometheus(stand_in.url)
-    answer = await prometheus.query("up", AT, free=free)
+    answer = await prometheus.query("up", AT, owner="shop" if free else None)
     if fits:
         assert isinstance(answer, tuple)
         assert len(answer) == count
@@ -226,7 +226,7 @@ async def test_an_answer_has_an_end(stand_in: StandIn, free: bool, count: int, f
         assert "answers with more than 1 MiB: aggregate the query to one value" in answer.reason
     # Neither is the connection spoilt for the next.
     stand_in.gives([])
-    assert await prometheus.query("up", AT, free=free) == ()
+    assert await prometheus.query("up", AT, owner="shop" if free else None) == ()
     prometheus.close()
 
 
