@@ -15,6 +15,7 @@ from haldane_runtime.engine.batching import Budget
 from haldane_runtime.engine.concurrency import runs_at_once
 from haldane_runtime.engine.memory import room_for_another
 from haldane_runtime.engine.samples import Inputs, take
+from haldane_runtime.engine.threads import usable_threads
 from haldane_runtime.engine.trial import Trial, require_run
 from haldane_runtime.settings import Settings
 from haldane_runtime.store.fetch import S3Options, fetch
@@ -97,7 +98,7 @@ def _load(settings: Settings) -> LoadedModel:
             _BUDGET[engine.device],
             opening.independence,
         )
-        profile = _with_runs(profile, engine, tuned.trial, opening.available)
+        profile = _with_runs(profile, engine, tuned.trial)
     if settings.precision == "int8" and not profile.batchable:
         log.info("with golden requests int8 is scaled once, by them, and not by the rows of each run")
     return LoadedModel(
@@ -112,13 +113,23 @@ def _load(settings: Settings) -> LoadedModel:
     )
 
 
-def _with_runs(profile: BatchProfile, engine: Engine, trial: Trial, threads: int) -> BatchProfile:
+def _with_runs(profile: BatchProfile, engine: Engine, trial: Trial) -> BatchProfile:
     """The profile, with how many runs at once pay where batches do not."""
-    if profile.max_rows > 1 or trial.inputs is None or not room_for_another():
+    if profile.max_rows > 1 or trial.inputs is None:
         return profile
-    one = take(trial.inputs, [0]) if batching.obstacle(engine.signature) is None else trial.inputs
-    seconds = _BUDGET[engine.device].most
-    return replace(profile, runs=runs_at_once(engine, one, profile.seconds.get(1, 0.0), threads, seconds))
+    return replace(profile, runs=runs_beside_each_other(engine, trial.inputs, profile.seconds.get(1, 0.0)))
+
+
+def runs_beside_each_other(engine: Engine, inputs: Inputs, seconds: float) -> int:
+    """How many runs at once the server would allow a model that it does not batch, of which one row takes `seconds`.
+
+    Up to one for each processor that may be used, however few threads one run was given: a setting that makes a run
+    smaller must not take the others away.
+    """
+    if not room_for_another():
+        return 1
+    one = take(inputs, [0]) if batching.obstacle(engine.signature) is None else inputs
+    return runs_at_once(engine, one, seconds, usable_threads(), _BUDGET[engine.device].most)
 
 
 @contextmanager

@@ -3,7 +3,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from haldane_runtime.commands.measurement import Cell, measure, recommend, served_rows_per_second, thread_counts
+from haldane_runtime.commands.measurement import (
+    Cell,
+    Together,
+    measure,
+    measure_together,
+    recommend,
+    served_rows_per_second,
+    thread_counts,
+)
 from haldane_runtime.core.errors import Code, RequestError
 from haldane_runtime.core.types import Array, Datatype, ModelSignature, TensorSpec
 
@@ -89,8 +97,11 @@ def test_threads_are_powers_of_two_and_all() -> None:
         ({1: [0.02, 0.025, 0.03], 2: [0.03, 0.03, 0.035]}, 1, 4),
         # A long one: two threads halve it, and rows cost the same together as apart.
         ({1: [20, 40, 80], 2: [11, 22, 44]}, 2, 1),
-        # A little faster is not worth another thread.
-        ({1: [20, 40, 80], 2: [18, 36, 72]}, 1, 1),
+        # A little faster is worth another thread for a long one, as it is at load, and slower is not.
+        ({1: [20, 40, 80], 2: [18, 36, 72]}, 2, 1),
+        ({1: [20, 40, 80], 2: [21, 42, 84]}, 1, 1),
+        # A thread that serves requests has more use of a processor than a short run that gains a little.
+        ({1: [2, 4, 8], 2: [1.8, 3.6, 7.2]}, 1, 1),
     ],
 )
 def test_what_a_measurement_speaks_for(milliseconds: dict[int, list[float]], threads: int, rows: int) -> None:
@@ -102,3 +113,33 @@ def test_what_a_measurement_speaks_for(milliseconds: dict[int, list[float]], thr
     settings = recommend(found)
     assert (settings.threads, settings.max_batch_size) == (threads, rows)
     assert served_rows_per_second(settings.cell) < settings.cell.rows_per_second
+
+
+def test_runs_at_once_each_get_their_share_of_the_time() -> None:
+    clock = Clock()
+    (found,) = measure_together(Engine(clock, 1, 0.01, 4), INPUTS, [1], 1.0, clock)
+    assert (found.runs, found.p50, found.per_second) == pytest.approx((1, 0.04, 25.0))
+    assert 1.0 <= clock.now < 1.1
+
+
+def test_what_fails_together_is_left_out_and_what_fails_alone_is_told() -> None:
+    class Starved(Engine):
+        def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+            self.most_rows -= 1
+            if self.most_rows < 0:
+                raise RequestError(Code.MODEL_FAILED, "no memory")
+            self.clock.now += self.row_seconds
+            return {}
+
+    clock = Clock()
+    # One run at a time needs about 34 within its share.
+    found = measure_together(Starved(clock, 1, 0.01, 50), INPUTS, [1, 2, 4], 1.0, clock)
+    assert [one.runs for one in found] == [1]
+    with pytest.raises(RequestError, match="no memory"):
+        measure_together(Starved(clock, 1, 0.01, 0), INPUTS, [1, 2], 1.0, clock)
+
+
+def test_several_runs_at_once_are_what_a_server_could_serve() -> None:
+    cell = Cell(1, 1, 9, 0.1, 0.1)
+    assert served_rows_per_second(cell, Together(2, 0.11, 18.0)) == 18.0
+    assert served_rows_per_second(cell, Together(1, 0.1, 10.0)) == served_rows_per_second(cell) < 10

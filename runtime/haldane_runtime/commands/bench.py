@@ -7,13 +7,15 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from haldane_runtime.commands.measurement import (
     Cell,
     Settings,
+    Together,
     measure,
+    measure_together,
     recommend,
     served_rows_per_second,
     thread_counts,
@@ -21,9 +23,14 @@ from haldane_runtime.commands.measurement import (
 from haldane_runtime.commands.subject import Loaded, offered, only, timed_load
 from haldane_runtime.commands.text import counted, milliseconds, table
 from haldane_runtime.core.errors import LoadError, Reason, RequestError
-from haldane_runtime.engine.batching import sizes
-from haldane_runtime.engine.samples import take
+from haldane_runtime.engine.batching import obstacle, sizes
+from haldane_runtime.engine.concurrency import LONG_SECONDS
+from haldane_runtime.engine.samples import Inputs, take
 from haldane_runtime.engine.threads import usable_threads
+from haldane_runtime.loading import runs_beside_each_other
+
+# Of the time allowed, for runs at once; the rest is for threads and rows.
+_SHARE_OF_RUNS = 0.25
 
 
 def bench(environ: Mapping[str, str], target: str | None, seconds: float, as_json: bool) -> int:
@@ -36,16 +43,30 @@ def bench(environ: Mapping[str, str], target: str | None, seconds: float, as_jso
     # One thread or another is what is to be found out.
     loaded = timed_load(replace(offer, settings=replace(offer.settings, intra_op_threads=None)))
     counts = [1] if offer.settings.device == "gpu" else thread_counts(usable_threads())
-    cells = _cells(loaded, counts, seconds)
-    settings = recommend(cells)
+    found = _measured(loaded, counts, seconds)
     if as_json:
-        print(json.dumps(_report(loaded, cells, settings), indent=2))
+        print(json.dumps(_report(loaded, found), indent=2))
     else:
-        print("\n".join(_lines(loaded, cells, settings)))
+        print("\n".join(_lines(loaded, found)))
     return 0
 
 
-def _cells(loaded: Loaded, counts: Sequence[int], seconds: float) -> list[Cell]:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`together` is empty where runs at once are not an issue; `runs` how many of them the server would allow."""
+
+    cells: Sequence[Cell]
+    settings: Settings
+    together: Sequence[Together]
+    runs: int
+
+    @property
+    def rows_per_second(self) -> float:
+        chosen = next((one for one in self.together if one.runs == self.runs), None)
+        return served_rows_per_second(self.settings.cell, chosen)
+
+
+def _measured(loaded: Loaded, counts: Sequence[int], seconds: float) -> Found:
     model = loaded.model
     if model.inputs is None:
         raise LoadError(
@@ -56,9 +77,27 @@ def _cells(loaded: Loaded, counts: Sequence[int], seconds: float) -> list[Cell]:
     inputs = take(model.inputs, [0]) if limit == 1 and model.profile.batchable else model.inputs
     model.engine.close()
     try:
-        return measure(model.reopen, counts, inputs, sizes(limit), seconds)
+        cells = measure(model.reopen, counts, inputs, sizes(limit), (1 - _SHARE_OF_RUNS) * seconds)
+        settings = recommend(cells)
+        together, runs = _together(loaded, settings, _SHARE_OF_RUNS * seconds)
     except RequestError as error:
         raise LoadError(Reason.INVALID_MODEL, f"The model does not run: {error.message}.") from error
+    return Found(cells, settings, together, runs)
+
+
+def _together(loaded: Loaded, settings: Settings, seconds: float) -> tuple[list[Together], int]:
+    """With the threads that the settings give to one run, as a server with these settings would choose at its start."""
+    one = settings.cell
+    if settings.max_batch_size > 1 or one.p50 < LONG_SECONDS or loaded.model.model.device != "cpu":
+        return [], 1
+    inputs: Inputs = loaded.model.inputs or {}
+    engine = loaded.model.reopen(settings.threads)
+    try:
+        runs = runs_beside_each_other(engine, inputs, one.p50)
+        single = take(inputs, [0]) if obstacle(engine.signature) is None else inputs
+        return measure_together(engine, single, thread_counts(usable_threads()), seconds), runs
+    finally:
+        engine.close()
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
@@ -68,17 +107,17 @@ def environment_of(settings: Settings) -> dict[str, str]:
     }
 
 
-def _lines(loaded: Loaded, cells: Sequence[Cell], settings: Settings) -> list[str]:
-    model = loaded.model.model
-    best = settings.cell
+def _lines(loaded: Loaded, found: Found) -> list[str]:
+    model, settings = loaded.model.model, found.settings
     return [
         f"{model.name}, version {model.version}, on {model.device}: {_machine()}",
         f"Batching: {loaded.model.profile.reason}",
         "",
-        _table(cells),
+        _table(found.cells),
+        *_runs_lines(found),
         "",
         f"Best: {counted(settings.threads, 'thread')}, batches of up to {counted(settings.max_batch_size, 'row')}: "
-        f"{milliseconds(best.p50)} ms a run, up to {served_rows_per_second(best):,.0f} rows/s in one server.",
+        f"{milliseconds(settings.cell.p50)} ms a run, up to {found.rows_per_second:,.0f} rows/s in one server.",
         "The server measures the same, more briefly, at every start; to have it so without measuring:",
         "",
         *(f"  {name}={value}" for name, value in environment_of(settings).items()),
@@ -89,6 +128,19 @@ def _lines(loaded: Loaded, cells: Sequence[Cell], settings: Settings) -> list[st
         "    runtime:",
         f"      session: {{intraOpThreads: {settings.threads}}}",
         f"      batching: {{maxBatchSize: {settings.max_batch_size}}}",
+    ]
+
+
+def _runs_lines(found: Found) -> list[str]:
+    if not found.together:
+        return []
+    header = ["runs at once", "p50 ms", "runs/s"]
+    rows = [[str(one.runs), milliseconds(one.p50), f"{one.per_second:,.1f}"] for one in found.together]
+    return [
+        "",
+        table(header, rows),
+        f"The server would allow {counted(found.runs, 'run')} at once, which it measures at every start, "
+        "whatever the settings.",
     ]
 
 
@@ -111,8 +163,8 @@ def _table(cells: Sequence[Cell]) -> str:
     return table(header, lines)
 
 
-def _report(loaded: Loaded, cells: Sequence[Cell], settings: Settings) -> dict[str, Any]:
-    model = loaded.model.model
+def _report(loaded: Loaded, found: Found) -> dict[str, Any]:
+    model, settings = loaded.model.model, found.settings
     return {
         "name": model.name,
         "version": model.version,
@@ -129,7 +181,11 @@ def _report(loaded: Loaded, cells: Sequence[Cell], settings: Settings) -> dict[s
                 "p99_seconds": cell.p99,
                 "rows_per_second": round(cell.rows_per_second, 1),
             }
-            for cell in cells
+            for cell in found.cells
+        ],
+        "runs_at_once": [
+            {"runs": one.runs, "p50_seconds": one.p50, "runs_per_second": round(one.per_second, 1)}
+            for one in found.together
         ],
         "best": {
             "environment": environment_of(settings),
@@ -137,7 +193,8 @@ def _report(loaded: Loaded, cells: Sequence[Cell], settings: Settings) -> dict[s
                 "session": {"intraOpThreads": settings.threads},
                 "batching": {"maxBatchSize": settings.max_batch_size},
             },
-            "rows_per_second": round(served_rows_per_second(settings.cell), 1),
+            "runs_at_once": found.runs,
+            "rows_per_second": round(found.rows_per_second, 1),
         },
     }
 
