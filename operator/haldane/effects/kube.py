@@ -16,6 +16,7 @@ from haldane.control.ports import SCALE_MANAGER, Kind, Listing, Manifest
 from haldane.effects import requests
 from haldane.effects.login import Login
 from haldane.effects.requests import Request
+from haldane.effects.trust import Trust
 
 TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=5)
 LONGEST_MESSAGE = 2000
@@ -32,6 +33,7 @@ class KubeCluster:
     def __init__(self, login: Login) -> None:
         self._login = login
         self._client = ApiClient(login.configuration)
+        self._trust = Trust(self._client.rest_client.ssl_context, login.configuration)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -117,6 +119,7 @@ class KubeCluster:
         raise error_of(request, status, headers.get("Retry-After"), body.get("message") or "")
 
     async def _exchange(self, request: Request) -> tuple[int, Any, Manifest]:
+        self._trust.refresh()
         headers = {"Accept": requests.JSON, "Content-Type": request.content_type, "User-Agent": "haldane"}
         await self._client.update_params_for_auth(headers, [], ["BearerToken"], request.path, request.method, None)
         try:

@@ -10,17 +10,21 @@ import asyncio
 import json
 import re
 import time
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 from kubernetes.aio.client import ApiClient
+from kubernetes.aio.config import ConfigException
 
+from haldane.control.errors import Terminal
 from haldane.control.ports import Manifest, Reply
 from haldane.effects.kube import phrase
 from haldane.effects.login import Login
 from haldane.effects.requests import JSON
+from haldane.effects.trust import Trust
 
 LONGEST = 1024 * 1024
 """Bytes of an answer that are read: as objects they take some ten times as much of the operator's memory."""
@@ -34,8 +38,10 @@ class PodDoor:
     def __init__(self, login: Login) -> None:
         self._login = login
         self._client = ApiClient(login.configuration)
-        # A session of its own: a pod's answer must not lead anywhere else, and must not be read to the end.
         context = self._client.rest_client.ssl_context
+        self._trust = Trust(context, login.configuration)
+        # A session of its own: a pod's answer must not lead anywhere else, and must not be read to the end. By `trust_env` it
+        # takes the proxy of the environment, as the official client's does: where that is the way, there is no other.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=context), trust_env=True, auto_decompress=False
         )
@@ -55,13 +61,19 @@ class PodDoor:
             return Reply(0, seconds=seconds, problem=f"no answer within {seconds:g} s")
         except (aiohttp.ClientError, OSError) as problem:
             return Reply(0, problem=f"the API server cannot be reached: {type(problem).__name__}")
+        except ConfigException as problem:
+            return Reply(0, problem=f"the operator's credentials cannot be read: {problem}")
         took = time.monotonic() - began
         # A pod can pretend to be the API server: all that this may bring is another try.
         if _is_the_api_servers(document):
+            if code == HTTPStatus.UNAUTHORIZED:
+                with suppress(Terminal):
+                    await self._login.renew()
             return Reply(0, seconds=took, problem=_refusal(code, document))
         return Reply(code, document, took)
 
     async def _exchange(self, namespace: str, pod: str, path: str, body: Manifest | None) -> tuple[int, Any]:
+        self._trust.refresh()
         method, configuration = "GET" if body is None else "POST", self._login.configuration
         target = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe=':')}/proxy{path}"
         headers = {"Accept": JSON, "User-Agent": "haldane"}
@@ -70,7 +82,7 @@ class PodDoor:
             {"server_hostname": configuration.tls_server_name} if configuration.tls_server_name else {}
         )
         if configuration.proxy:
-            more["proxy"] = configuration.proxy
+            more |= {"proxy": configuration.proxy, "proxy_headers": configuration.proxy_headers}
         async with self._session.request(
             method, configuration.host + target, json=body, headers=headers, allow_redirects=False, **more
         ) as response:

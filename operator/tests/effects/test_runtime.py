@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from kubernetes.aio.config import ConfigException
 
 from haldane.effects import runtime
 from haldane.effects.login import Login
@@ -117,6 +119,34 @@ async def test_what_the_api_server_says_in_its_place_is_no_answer(
     server.answers = [(code, status(code, message))]
     reply = await door.ask("shop", "pod:8080", "/v2", None, 5.0)
     assert (reply.code, reply.document, reply.problem) == (0, None, problem)
+
+
+async def test_a_token_that_is_refused_is_read_again(
+    door: PodDoor, server: Server, monkeypatch: pytest.MonkeyPatch, give_token: Callable[[str, str], None]
+) -> None:
+    monkeypatch.setattr("haldane.effects.login.PAUSE", 0.0)
+    give_token(door._login.configuration.host, "second")
+    server.answers = [(401, status(401, "Unauthorized")), (200, {})]
+    assert (await door.ask("shop", "pod:8080", "/v2", None, 5.0)).problem
+    assert (await door.ask("shop", "pod:8080", "/v2", None, 5.0)).code == 200
+    assert [token for _, _, token, _ in server.seen] == ["Bearer mine", "Bearer second"]
+
+
+async def test_credentials_that_cannot_be_read_are_no_answer(
+    door: PodDoor, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("haldane.effects.login.PAUSE", 0.0)
+    monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "gone"))
+    server.answers = [(401, status(401, "Unauthorized"))]
+    reply = await door.ask("shop", "pod:8080", "/v2", None, 5.0)
+    assert reply.problem == "the API server does not accept the operator's credentials"
+
+    def unreadable(_: object) -> None:
+        raise ConfigException("Token file exists but empty.")
+
+    door._login.configuration.refresh_api_key_hook = unreadable
+    reply = await door.ask("shop", "pod:8080", "/v2", None, 5.0)
+    assert reply.problem == "the operator's credentials cannot be read: Token file exists but empty."
 
 
 async def test_a_pod_that_hangs_is_given_up(door: PodDoor, server: Server) -> None:
