@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 RATE: Final = 60.0
 _READY_SECONDS: Final = 90.0
+PATIENCE: Final = 2.0
+"""Deadlines end what hangs. How quick things are is measured in `bench`: here all scenarios share two cores with the cluster."""
 _LOOK_SECONDS: Final = 0.5
 
 
@@ -116,7 +118,8 @@ class Place:
     async def until(
         self, what: str, holds: Callable[[ModelDeployment], bool], seconds: float = _READY_SECONDS
     ) -> ModelDeployment:
-        """The first state from now on, the present one included, that `holds` accepts. Raises Unmet after `seconds`."""
+        """The first state from now on, the present one included, that `holds` accepts. Raises Unmet after PATIENCE times `seconds`."""
+        seconds *= PATIENCE
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while True:
@@ -128,7 +131,8 @@ class Place:
         raise Unmet(f"Waited {seconds:.0f} s in vain for {what}; last seen: {seen}")
 
     async def until_seen(self, what: str, look: Callable[[], Any], seconds: float) -> Any:
-        """The first true result of an awaitable `look`, asked twice a second. Raises Unmet after `seconds`."""
+        """The first true result of an awaitable `look`, asked twice a second. Raises Unmet after PATIENCE times `seconds`."""
+        seconds *= PATIENCE
         end, result = self.time + seconds, None
         while self.time < end:
             result = await look()

@@ -24,7 +24,7 @@ from e2e.harness.install import install
 from e2e.harness.kube import Kube
 from e2e.harness.models import train_if_needed, upload
 from e2e.scenarios.diagnosis import diagnosis
-from e2e.scenarios.place import Place, described, remove_leftovers
+from e2e.scenarios.place import PATIENCE, Place, described, remove_leftovers
 from e2e.scenarios.timetable import Entry, startable
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
@@ -165,7 +165,7 @@ class Stage:
             self.say(entry.name, f"FAILED after {seconds:.1f} s at {where}: {said}; {client}")
 
     async def _bounded(self, entry: Entry, place: Place) -> None:
-        limit = entry.plan.seconds
+        limit = PATIENCE * entry.plan.seconds
         try:
             async with asyncio.timeout(limit) as timer:
                 await self._plays[entry](place, **entry.row)

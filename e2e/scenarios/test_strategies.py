@@ -130,9 +130,8 @@ async def test_recreate(place: Place) -> None:
         await place.until("v2 to serve again", lambda md: is_true(md, "Available"))
         served = place.time
         await place.answered_by("v2")
-        assert served - began < 45, "a model that is not there is not waited for until the deadline"
     must_be_lost_within(place, began, served, lost)
-    assert "s3://models/digits/v9/model.onnx does not exist" in md.status.rejected[-1].message
+    assert "s3://models/digits/v9/model.onnx does not exist" in md.status.rejected[-1].message, "not its deadline"
     for pod, met in place.met.items():
         assert not met, f"{pod} was made beside {met}"
     assert place.weights() == [0]
