@@ -21,7 +21,7 @@ from haldane_runtime.core.types import InferRequest, InferResponse, ServedModel,
 from haldane_runtime.engine.base import BatchProfile, Engine
 from haldane_runtime.scheduling.cost import LearnedCost
 from haldane_runtime.scheduling.deadlines import DeadlineTimer
-from haldane_runtime.scheduling.executor import InlineBound, Run, run_engine
+from haldane_runtime.scheduling.executor import InlineBound, Run, looked_at, run_engine
 from haldane_runtime.scheduling.flights import Flights, Landed
 from haldane_runtime.scheduling.line import WaitingLine
 from haldane_runtime.scheduling.merge import sizer, split
@@ -235,38 +235,42 @@ class Batcher:
     def _finish(self, landed: Landed) -> None:
         self._line.backlog.busy_until = self._flights.busy_until()
         if landed.run is not None:
-            self._evaluate(landed.batch, landed.run, landed.cost)
+            # The answers leave at the end of this turn of the loop, and before all that only we want to know.
+            self._loop.call_soon(self._learn, landed.batch, landed.run, landed.cost)
+            if landed.run.outputs is None:
+                self._failed(landed.batch, landed.run.error)
+            else:
+                self._answer(landed.batch, landed.run)
         self._turn_if_needed()
         self._tell_when_idle()
 
-    def _evaluate(self, batch: list[Ticket], run: Run, cost: float) -> None:
+    def _learn(self, batch: list[Ticket], run: Run, cost: float) -> None:
         rows = sum([ticket.rows for ticket in batch])
         seconds = run.finished - run.started
         waited = run.started * len(batch) - sum([ticket.queued for ticket in batch])
         self._recorder.run(seconds, rows, len(batch), waited)
-        if run.outputs is None:
-            self._failed(batch, run.error)
-        else:
+        if run.outputs is not None:
             self._cost.observe(rows, cost)
             self._inline.observe(seconds, sum([ticket.nbytes for ticket in batch]))
-            self._answer(batch, run, seconds)
+            if run.finite is None:
+                run = looked_at(run)
+            if run.finite is False:
+                self._recorder.nonfinite()
 
     def _tell_when_idle(self) -> None:
         if self._emptied is not None and self.idle and not self._emptied.done():
             self._emptied.set_result(None)
 
-    def _answer(self, batch: list[Ticket], run: Run, seconds: float) -> None:
+    def _answer(self, batch: list[Ticket], run: Run) -> None:
         outputs = run.outputs
         assert outputs is not None
-        if not run.finite:
-            self._recorder.nonfinite()
         shares = [outputs] if len(batch) == 1 else split(outputs, [ticket.rows for ticket in batch])
         if shares is None:
             log.error("outputs of a merged run do not have its rows; requests are run one by one from now on")
             self._limits = replace(self._limits, max_rows=1)
             self._apart.extend([ticket] for ticket in batch)
             return
-        model, started = self._model, run.started
+        model, started, seconds = self._model, run.started, run.finished - run.started
         for ticket, share in zip(batch, shares, strict=True):
             if not ticket.over:
                 self._deliver(ticket, InferResponse(model, share, started - ticket.queued, seconds))

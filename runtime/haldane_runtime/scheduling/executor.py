@@ -19,30 +19,38 @@ INLINE_SECONDS = 0.002
 class Run:
     """One run of the engine; `outputs` or `error`. Instants are of the clock, in seconds.
 
-    `finite` is False when a float output holds NaN or Infinity.
+    `finite` is False when a float output holds NaN or Infinity, None when nobody has looked yet.
     """
 
     started: float
     finished: float
     outputs: Mapping[str, Array] | None = None
     error: BaseException | None = None
-    finite: bool = True
+    finite: bool | None = None
 
 
 def run_engine(engine: Engine, requests: Sequence[InferRequest], clock: Clock = time.monotonic) -> Run:
     """Run the requests as one, to the end, whatever happens.
 
-    Merging and looking for NaN take memory and time of their own: the lack of it costs the requests,
-    never the thread, and for long runs neither holds up the event loop.
+    Merging takes memory of its own: the lack of it costs the requests, never the thread.
     """
     started = clock()
     try:
         outputs = engine.run(merge(requests), requests[0].outputs)
-        finished = clock()
-        finite = all_finite(outputs)
     except BaseException as error:
         return Run(started, clock(), error=error)
-    return Run(started, finished, outputs, finite=finite)
+    return Run(started, clock(), outputs)
+
+
+def looked_at(run: Run) -> Run:
+    """The run with `finite`; a failed one when looking takes more memory than there is."""
+    if run.outputs is None:
+        return run
+    try:
+        run.finite = all_finite(run.outputs)
+    except BaseException as error:
+        return Run(run.started, run.finished, error=error)
+    return run
 
 
 class InlineBound:
@@ -127,6 +135,7 @@ class EngineThreads:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            job.done(run_engine(self._engine, job.requests, self._clock) if job.wanted() else None)
+            # Outputs of a long run are large: looking at them here does not hold up the event loop.
+            job.done(looked_at(run_engine(self._engine, job.requests, self._clock)) if job.wanted() else None)
             # The tensors must not outlive their requests while the thread waits for the next job.
             del job

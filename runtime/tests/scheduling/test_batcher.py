@@ -410,3 +410,21 @@ async def test_a_fault_in_one_answers_way_out_costs_no_other(
     harness.engine.gate.set()
     assert await values(first, second) == [[0], [2]]
     assert "could not be delivered" in caplog.text
+
+
+async def test_answers_do_not_wait_for_what_is_counted_of_their_run(harness: Harness) -> None:
+    harness.engine.gate.set()
+    counted: list[float] = []
+    x = np.ones((1, 1), np.float32)
+    done = asyncio.Event()
+
+    def deliver(_: Outcome) -> None:
+        counted.append(harness.metrics.batch_rows.sum)
+        done.set()
+
+    for turn in range(3):  # in the engine's thread, then inline
+        done.clear()
+        harness.batcher.submit(InferRequest({"x": x}, ("y",)), time.monotonic() + LATER, deliver)
+        await asyncio.wait_for(done.wait(), LATER)
+        assert harness.metrics.batch_rows.sum == turn + 1, "counted in the same turn of the loop"
+    assert counted == [0, 1, 2]

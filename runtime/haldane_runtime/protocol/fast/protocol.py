@@ -287,7 +287,7 @@ class HotProtocol(asyncio.Protocol):
         self._request = None
         self._state = State.IDLE
         self._last_used = now = self._route.clock()
-        request.count(status, now)
+        self._route.count(request, status, now, self.loop)
         self.answered()
         if close:
             self._ahead = b""

@@ -1,15 +1,20 @@
 """What all connections share: the models, the limits, the remembered heads."""
 
+import asyncio
 import itertools
 import os
 import time
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from haldane_runtime.core.errors import RequestError
 from haldane_runtime.protocol.fast.head import Head, Heads
 from haldane_runtime.protocol.fast.hot import HotModel
 from haldane_runtime.protocol.fast.served import Plane
+
+if TYPE_CHECKING:
+    from haldane_runtime.protocol.fast.request import HotRequest
 
 _STATUS_LINE: dict[int, bytes] = {
     status: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus
@@ -38,6 +43,7 @@ class HotRoute:
         # Unique without asking the kernel for random bytes each time.
         self._ids = itertools.count()
         self._id_prefix = os.urandom(6).hex()
+        self._uncounted: list[tuple[HotRequest, int, float]] = []
         self._defaults: list[tuple[bytes, bytes]] | None = None
         self._openings: dict[tuple[int, bytes], bytes] = {}
 
@@ -62,6 +68,17 @@ class HotRoute:
 
     def new_id(self) -> str:
         return f"{self._id_prefix}{next(self._ids):x}"
+
+    def count(self, request: "HotRequest", status: int, now: float, loop: asyncio.AbstractEventLoop) -> None:
+        """Count an answered request, after the answers of this turn of the loop have left."""
+        if not self._uncounted:
+            loop.call_soon(self._count)
+        self._uncounted.append((request, status, now))
+
+    def _count(self) -> None:
+        answered, self._uncounted = self._uncounted, []
+        for request, status, now in answered:
+            request.count(status, now)
 
     def opening(self, status: int, headers: bytes, defaults: list[tuple[bytes, bytes]]) -> bytes:
         """An answer's first lines up to the length's value; `defaults` are uvicorn's own, the date above all."""
