@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from haldane.api.v1alpha1 import ModelDeployment
-from haldane.control.ports import Runtimes
+from haldane.control.ports import Reply, Runtimes
 from haldane.control.store import Key
 from haldane.control.turns import Turns
 from haldane.plan import gates_smoke as smoke
@@ -124,7 +124,7 @@ class Gatekeeper:
     async def _metadata(self, wanted: Inquiry, pod: str) -> Told:
         path = f"/v2/models/{wanted.model}"
         reply = await self._runtimes.ask(wanted.namespace, pod, path, None, METADATA_SECONDS)
-        return read_told(reply.code, reply.document, reply.problem)
+        return read_reply(reply)
 
     async def _smoke(self, wanted: Inquiry, pod: str, requests: tuple[smoke.Request, ...]) -> list[smoke.Answer]:
         """Each request in turn, again and again; fewer when they take long, none after one that was not answered."""
@@ -139,3 +139,8 @@ class Gatekeeper:
             if not reply.code or sum(answer.seconds for answer in answers) > SMOKE_SECONDS:
                 break
         return answers
+
+
+def read_reply(reply: Reply) -> Told:
+    """What a runtime says of itself."""
+    return read_told(reply.code, reply.document, reply.problem, is_cut_off=reply.is_cut_off)

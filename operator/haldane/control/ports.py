@@ -141,6 +141,8 @@ class Reply:
     seconds: float = 0.0
     problem: str = ""
     """Why there was no answer, as a clause that is the same for every pod; empty when there was one."""
+    is_cut_off: bool = False
+    """Whether there may be no way from the API server to the pod: nothing came of it."""
 
 
 class Runtimes(Protocol):

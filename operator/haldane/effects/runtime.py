@@ -29,6 +29,7 @@ from haldane.effects.trust import Trust
 LONGEST = 1024 * 1024
 """Bytes of an answer that are read: as objects they take some ten times as much of the operator's memory."""
 CONNECTIONS = 8
+_CUT_OFF = "the API server cannot reach its pod"
 _ADDRESS = re.compile(r"\b(dial|read|write) tcp \S+?(->\S+)?: ")
 
 
@@ -58,7 +59,7 @@ class PodDoor:
             async with asyncio.timeout(seconds):
                 code, document = await self._exchange(namespace, pod, path, body)
         except TimeoutError:
-            return Reply(0, seconds=seconds, problem=f"no answer within {seconds:g} s")
+            return Reply(0, seconds=seconds, problem=f"no answer within {seconds:g} s", is_cut_off=True)
         except (aiohttp.ClientError, OSError) as problem:
             return Reply(0, problem=f"the API server cannot be reached: {type(problem).__name__}")
         except ConfigException as problem:
@@ -69,7 +70,8 @@ class PodDoor:
             if code == HTTPStatus.UNAUTHORIZED:
                 with suppress(Terminal):
                     await self._login.renew()
-            return Reply(0, seconds=took, problem=_refusal(code, document))
+            refusal = _refusal(code, document)
+            return Reply(0, seconds=took, problem=refusal, is_cut_off=refusal.startswith(_CUT_OFF))
         return Reply(code, document, took)
 
     async def _exchange(self, namespace: str, pod: str, path: str, body: Manifest | None) -> tuple[int, Any]:
@@ -109,7 +111,7 @@ def _is_the_api_servers(document: Any) -> bool:
 
 def _refusal(code: int, document: Manifest) -> str:
     if code == HTTPStatus.FORBIDDEN:
-        return "the operator has no right to ask pods: grant it get and create on pods/proxy, or switch the gates off"
+        return "the operator has no right to ask pods: grant it get and create on pods/proxy, or set the chart's gates.enabled: false"
     if code == HTTPStatus.UNAUTHORIZED:
         return "the API server does not accept the operator's credentials"
     if code == HTTPStatus.NOT_FOUND:
@@ -117,4 +119,4 @@ def _refusal(code: int, document: Manifest) -> str:
     # Without addresses: the same cause is to give the same text for every pod.
     said = _ADDRESS.sub("", str(document.get("message") or phrase(code)))
     said = said.removeprefix("error trying to reach service: ")
-    return f"the API server cannot reach its pod: {' '.join(said.split())[:200]}"
+    return f"{_CUT_OFF}: {' '.join(said.split())[:200]}"

@@ -28,6 +28,7 @@ NO_SIGNATURE = "-"
 """In place of a signature in status: the runtime was asked, and tells none."""
 SOONEST, LATEST = timedelta(seconds=2), timedelta(seconds=30)
 """Between two tries of what could not be asked: as long as one tries already, within these bounds."""
+CUT_OFF = "where the API server cannot reach pods, set gates.enabled: false in the chart's values"
 LEAST = timedelta(seconds=30)
 """How long is tried at least before a deadline, which may have been the pods' own, decides without an answer."""
 
@@ -70,17 +71,19 @@ class Told:
     silence: str | None = None
 
 
-def read_told(code: int, document: Any, problem: str) -> Told:
+def read_told(code: int, document: Any, problem: str, *, is_cut_off: bool = False) -> Told:
     """What the answer to `GET /v2/models/{model}` tells; `code` 0 when there was none, with the reason in `problem`.
 
-    A runtime that knows no such page, or keeps it shut, will not open it for being asked again.
+    A runtime that knows no such page, or keeps it shut, will not open it for being asked again. One that `is_cut_off` may be
+    so for good, in a cluster whose control plane has no route to the pods' network.
     """
     if code == 200:
         signature = read(document)
         return Told(signature) if signature else Told(lacks="its runtime tells no inputs and outputs of the model")
     if 400 <= code < 500 and code not in (408, 429):
         return Told(lacks=f"its runtime has no model metadata of the Open Inference Protocol (HTTP {code})")
-    return Told(silence=problem or f"its runtime answered with HTTP {code}")
+    silence = problem or f"its runtime answered with HTTP {code}"
+    return Told(silence=f"{silence}; {CUT_OFF}" if is_cut_off else silence)
 
 
 @dataclass(frozen=True)
@@ -170,9 +173,14 @@ def is_closed(status: ModelDeploymentStatus) -> bool:
 
 def has_waited(md: ModelDeployment, now: datetime) -> bool:
     """Whether it was tried for long enough to let a deadline decide."""
+    until = tried_until(md)
+    return until is not None and now >= until
+
+
+def tried_until(md: ModelDeployment) -> datetime | None:
+    """Until when is tried at least what was asked in vain; None when nothing was."""
     tried = [gate.since for gate in open_gates(md.status)]
-    least = min(LEAST, parse_duration(md.spec.rollout.progress_deadline))
-    return bool(tried) and now - min(tried) >= least
+    return min(tried) + min(LEAST, parse_duration(md.spec.rollout.progress_deadline)) if tried else None
 
 
 def refused(status: ModelDeploymentStatus) -> GateStatus | None:

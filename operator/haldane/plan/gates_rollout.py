@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from haldane.api.quantity import parse_duration
 from haldane.api.status import GateStatus
 from haldane.plan import setbacks
 from haldane.plan import transitions as to
-from haldane.plan.deadlines import is_overdue
+from haldane.plan.deadlines import deadline, is_overdue
 from haldane.plan.gates import (
     LEAST,
     SOONEST,
@@ -18,6 +18,7 @@ from haldane.plan.gates import (
     next_try,
     open_gates,
     refused,
+    tried_until,
     wants_stables_first,
 )
 from haldane.plan.observed import Event, RevisionPods
@@ -59,14 +60,18 @@ def held(s: Situation) -> Decision | None:
     late = has_waited(s.md, s.now) if tried else is_overdue(s.md, s.now - LEAST)
     # A person who says promote has seen that nothing can be asked, and does not wait for the deadline of the phase.
     is_asked_for = s.rollout.phase == "Promoting"
+    choice = "Promote" if is_asked_for else s.spec.rollout.analysis.on_inconclusive
+    # After Recreate has taken stable's pods away nobody serves: to hold would be an outage without an end.
+    choice = "Rollback" if choice == "Hold" and s.rollout.strategy == "Recreate" else choice
     if late and (is_asked_for or is_overdue(s.md, s.now)):
-        choice = "Promote" if is_asked_for else s.spec.rollout.analysis.on_inconclusive
         if choice == "Promote":
             return _waived(s, tried, why, "the verb promote" if is_asked_for else "onInconclusive")
-        # After Recreate has taken stable's pods away nobody serves: to hold would be an outage without an end.
-        if choice == "Rollback" or s.rollout.strategy == "Recreate":
+        if choice == "Rollback":
             return setbacks.roll_back(s, "RolledBack", "Inconclusive", f"undecided before any traffic: {why}")
         why += "; it is asked again and again, and haldane promote goes on without"
+    elif until := tried_until(s.md):
+        ends = deadline(s.md)
+        why += f"; {_outlook(s, choice, until if is_asked_for or ends is None else max(until, ends))}"
     return to.moved(s, f"weight 0%: {why}", after=_wait(s))
 
 
@@ -118,6 +123,18 @@ def _unasked(s: Situation, why: str) -> list[GateStatus]:
 
 def _cannot_be_kept(gates: Iterable[GateStatus]) -> bool:
     return any(gate.name == "signature" and gate.verdict == "Skipped" for gate in gates)
+
+
+def _outlook(s: Situation, choice: str, at: datetime) -> str:
+    """What becomes of a candidate that cannot be asked."""
+    by = "haldane promote" if s.rollout.phase == "Promoting" else f"onInconclusive: {choice}"
+    if s.rollout.strategy == "Recreate" and s.spec.rollout.analysis.on_inconclusive == "Hold":
+        by = "nobody else serves"
+    return {
+        "Hold": f"it is asked again and again, after {at:%H:%M:%S} UTC too; haldane promote goes on without",
+        "Promote": f"it goes on without at {at:%H:%M:%S} UTC ({by})",
+        "Rollback": f"it is rolled back at {at:%H:%M:%S} UTC ({by})",
+    }[choice]
 
 
 def _wait(s: Situation) -> timedelta:

@@ -59,9 +59,9 @@ class Prometheus:
             return Unavailable(self.away)
         if len(named) > self.most or any(name in self.poison for name in named):
             return Unavailable("would load too many samples", too_much=True)
-        owner = {"model_namespace": "shop", "leg": "0"} if "label_replace" in promql else {}
+        shared = {"model_namespace": "shop", "leg": "0"} if "label_replace" in promql else {}
         return tuple(
-            Series({"revision": "a", "code": "200"} | (owner and {**owner, "model": name}), float(name[-1]))
+            Series({"revision": "a", "code": "200"} | (shared and {**shared, "model": name}), float(name[-1]))
             for name in named
         )
 

@@ -105,7 +105,7 @@ IN_ITS_PLACE = [
     (
         403,
         'pods "pod" is forbidden: User "x" cannot get resource "pods/proxy"',
-        "the operator has no right to ask pods: grant it get and create on pods/proxy, or switch the gates off",
+        "the operator has no right to ask pods: grant it get and create on pods/proxy, or set the chart's gates.enabled: false",
     ),
     (401, "Unauthorized", "the API server does not accept the operator's credentials"),
 ]
@@ -119,6 +119,7 @@ async def test_what_the_api_server_says_in_its_place_is_no_answer(
     server.answers = [(code, status(code, message))]
     reply = await door.ask("shop", "pod:8080", "/v2", None, 5.0)
     assert (reply.code, reply.document, reply.problem) == (0, None, problem)
+    assert reply.is_cut_off == problem.startswith(REACHED)
 
 
 async def test_a_token_that_is_refused_is_read_again(
@@ -144,7 +145,7 @@ async def test_credentials_that_cannot_be_read_are_no_answer(
     def unreadable(_: object) -> None:
         raise ConfigException("Token file exists but empty.")
 
-    door._login.configuration.refresh_api_key_hook = unreadable
+    monkeypatch.setattr(door._login.configuration, "refresh_api_key_hook", unreadable)
     reply = await door.ask("shop", "pod:8080", "/v2", None, 5.0)
     assert reply.problem == "the operator's credentials cannot be read: Token file exists but empty."
 
@@ -153,6 +154,7 @@ async def test_a_pod_that_hangs_is_given_up(door: PodDoor, server: Server) -> No
     server.hang = True
     reply = await door.ask("shop", "pod:8080", "/v2", None, 0.05)
     assert (reply.code, reply.seconds, reply.problem) == (0, 0.05, "no answer within 0.05 s")
+    assert reply.is_cut_off
 
 
 async def test_a_pod_cannot_send_the_operator_elsewhere(door: PodDoor, server: Server) -> None:
