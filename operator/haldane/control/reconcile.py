@@ -39,6 +39,7 @@ from haldane.plan.rehearsal import doubt_events
 from haldane.plan.status import compose, invalid, problem_events
 from haldane.plan.strategic_merge import PodTemplateError
 from haldane.plan.strategy import in_effect
+from haldane.plan.undecided_events import undecided_events
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +148,7 @@ class Reconciler:
         if written:
             _log(key, md.status, status)
         events = [*decision.events, *problem_events(md.status, decision.status, observed)] if written else []
-        events += doubt_events(md.status, status) if written else ()
+        events += (*doubt_events(md.status, status), *undecided_events(md, status)) if written else ()
         if written and flaw and not any(flaw in condition.message for condition in md.status.conditions):
             events.append(Event("Warning", "InvalidSpec", f"The spec cannot be used: {flaw}. Correct it."))
         try:

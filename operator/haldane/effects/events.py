@@ -43,7 +43,7 @@ class EventRecorder:
     async def record(self, regarding: Manifest, event: Event) -> None:
         """See `Recorder`."""
         now = self._clock.now()
-        key = (regarding["metadata"]["uid"], event.reason, event.message)
+        key = (regarding["metadata"]["uid"], event.reason, event.topic or event.message)
         known = self._recorded.get(key)
         if known and now - known.counted < SAME_WITHIN:
             return

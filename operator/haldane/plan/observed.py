@@ -83,3 +83,5 @@ class Event:
     type: Literal["Normal", "Warning"]
     reason: str
     message: str
+    topic: str = ""
+    """What it has in common with another one whose message differs in figures alone; empty: only the same message is the same."""

@@ -11,7 +11,7 @@ import pytest
 
 from haldane.control.errors import Conflict, Retryable, Terminal
 from haldane.control.looks import FRESH, METRICS_DEADLINE, STALE, Looks
-from haldane.control.ports import KINDS, Answer, Event, Manifest, Series
+from haldane.control.ports import KINDS, Answer, Event, Manifest, Series, Unavailable
 from haldane.control.reconcile import PATIENCE, Reconciler
 from haldane.control.store import Key, Store
 from haldane.plan.schedule import next_look
@@ -716,6 +716,18 @@ async def test_a_verdict_that_cannot_be_reached_holds_up_nothing_else(
     outside.crash_candidate()
     await outside.one_pass()
     assert outside.status["rollout"]["weight"] == 0
+
+
+async def test_an_outage_of_prometheus_is_one_event_also_for_the_next_process(outside: Outside) -> None:
+    await canary(outside)
+    outside.answer = Unavailable("connection refused")
+    for _ in range(3):
+        outside.moment += timedelta(seconds=45)
+        await outside.one_pass()
+        outside.restart()
+    told = [event for event in outside.events if event.reason == "Undecided"]
+    assert [event.type for event in told] == ["Warning"]
+    assert "Prometheus gave no answer: connection refused" in told[0].message
 
 
 async def test_a_failed_check_comes_before_everything_else(outside: Outside) -> None:

@@ -73,6 +73,15 @@ async def test_the_same_event_is_sent_once_then_counted(
     assert sender.sent[2].body == {"series": {"count": 3, "lastObservedTime": "2026-01-01T00:25:00.000000Z"}}
 
 
+async def test_one_topic_is_one_event_whatever_its_figures(
+    recorder: EventRecorder, sender: Sender, clock: HandClock
+) -> None:
+    for minutes in (0, 1, 11):
+        clock.moment = NOW + timedelta(minutes=minutes)
+        await recorder.record(MODEL, Event("Warning", "Undecided", f"{minutes} requests so far", topic="few"))
+    assert [request.method for request in sender.sent] == ["POST", "PATCH"]
+
+
 async def test_an_event_that_has_expired_is_sent_anew(
     recorder: EventRecorder, sender: Sender, clock: HandClock
 ) -> None:
