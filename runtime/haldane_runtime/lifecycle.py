@@ -30,11 +30,13 @@ from haldane_runtime.cache.responses import Outcome, ResponseCache, connect
 from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.errors import LoadError, Reason
 from haldane_runtime.core.watch import Watch
+from haldane_runtime.extension import answers_everything, extension_of
 from haldane_runtime.loading import load
 from haldane_runtime.observe.metrics import Metrics
 from haldane_runtime.observe.requestlog import RequestLog
 from haldane_runtime.observe.tracing import from_environment as tracing_from_environment
 from haldane_runtime.protocol.fast.connection import HotConnection
+from haldane_runtime.protocol.fast.head import Head
 from haldane_runtime.protocol.fast.route import HotRoute
 from haldane_runtime.protocol.http import create_app
 from haldane_runtime.protocol.repository import repository_routes
@@ -173,6 +175,13 @@ async def _before(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
     return done
 
 
+class _GeneralRoute(HotRoute):
+    """Leaves every request to the application."""
+
+    def find(self, head: Head) -> None:
+        return None
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers: the drain decides when it ends."""
 
@@ -218,12 +227,21 @@ def limits_of(settings: Settings) -> Limits:
 
 
 def _server(settings: Settings, plane: DataPlane, repository: ModelRepository) -> uvicorn.Server:
-    app = create_app(plane, settings.request_bytes, settings.request_timeout)
-    app.include_router(repository_routes(repository))
+    """Raises: LoadError: InvalidConfiguration, for an extension that cannot be had."""
+    extend = extension_of(settings.extension) if settings.extension else None
+    routers = [repository_routes(repository)]
+    app = create_app(plane, settings.request_bytes, settings.request_timeout, routers, extend)
+    guarded = answers_everything(app)
+    if guarded and settings.fronts:
+        raise LoadError(
+            Reason.INVALID_CONFIGURATION,
+            f"HALDANE_EXTENSION {settings.extension} adds middleware, which HALDANE_FRONTS would pass by; unset one of them.",
+        )
+    route = (_GeneralRoute if guarded else HotRoute)(plane, settings.request_bytes, settings.request_timeout)
     config = uvicorn.Config(
         app,
         # uvicorn only calls it, with keywords.
-        http=cast(Any, partial(HotConnection, HotRoute(plane, settings.request_bytes, settings.request_timeout))),
+        http=cast(Any, partial(HotConnection, route)),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -51,6 +51,7 @@ environment, the server:
   HALDANE_GRPC_PORT            gRPC; 0 for none (default: 8081)
   HALDANE_FRONTS               processes that read and write HTTP for a saturated server (default: 0)
   HALDANE_DRAIN_SECONDS        seconds to go on serving after SIGTERM (default: 1)
+  HALDANE_EXTENSION            module:function that adds routes of your own to the FastAPI application (default: none)
   HALDANE_REQUEST_LOG          share of the predictions with a line of JSON, 0 to 1 (default: 0)
   HALDANE_MODEL_NAMESPACE, HALDANE_REVISION
                                labels of the metrics

@@ -18,6 +18,8 @@ PROVIDERS = ("TensorRT", "CUDA", "CPU")
 
 _NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
 
+_FUNCTION = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -64,6 +66,7 @@ class Settings:
     grpc_port: int
     fronts: int
     drain_seconds: float
+    extension: str | None
 
 
 def from_environment(environ: Mapping[str, str]) -> Settings:
@@ -111,6 +114,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         grpc_port=grpc_port,
         fronts=get.whole("HALDANE_FRONTS", 0, 0, 64),
         drain_seconds=get.real("HALDANE_DRAIN_SECONDS", DRAIN_SECONDS, 0, 3600),
+        extension=get.pattern("HALDANE_EXTENSION", "", _FUNCTION, "a function like routes:extend") or None,
     )
 
 

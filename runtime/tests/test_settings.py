@@ -101,6 +101,7 @@ def test_a_wrong_cache_url_is_not_repeated() -> None:
         ("HALDANE_MODEL_VERSION", "v 1", "a label-safe version"),
         ("HALDANE_MODEL_NAME", "a/b", "a name"),
         ("HALDANE_DRAIN_SECONDS", "-1", "a number from 0"),
+        ("HALDANE_EXTENSION", "routes.py", "a function like routes:extend"),
         ("HALDANE_MODEL_CONTROL", "poll", "none or explicit"),
         ("HALDANE_GRPC_PORT", "8080", "another port than HALDANE_PORT"),
         ("HALDANE_PROVIDERS", "CPU,CPU", "TensorRT, CUDA or CPU, each at most once"),

@@ -4,10 +4,11 @@ Every error is `{"error": "…"}` with the status that `core.errors` gives its c
 """
 
 import logging
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -24,14 +25,29 @@ from haldane_runtime.protocol.models import answer, model_routes
 log = logging.getLogger(__name__)
 
 
-def create_app(plane: DataPlane, request_bytes: int, request_timeout: float) -> FastAPI:
-    """The whole HTTP surface of a data plane; sizes in bytes, times in seconds."""
+def create_app(
+    plane: DataPlane,
+    request_bytes: int,
+    request_timeout: float,
+    routers: Sequence[APIRouter] = (),
+    extend: Callable[[FastAPI], None] | None = None,
+) -> FastAPI:
+    """The whole HTTP surface of a data plane; sizes in bytes, times in seconds.
+
+    `extend` may add to the application what it likes; its routes come after those of the server.
+    """
     app = FastAPI(title="Haldane runtime", version=version("haldane-operator"), redoc_url=None)
-    app.add_middleware(RequestFrame, plane=plane)
+    app.state.haldane = (plane, request_timeout)
     app.include_router(routes(Inference(plane, request_bytes, request_timeout)))
     app.include_router(model_routes(plane, app.version))
+    for router in routers:
+        app.include_router(router)
     _add_probes(app, plane)
     _add_errors(app)
+    if extend is not None:
+        extend(app)
+    # Last, which is outermost: it measures what middleware does, too.
+    app.add_middleware(RequestFrame, plane=plane)
     return app
 
 
