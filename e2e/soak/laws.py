@@ -10,8 +10,9 @@ from typing import Final, Literal
 from e2e.soak.record import Failure, Pod, Record, Selection, Span, Weight, total
 from haldane.api.quantity import parse_duration
 from haldane.api.status import Phase
-from haldane.api.v1alpha1 import RETRY_ANNOTATION, ModelDeployment
+from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.deadlines import deadline
+from haldane.plan.rejection import standing_rejection, without_old_tokens
 
 REACTION: Final = 4.0
 """Seconds that a working operator may need to take a share away from pods that are gone, on a busy machine."""
@@ -180,16 +181,15 @@ def weights_in_bounds(record: Record) -> list[str]:
 
 
 def rejected_stay_away(record: Record) -> list[str]:
-    """A revision that was rejected is tried again only with a new value of the retry annotation, and never serves at rest."""
+    """A revision that was rejected is tried again only with a new value of the retry annotation, as the operator reads it, and never serves at rest."""
     breaches = []
     states = record.states()
     for (_, before), (at, now) in pairwise(states):
-        tokens = {entry.revision: entry.retry for entry in before.status.rejected}
+        known = without_old_tokens(before).status.rejected
         began, old = now.status.candidate, before.status.candidate
-        token = now.metadata.annotations.get(RETRY_ANNOTATION, "")
         begins = now.status.rollout.phase == "Preparing" and before.status.rollout.phase != "Preparing"
         is_new = began and begins and (old is None or old.revision != began.revision)
-        if began and is_new and began.revision in tokens and token in ("", tokens[began.revision]):
+        if began and is_new and standing_rejection(now, known, began.revision):
             breaches.append(f"{record.name}: {began.version} was rejected and began again at {at:.1f} s")
         stable, rejected = now.status.stable, {entry.revision for entry in now.status.rejected}
         if now.status.rollout.phase == "Stable" and stable and stable.revision in rejected:

@@ -167,14 +167,26 @@ def test_a_pod_that_answers_no_probe_is_nobody_s_to_answer_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("token", "annotations", "breaches"),
-    [("", {}, 1), ("a", {"haldane.dev/retry": "a"}, 1), ("a", {"haldane.dev/retry": "b"}, 0)],
+    ("token", "before", "now", "breaches"),
+    [
+        ("", None, None, 1),
+        ("", None, "b", 0),
+        ("a", "a", "a", 1),
+        ("a", "a", " a ", 1),
+        ("a", "a", "b", 0),
+        ("a", "a", None, 1),
+        ("a", "a", "False", 1),
+        ("a", None, "a", 0),
+        ("a", "false", "a", 0),
+    ],
 )
 def test_a_rejected_revision_comes_back_by_a_new_token_alone(
-    token: str, annotations: dict[str, str], breaches: int
+    token: str, before: str | None, now: str | None, breaches: int
 ) -> None:
-    story = Story().state("Stable", rejected=[rejected("bad", token)], stable=revision("old"))
-    story.state("Preparing", annotations, candidate=revision("bad"), stable=revision("old"))
+    """As the operator reads tokens: `false` is none, and one that was taken away asks anew."""
+    asked, asks = ({"haldane.dev/retry": value} if value else {} for value in (before, now))
+    story = Story().state("Stable", asked, rejected=[rejected("bad", token)], stable=revision("old"))
+    story.state("Preparing", asks, candidate=revision("bad"), stable=revision("old"))
     assert len(laws.rejected_stay_away(story.record)) == breaches
 
 
