@@ -2,7 +2,7 @@
 
 A value is acted on once: status remembers it for as long as the annotation carries it, so that a tool that applies the same
 manifest again and again asks for nothing new. Each new value is answered at once, by an Event: none lies in wait for a
-rollout that its author did not have in mind. `pause` lasts for as long as it stands. `retry` is in `rejection`.
+rollout that its author did not have in mind. `pause` lasts for as long as it stands. What `retry` lifts is in `rejection`.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ def hear(s: Situation) -> Heard:
         approved, event = _approve(s)
         rollout = rollout.model_copy(update={"approved": approved} if approved else {})
         events.append(event)
+    if "retry" in new and not any(rejected.revision == s.target.name for rejected in s.status.rejected):
+        text = f"Nothing to retry{by(s.md, 'retry')}: version {s.target.version} is not among the rejected."
+        events.append(Event("Normal", "NothingToRetry", text))
     verbs = {verb: value for verb, value in known.items() if verb not in gone} | new
     heard = _with(s, verbs=verbs or None, rollout=rollout)
     decision: Decision | None = None
@@ -70,7 +73,7 @@ def hear(s: Situation) -> Heard:
     return Heard(heard, decision, tuple(events))
 
 
-_VERBS: tuple[Verb, ...] = ("pause", "approve", "abort", "promote")
+_VERBS: tuple[Verb, ...] = ("pause", "approve", "abort", "promote", "retry")
 _HELD = ("Preparing", "Progressing", "Promoting", "Watching")
 
 

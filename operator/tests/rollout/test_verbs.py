@@ -220,6 +220,26 @@ class TestAbort:
         world.run_until("Watching")
         assert said(world, "Retried") == ["Version 2 is tried again, as asked by kubectl-annotate."]
 
+    def test_a_retry_without_a_rejection_is_answered_and_lies_in_wait_for_none(self, world: Any) -> None:
+        ask(world, "retry", "1")
+        world.run(2)
+        told = ["Nothing to retry by alice: version 1 is not among the rejected."]
+        assert said(world, "NothingToRetry") == told
+        world.deploy("2")
+        world.run_until("Progressing")
+        ask(world, "abort", "now")
+        world.run(60)
+        assert (world.phase, world.status["rejected"][0]["retry"]) == ("Stable", "1")
+        assert said(world, "NothingToRetry") == told
+        ask(world, "retry", "2")
+        world.run_until("Watching")
+        assert said(world, "Retried") == ["Version 2 is tried again, as asked by alice."]
+        assert said(world, "NothingToRetry") == told
+        assert world.status["verbs"] == {"abort": "now", "retry": "2"}
+        ask(world, "retry", None)
+        world.run(2)
+        assert world.status["verbs"] == {"abort": "now"}
+
     def test_it_waits_for_a_stable_that_can_take_the_requests(self, world: Any) -> None:
         world.deploy("2")
         world.run_until("Progressing")
