@@ -8,6 +8,8 @@ from haldane_runtime.core.types import Datatype, ServedModel, TensorSpec
 from haldane_runtime.observe.metrics import ModelMetrics
 
 PLATFORM = "onnxruntime_onnx"
+# What both transports say that they serve; perf_analyzer reads a server's statistics only where they are named.
+EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "parameters", "statistics")
 
 _NANOSECONDS = 1_000_000_000
 

@@ -8,10 +8,7 @@ from fastapi import APIRouter, Request, Response
 from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.instance import ModelInstance
 from haldane_runtime.protocol.codec import dumps
-from haldane_runtime.protocol.metadata import model_configuration, model_metadata, model_statistics
-
-# The routes of `model_repository` are those of `protocol.repository`, which the server always adds.
-_EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "parameters", "statistics")
+from haldane_runtime.protocol.metadata import EXTENSIONS, model_configuration, model_metadata, model_statistics
 
 
 def answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -31,7 +28,7 @@ def model_routes(plane: DataPlane, version: str) -> APIRouter:
 def _add_server(router: APIRouter, version: str) -> None:
     async def server_metadata() -> Response:
         """Name, version and the extensions of the protocol that are served."""
-        return answer({"name": "haldane", "version": version, "extensions": _EXTENSIONS})
+        return answer({"name": "haldane", "version": version, "extensions": EXTENSIONS})
 
     async def alive() -> Response:
         """KServe's v1 clients ask here whether the server lives."""

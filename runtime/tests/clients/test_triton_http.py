@@ -1,20 +1,41 @@
-"""The unmodified `tritonclient.http` against the real server."""
+"""The unmodified `tritonclient.http` and `tritonclient.http.aio` against the real server, by the same tests."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import tritonclient.http as triton
+import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
+
+from runtime.tests.blocking import blocking
 
 Sample = Callable[[str, tuple[int, ...]], Any]
 
 
 @pytest.fixture
-def client(server: Any) -> Iterator[triton.InferenceServerClient]:
-    with triton.InferenceServerClient(server.url.removeprefix("http://"), concurrency=4) as client:
+def address(server: Any) -> str:
+    url: str = server.url
+    return url.removeprefix("http://")
+
+
+@pytest.fixture
+def sync_client(address: str) -> Iterator[triton.InferenceServerClient]:
+    with triton.InferenceServerClient(address, concurrency=4) as client:
         yield client
+
+
+@pytest.fixture
+def asyncio_client(address: str) -> Iterator[Any]:
+    with blocking(lambda: triton_aio.InferenceServerClient(address)) as client:
+        yield client
+
+
+@pytest.fixture(params=["sync_client", "asyncio_client"])
+def client(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
 
 
 def tensor(name: str, array: Any, datatype: str, binary: bool = True) -> triton.InferInput:
@@ -36,7 +57,7 @@ def same(got: Any, sent: Any) -> bool:
 
 
 def test_every_datatype_and_shape_as_binary_data(
-    client: triton.InferenceServerClient, samples: Sample, datatype: str, shape: tuple[int, ...]
+    client: Any, samples: Sample, datatype: str, shape: tuple[int, ...]
 ) -> None:
     sent = samples(datatype, shape)
     for outputs in (None, [triton.InferRequestedOutput("y", binary_data=True)]):
@@ -45,9 +66,7 @@ def test_every_datatype_and_shape_as_binary_data(
         assert same(answer.as_numpy("y"), sent)
 
 
-def test_every_datatype_and_shape_as_json(
-    client: triton.InferenceServerClient, samples: Sample, datatype: str, shape: tuple[int, ...]
-) -> None:
+def test_every_datatype_and_shape_as_json(client: Any, samples: Sample, datatype: str, shape: tuple[int, ...]) -> None:
     sent = samples(datatype, shape)
     outputs = [triton.InferRequestedOutput("y", binary_data=False)]
     if datatype == "BF16":
@@ -66,11 +85,25 @@ def test_every_datatype_and_shape_as_json(
     assert same(got, sent)
 
 
+@pytest.mark.parametrize("compression", ["gzip", "deflate"])
+def test_every_datatype_compressed_both_ways(client: Any, samples: Sample, datatype: str, compression: str) -> None:
+    sent = samples(datatype, (50, 4))
+    for binary in (True, False)[: 1 if datatype == "BF16" else 2]:
+        answer = client.infer(
+            f"identity_{datatype}",
+            [tensor("x", sent, datatype, binary)],
+            outputs=[triton.InferRequestedOutput("y", binary_data=True)],
+            request_compression_algorithm=compression,
+            response_compression_algorithm=compression,
+        )
+        assert same(answer.as_numpy("y"), sent)
+
+
 @pytest.mark.parametrize("compression", [None, "gzip", "deflate"])
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize("rows", [1, 2000])
 def test_several_inputs_and_outputs_compressed_both_ways(
-    client: triton.InferenceServerClient, compression: str | None, binary: bool, rows: int
+    client: Any, compression: str | None, binary: bool, rows: int
 ) -> None:
     outputs = [triton.InferRequestedOutput(name, binary_data=binary) for name in ("echo", "sum", "twice")]
     answer = client.infer(
@@ -98,7 +131,7 @@ def test_answers_are_really_compressed(server: Any) -> None:
         assert answer.json()["outputs"][0]["data"] == [0] * 1000
 
 
-def test_json_and_binary_data_mix_in_one_request(client: triton.InferenceServerClient) -> None:
+def test_json_and_binary_data_mix_in_one_request(client: Any) -> None:
     a, b, s = several()
     b.set_data_from_numpy(np.array([[7], [8]], np.int64), binary_data=False)
     outputs = [triton.InferRequestedOutput("sum"), triton.InferRequestedOutput("twice", binary_data=False)]
@@ -108,7 +141,7 @@ def test_json_and_binary_data_mix_in_one_request(client: triton.InferenceServerC
     assert answer.as_numpy("echo") is None
 
 
-def test_a_large_tensor(client: triton.InferenceServerClient) -> None:
+def test_a_large_tensor(client: Any) -> None:
     sent = np.random.default_rng(1).random((1500, 1000), np.float32)
     answer = client.infer("identity_FP32", [tensor("x", sent, "FP32")])
     assert same(answer.as_numpy("y"), sent)
@@ -118,7 +151,7 @@ def test_a_large_tensor(client: triton.InferenceServerClient) -> None:
     assert client.is_server_ready()
 
 
-def test_the_request_id_and_version_come_back(client: triton.InferenceServerClient) -> None:
+def test_the_request_id_and_version_come_back(client: Any) -> None:
     x = [tensor("x", np.full((1, 3), 3, np.float32), "FP32")]
     answer = client.infer("double", x, request_id="r-7")
     assert answer.get_response()["id"] == "r-7"
@@ -129,14 +162,14 @@ def test_the_request_id_and_version_come_back(client: triton.InferenceServerClie
     assert old.as_numpy("y").tolist() == [[6, 6, 6]]
 
 
-def test_parameters_and_priority_are_accepted(client: triton.InferenceServerClient) -> None:
+def test_parameters_and_priority_are_accepted(client: Any) -> None:
     answer = client.infer(
         "several", several(), priority=2, timeout=5_000_000, parameters={"mine": "7", "n": 1, "b": True}
     )
     assert answer.as_numpy("sum").shape == (2, 2)
 
 
-def test_the_timeout_is_a_deadline(client: triton.InferenceServerClient) -> None:
+def test_the_timeout_is_a_deadline(client: Any) -> None:
     # From a first run the server learns what such a request costs.
     client.infer("work", [tensor("rounds", np.array([20_000]), "INT64")])
     with pytest.raises(
@@ -156,22 +189,20 @@ def test_the_timeout_is_a_deadline(client: triton.InferenceServerClient) -> None
         ({"model_name": "nobody"}, "unknown model 'nobody'"),
     ],
 )
-def test_what_is_not_served_is_refused_with_a_reason(
-    client: triton.InferenceServerClient, arguments: dict[str, Any], message: str
-) -> None:
+def test_what_is_not_served_is_refused_with_a_reason(client: Any, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InferenceServerException, match=message) as caught:
         client.infer(**{"model_name": "several", "inputs": several()} | arguments)
     assert caught.value.status() in ("400", "404")
 
 
-def test_shared_memory_is_refused_with_a_reason(client: triton.InferenceServerClient) -> None:
+def test_shared_memory_is_refused_with_a_reason(client: Any) -> None:
     x = triton.InferInput("x", [1, 3], "FP32")
     x.set_shared_memory("region", 12)
     with pytest.raises(InferenceServerException, match="lies in shared memory, which is not served"):
         client.infer("double", [x])
 
 
-def test_wrong_inputs_are_told(client: triton.InferenceServerClient) -> None:
+def test_wrong_inputs_are_told(client: Any) -> None:
     wrong = [
         ([tensor("z", np.zeros((1, 3), np.float32), "FP32")], "unknown input 'z'"),
         ([tensor("x", np.zeros((1, 3)), "FP64")], 'got datatype "FP64"'),
@@ -185,11 +216,23 @@ def test_wrong_inputs_are_told(client: triton.InferenceServerClient) -> None:
         assert caught.value.status() == "400"
 
 
-def test_async_infer(client: triton.InferenceServerClient) -> None:
+def test_async_infer(sync_client: triton.InferenceServerClient) -> None:
     rows = [np.full((1, 3), number, np.float32) for number in range(20)]
-    waiting = [client.async_infer("double", [tensor("x", row, "FP32")], model_version="1") for row in rows]
+    waiting = [sync_client.async_infer("double", [tensor("x", row, "FP32")], model_version="1") for row in rows]
     for row, request in zip(rows, waiting, strict=True):
         assert (request.get_result(timeout=30).as_numpy("y") == row * 2).all()
+
+
+async def test_many_at_once_are_told_apart(address: str) -> None:
+    async with triton_aio.InferenceServerClient(address) as client:
+
+        async def one(number: int) -> None:
+            row = np.full((1 + number % 3, 3), number, np.float32)
+            answer = await client.infer("double", [tensor("x", row, "FP32")], model_version="1", request_id=str(number))
+            assert answer.get_response()["id"] == str(number)
+            assert (answer.as_numpy("y") == 2 * row).all()
+
+        await asyncio.gather(*(one(number) for number in range(200)))
 
 
 def test_bodies_made_apart_from_the_client(server: Any) -> None:
@@ -202,7 +245,7 @@ def test_bodies_made_apart_from_the_client(server: Any) -> None:
     assert (parsed.as_numpy("y") == 2 * x).all()
 
 
-def test_what_the_client_asks_about_server_and_model(client: triton.InferenceServerClient) -> None:
+def test_what_the_client_asks_about_server_and_model(client: Any) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("double")

@@ -15,7 +15,7 @@ from haldane_runtime.protocol.grpc.schema import INFERENCE, message_class, metho
 from haldane_runtime.protocol.grpc.status import Status, Unserved
 from haldane_runtime.protocol.grpc.tensors import parameter_values
 from haldane_runtime.protocol.grpc.unary import Unary
-from haldane_runtime.protocol.metadata import model_configuration, model_metadata, model_statistics
+from haldane_runtime.protocol.metadata import EXTENSIONS, model_configuration, model_metadata, model_statistics
 from haldane_runtime.repository.repository import ModelRepository
 
 Answer = Callable[[Any, Any], Any]
@@ -64,7 +64,9 @@ def _models(plane: DataPlane) -> Mapping[str, Answer]:
         return response
 
     def server_metadata(_: Any, response: Any) -> Any:
-        return ParseDict({"name": "haldane", "version": version("haldane-operator")}, response)
+        return ParseDict(
+            {"name": "haldane", "version": version("haldane-operator"), "extensions": EXTENSIONS}, response
+        )
 
     def model_ready(request: Any, response: Any) -> Any:
         try:
