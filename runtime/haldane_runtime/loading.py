@@ -12,11 +12,12 @@ from haldane_runtime.core.types import ServedModel
 from haldane_runtime.engine import batching
 from haldane_runtime.engine.base import BatchProfile, Engine
 from haldane_runtime.engine.batching import Budget
-from haldane_runtime.engine.concurrency import runs_at_once
+from haldane_runtime.engine.concurrency import LONG_SECONDS, runs_at_once
 from haldane_runtime.engine.memory import room_for_another
+from haldane_runtime.engine.pair import Pair, pays
 from haldane_runtime.engine.samples import Inputs, take
 from haldane_runtime.engine.threads import usable_threads
-from haldane_runtime.engine.trial import Trial, require_run
+from haldane_runtime.engine.trial import require_run
 from haldane_runtime.settings import Settings
 from haldane_runtime.store.fetch import S3Options, fetch
 from haldane_runtime.store.location import parse
@@ -98,7 +99,10 @@ def _load(settings: Settings) -> LoadedModel:
             _BUDGET[engine.device],
             opening.independence,
         )
-        profile = _with_runs(profile, engine, tuned.trial)
+        if profile.max_rows == 1 and tuned.trial.inputs is not None:
+            seconds = profile.seconds.get(1, 0.0)
+            engine, runs = beside_each_other(engine, tuned.threads, opening.reopen, tuned.trial.inputs, seconds)
+            profile = replace(profile, runs=runs)
     if settings.precision == "int8" and not profile.batchable:
         log.info("with golden requests int8 is scaled once, by them, and not by the rows of each run")
     return LoadedModel(
@@ -113,23 +117,38 @@ def _load(settings: Settings) -> LoadedModel:
     )
 
 
-def _with_runs(profile: BatchProfile, engine: Engine, trial: Trial) -> BatchProfile:
-    """The profile, with how many runs at once pay where batches do not."""
-    if profile.max_rows > 1 or trial.inputs is None:
-        return profile
-    return replace(profile, runs=runs_beside_each_other(engine, trial.inputs, profile.seconds.get(1, 0.0)))
+def beside_each_other(
+    engine: Engine, threads: int, reopen: Callable[[int], Engine], inputs: Inputs, seconds: float
+) -> tuple[Engine, int]:
+    """How many runs at once the server would allow a model that it does not batch, and the engine to do them with.
 
-
-def runs_beside_each_other(engine: Engine, inputs: Inputs, seconds: float) -> int:
-    """How many runs at once the server would allow a model that it does not batch, of which one row takes `seconds`.
-
-    Up to one for each processor that may be used, however few threads one run was given: a setting that makes a run
-    smaller must not take the others away.
+    `threads` are what one run takes, `seconds` how long. Up to one run for each processor that may be used, however few
+    threads one was given: a setting that makes a run smaller must not take the others away.
     """
-    if not room_for_another():
-        return 1
+    most = usable_threads()
+    if seconds < LONG_SECONDS or engine.device != "cpu" or most == 1 or not room_for_another():
+        return engine, 1
     one = take(inputs, [0]) if batching.obstacle(engine.signature) is None else inputs
-    return runs_at_once(engine, one, seconds, usable_threads(), _BUDGET[engine.device].most)
+    pair = _pair(engine, reopen, most) if threads > 1 else None
+    runs = runs_at_once(pair or engine, one, seconds, most, _BUDGET["cpu"].most)
+    if pair is None:
+        return engine, runs
+    if not pays(most, runs):
+        return pair.part(), runs
+    log.info("opened twice: a run that is alone takes %d threads, one beside others takes 1", threads)
+    return pair, runs
+
+
+def _pair(engine: Engine, reopen: Callable[[int], Engine], most: int) -> Pair | None:
+    try:
+        pair = Pair(engine, reopen(1), most)
+    except LoadError:
+        # Once it was opened: what a second time lacks is memory.
+        return None
+    if room_for_another():
+        return pair
+    pair.part()
+    return None
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from haldane_runtime.engine.batching import obstacle, sizes
 from haldane_runtime.engine.concurrency import LONG_SECONDS
 from haldane_runtime.engine.samples import Inputs, take
 from haldane_runtime.engine.threads import usable_threads
-from haldane_runtime.loading import runs_beside_each_other
+from haldane_runtime.loading import beside_each_other
 
 # Of the time allowed, for runs at once; the rest is for threads and rows.
 _SHARE_OF_RUNS = 0.25
@@ -93,7 +93,7 @@ def _together(loaded: Loaded, settings: Settings, seconds: float) -> tuple[list[
     inputs: Inputs = loaded.model.inputs or {}
     engine = loaded.model.reopen(settings.threads)
     try:
-        runs = runs_beside_each_other(engine, inputs, one.p50)
+        engine, runs = beside_each_other(engine, settings.threads, loaded.model.reopen, inputs, one.p50)
         single = take(inputs, [0]) if obstacle(engine.signature) is None else inputs
         return measure_together(engine, single, thread_counts(usable_threads()), seconds), runs
     finally:
