@@ -75,6 +75,7 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
     interval = parse_duration(md.spec.rollout.analysis.interval)
     look = look_at(md, timedelta(seconds=max(1, scope.counted)), now)
     demanded = md.spec.rollout.analysis.detect
+    changed = md.status.rollout.weight_changed_at or now
     detect = float(demanded[:-1]) if demanded else POOR if look.is_last else None
     if is_overdue(md, now):
         detect = None  # at the deadline of the step a poor proof is better than none
@@ -95,7 +96,7 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
         judged = _judge_one(md, check, scope, answers, recent, counted, outage, trial)
         # Also when it finds nothing out: what passed before the end of the hold is no planned look at all of it.
         is_planned = not check.query and look.planned > (trial.before.planned if trial.before else 0)
-        is_early = last is not None and now < next_look(md.metadata.uid, last.at, interval)
+        is_early = last is not None and last.at > changed and now < next_look(md.metadata.uid, last.at, interval)
         if last and is_early and not judged.aborts and not is_planned:
             # Looked at again only for the share: a verdict is given, and counted, once an interval.
             checks.append(last)

@@ -18,14 +18,16 @@ PRIOR_LOOKS = 10.0
 """How many intervals of independent requests the estimate begins with: a few intervals alone say little."""
 
 
-def seen(before: Evidence | None, requests: int, hits: int, baseline_hits: int | None, bound: float = 0.0) -> Evidence:
+def seen(
+    before: Evidence | None, requests: int, hits: int, baseline_hits: int | None, bound: float = 0.0, kind: int = 0
+) -> Evidence:
     """The evidence with one more interval: what came since the look before, out of cumulative counts.
 
-    Counts that fell (Prometheus lost samples) begin a new interval; those of another `bound` begin anew.
+    Counts that fell (Prometheus lost samples) begin a new interval; those of another `bound` or `kind` begin anew.
     """
     together = hits + baseline_hits if baseline_hits is not None else 0
-    if before is None or before.bound != bound:
-        before = Evidence(bound=bound, planned=before.planned if before else 0)
+    if before is None or (before.bound, before.kind) != (bound, kind):
+        before = Evidence(bound=bound, kind=kind, planned=before.planned if before else 0)
     came = requests - before.requests
     hit, hit_together = hits - before.hits, together - before.hits_together
     after = replace(before, requests=requests, hits=hits, hits_together=together)
@@ -63,6 +65,17 @@ def beside_baseline(evidence: Evidence) -> float:
     if evidence.hits_together <= evidence.hits:
         return alone(evidence)
     return _dispersion(evidence.squares_together, evidence.hits, evidence.hits_together, evidence.looks_together)
+
+
+def with_earlier(counts: Counts, evidence: Evidence) -> Counts | None:
+    """The independent requests that this step's counts and those of the steps before are worth; None in the first step."""
+    if not evidence.earlier_requests:
+        return None
+    hits, requests = evidence.hits + evidence.earlier_hits, evidence.requests + evidence.earlier_requests
+    looks = evidence.looks + evidence.earlier_looks
+    dispersion = _dispersion(evidence.squares + evidence.earlier_squares, hits, requests, looks)
+    both = Counts(counts.hits + evidence.earlier_hits, counts.requests + evidence.earlier_requests)
+    return both.thinned(dispersion)
 
 
 def _dispersion(squares: float, hits: int, trials: int, looks: int) -> float:

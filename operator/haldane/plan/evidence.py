@@ -1,12 +1,19 @@
 """What a look at a check must know of the looks before it: how evenly the hits came, and which planned looks were taken.
 
 It stands in status as one line of text, because nothing may live in memory alone and nobody else is to read it. What is
-tested are cumulative counts, which every look asks for anew: a line that is lost costs only caution.
+tested are cumulative counts, which every look asks for anew: a line that is lost costs only caution. What steps that have
+ended counted is added up in it when the weight changes, in the very status that changes it, so nothing is added twice.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
+
+from haldane.api.status import CheckStatus, RolloutStatus
+
+_WITHOUT_EARLIER = 11
+"""Words of a line by a version that kept nothing of earlier steps."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,24 @@ class Evidence:
     worst_requests: int = 0
     bound: float = 0.0
     """Duration in seconds beyond which a request is a hit; 0 where it is not a duration that decides."""
+    kind: int = 0
+    """Checksum of the user's own queries that tell what a hit is; 0 where the runtime counts."""
+    earlier_looks: int = 0
+    """`looks`, `requests`, `hits` and `squares` of the steps of this rollout that have ended, together."""
+    earlier_requests: int = 0
+    earlier_hits: int = 0
+    earlier_squares: float = 0.0
+
+    def for_the_next_step(self) -> Evidence:
+        """What is left of it when the weight changes: everything that was counted is of steps that have ended."""
+        return Evidence(
+            bound=self.bound,
+            kind=self.kind,
+            earlier_looks=self.earlier_looks + self.looks,
+            earlier_requests=self.earlier_requests + self.requests,
+            earlier_hits=self.earlier_hits + self.hits,
+            earlier_squares=self.earlier_squares + self.squares,
+        )
 
     def to_text(self) -> str:
         """The line for status."""
@@ -44,11 +69,29 @@ class Evidence:
     def from_text(cls, text: str | None) -> Evidence | None:
         """Read it back; None for none, and for what another version wrote."""
         words = (text or "").split()
-        if len(words) != len(fields(cls)):
+        if len(words) not in (_WITHOUT_EARLIER, len(fields(cls))):
             return None
+        defaults: list[Any] = [field.default for field in fields(cls)]
         try:
-            looks, planned, requests, hits, together = (int(word) for word in words[:5])
-            sums = float(words[5]), int(words[6]), float(words[7])
-            return cls(looks, planned, requests, hits, together, *sums, int(words[8]), int(words[9]), float(words[10]))
+            return cls(*(type(default)(word) for default, word in zip(defaults, words, strict=False)))
         except ValueError:
             return None
+
+
+def anew(rollout: RolloutStatus, weight: int) -> list[CheckStatus]:
+    """The checks when a step's weight changes: without a verdict, which spoke of another weight, but with what they counted.
+
+    Nothing is kept of a weight of 0, whose requests somebody chose to send.
+    """
+    if rollout.phase != "Progressing" or not rollout.weight:
+        return []
+    kept = []
+    for check in rollout.checks:
+        evidence = Evidence.from_text(check.evidence)
+        if evidence:
+            message = f"not looked at yet at weight {weight}%"
+            line = evidence.for_the_next_step().to_text()
+            kept.append(
+                CheckStatus(name=check.name, verdict="Inconclusive", at=check.at, message=message, evidence=line)
+            )
+    return kept

@@ -77,6 +77,8 @@ def judge_latency(
                 question = replace(question, recent_candidate=None)
         else:
             question = replace(question, dispersion=dispersion.alone(evidence))
+            if bound >= limit:  # what was counted before may be too few, but not too many
+                question = replace(question, with_earlier=dispersion.with_earlier(question.candidate, evidence))
         questions.append(question)
 
     def as_duration(share: float) -> str:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from haldane.plan.looks import EVERY_LOOK, STRONG_SUSPICION, SUSPICION, Look, planned_chance
+from haldane.plan.looks import (
+    EVERY_LOOK,
+    STRONG_SUSPICION,
+    SUSPICION,
+    SUSPICION_WITH_EARLIER,
+    Look,
+    planned_chance,
+)
 from haldane.plan.proportions import Counts, OneSample, against_baseline, detectable
 from haldane.plan.sequential import is_shown_beyond, upper_limit
 
@@ -34,6 +41,9 @@ class Question:
     dispersion: float = 1.0
     without_the_worst: Counts | None = None
     """The candidate's counts without its worst interval, None to leave none out: one burst alone proves no rate."""
+
+    with_earlier: Counts | None = None
+    """The independent requests that those of this step and the steps before are worth; None where there are none to add."""
 
     @property
     def is_above(self) -> bool:
@@ -74,6 +84,13 @@ class Question:
             return False
         is_small = not look.is_last and not self.would_see(COARSE, look)
         return self.as_one_sample().p_value < (STRONG_SUSPICION if is_small else SUSPICION)
+
+    def is_suspicious_with_earlier(self, look: Look) -> bool:
+        """Whether the end of the last hold should not pass it yet, for what the steps before have seen of it as well."""
+        both = self.with_earlier
+        if not look.planned or not look.is_last or both is None or both.share <= self.limit:
+            return False
+        return OneSample(both, self.limit).p_value < SUSPICION_WITH_EARLIER
 
     def _planned_chance(self, look: Look) -> float:
         one, is_rise = self.as_one_sample(), self.baseline is not None

@@ -11,6 +11,7 @@ from typing import Any
 from haldane.api.status import HistoryEntry, Outcome, Phase, RevisionStatus, RolloutStatus
 from haldane.plan.annotations import by
 from haldane.plan.capacity import candidate_size
+from haldane.plan.evidence import anew
 from haldane.plan.observed import Event
 from haldane.plan.revision import Revision
 from haldane.plan.situation import Decision, Situation
@@ -107,7 +108,7 @@ def set_weight(s: Situation, step: int, weight: int) -> Decision:
         phase_started_at=s.rollout.phase_started_at if promoting else s.now,
         weight_changed_at=s.now,
         step_started_at=None,
-        checks=[],
+        checks=anew(s.rollout, weight),
     )
     return with_event(decision, "Normal", "WeightChanged", f"Version {version} now gets {weight}% of the requests.")
 

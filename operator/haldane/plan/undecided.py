@@ -28,7 +28,9 @@ def undecided(md: ModelDeployment, status: ModelDeploymentStatus) -> str:
         return ""
     by_reason: dict[str, list[CheckStatus]] = {}
     for check in rollout.checks:
-        if check.verdict == "Inconclusive":
+        # Nothing was asked at a weight that has just changed, and so nothing is left undecided.
+        is_looked_at = rollout.weight_changed_at is None or check.at > rollout.weight_changed_at
+        if check.verdict == "Inconclusive" and is_looked_at:
             by_reason.setdefault(check.message, []).append(check)
     if not by_reason:
         return ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
+from zlib import crc32
 
 from haldane.api.quantity import parse_percent
 from haldane.api.rollout import ErrorRate, Proportion, Query
@@ -110,7 +111,8 @@ def judge_error_rate(
 
 def judge_proportion(check: Proportion, trial: Trial, counted: Requests, baseline: Requests | None) -> Judged:
     """Judge a share that the user counts: `errors` are the hits of his queries."""
-    return _judge_share("share", check.max, check.max_increase, None, trial, counted, baseline, None)
+    kind = crc32(f"{check.hits}\n{check.total}".encode())
+    return _judge_share("share", check.max, check.max_increase, None, trial, counted, baseline, None, kind)
 
 
 def _judge_share(
@@ -122,17 +124,20 @@ def _judge_share(
     counted: Requests,
     baseline: Requests | None,
     recent: tuple[Requests, Requests | None] | None,
+    kind: int = 0,
 ) -> Judged:
     if counted.total < trial.minimum:
         return too_few(counted.total, trial.minimum)
     base = percent(baseline.errors / baseline.total) if baseline and baseline.total else None
     told = Told(what, percent(counted.errors / counted.total), base, counted.total)
     beside = baseline if baseline and not trial.in_hindsight else None
-    evidence = dispersion.seen(trial.before, counted.total, counted.errors, beside.errors if beside else None)
+    theirs = beside.errors if beside else None
+    evidence = dispersion.seen(trial.before, counted.total, counted.errors, theirs, kind=kind)
     questions = []
     if highest:
         question = Question(f"the limit {highest}", highest, parse_percent(highest), counted.counts)
-        question = replace(question, dispersion=dispersion.alone(evidence))
+        earlier = dispersion.with_earlier(question.candidate, evidence)
+        question = replace(question, dispersion=dispersion.alone(evidence), with_earlier=earlier)
         questions.append(replace(question, recent_candidate=recent[0].counts) if recent else question)
     if rise and baseline is not None and baseline.total < trial.minimum:
         return cannot_compare(answer(told, trial, evidence, questions, percent, abort), baseline.total, trial)
@@ -181,6 +186,9 @@ def answer(
     for question in questions:
         if question.is_suspicious(trial.look):
             message = f"{seen} may be beyond {question.text}: more requests will tell"
+            return told.judged("Inconclusive", message, question.short, evidence=evidence, detectable=detectable)
+        if question.is_suspicious_with_earlier(trial.look):
+            message = f"{seen}, with the steps before, may be beyond {question.text}: more requests will tell"
             return told.judged("Inconclusive", message, question.short, evidence=evidence, detectable=detectable)
     if (
         trial.look.planned

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import random
 import statistics
+from dataclasses import replace
 
 from haldane.plan import dispersion
 from haldane.plan.evidence import Evidence
+from haldane.plan.proportions import Counts
+
+EARLIER = ("earlier_looks", "earlier_requests", "earlier_hits", "earlier_squares")
 
 
 def follow(steps: list[tuple[int, int, int]]) -> Evidence:
@@ -56,6 +60,35 @@ def test_counts_that_fell_and_another_bound_begin_anew() -> None:
     assert (fell.looks, fell.requests, fell.hits) == (1, 900, 8)
     other = dispersion.seen(before, 2000, 10, 5, bound=0.1)
     assert (other.looks, other.bound) == (1, 0.1)
+
+
+def test_what_ended_steps_counted_is_added_up_once() -> None:
+    chance = random.Random(4)
+    steps = [follow(draws(chance, 10, cluster=4, looks=looks)) for looks in (10, 30)]
+    carried = steps[0].for_the_next_step()
+    assert dispersion.with_earlier(Counts(5, 100), steps[0]) is None
+    assert (carried.looks, carried.planned, carried.requests, carried.hits) == (0, 0, 0, 0)
+    both = replace(steps[1], **{name: getattr(carried, name) for name in EARLIER})
+    again = both.for_the_next_step()
+    assert again.earlier_requests == 40_000
+    assert again.earlier_hits == steps[0].hits + steps[1].hits
+    worth = dispersion.with_earlier(Counts(steps[1].hits, 30_000), both)
+    assert worth is not None
+    assert 40_000 / 5 < worth.requests < 40_000 / 2.5, "groups of four are worth a quarter"
+    assert abs(worth.share - again.earlier_hits / 40_000) < 1e-9
+
+
+def test_a_first_look_keeps_what_ended_steps_counted_but_not_of_another_bound_or_kind() -> None:
+    carried = dispersion.seen(None, 1000, 10, None).for_the_next_step()
+    kept = dispersion.seen(carried, 500, 4, None)
+    assert (kept.looks, kept.requests, kept.earlier_requests, kept.earlier_hits) == (1, 500, 1000, 10)
+    assert dispersion.seen(carried, 500, 4, None, bound=0.1).earlier_requests == 0
+    assert dispersion.seen(carried, 500, 4, None, kind=7).earlier_requests == 0
+
+
+def test_a_line_that_knows_nothing_of_earlier_steps_is_read() -> None:
+    line = " ".join(Evidence(looks=2, planned=1, requests=9, squares=0.5, bound=0.1).to_text().split()[:11])
+    assert Evidence.from_text(line) == Evidence(looks=2, planned=1, requests=9, squares=0.5, bound=0.1)
 
 
 def test_stable_alone_without_hits_is_no_baseline() -> None:

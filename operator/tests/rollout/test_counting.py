@@ -12,6 +12,7 @@ from haldane.plan.asking import due_at, queries
 from haldane.plan.evidence import Evidence
 from haldane.plan.looks import hold_ends
 from haldane.plan.observed import Series, Unavailable
+from haldane.plan.undecided import undecided
 
 
 def asked_next(world: Any) -> tuple[datetime, dict[str, str]]:
@@ -84,6 +85,53 @@ def test_an_outage_leaves_the_evidence_as_it_was(world: Any) -> None:
     analysis = look(world, {"recent": down, "requests": down, "durations": down})
     assert analysis.checks[0].verdict == "Inconclusive"
     assert analysis.checks[0].evidence == before
+
+
+def counted_so_far(world: Any) -> Evidence:
+    evidence = Evidence.from_text(world.status["rollout"]["checks"][0]["evidence"])
+    assert evidence is not None
+    return evidence
+
+
+def test_what_a_step_counted_goes_into_the_next_one_once(world: Any) -> None:
+    begun(world)
+    world.run(60, lambda w: w.status["rollout"]["step"] == 1)
+    before = counted_so_far(world)
+    world.run(30, lambda w: w.status["rollout"]["weight"] == 50)
+    rollout = world.md.status.rollout
+    carried = counted_so_far(world)
+    assert {(check.verdict, check.message, check.value) for check in rollout.checks} == {
+        ("Inconclusive", "not looked at yet at weight 50%", None)
+    }
+    assert undecided(world.md, world.md.status) == ""
+    assert carried.requests == 0
+    assert carried.earlier_requests >= before.requests > 0
+    world.run(18)
+    assert counted_so_far(world).requests > 0
+    assert counted_so_far(world).earlier_requests == carried.earlier_requests
+    world.run_until("Promoting")
+    world.run_until("Watching")
+    assert world.status["rollout"].get("checks", []) == []
+
+
+def test_pods_that_were_lost_cost_what_was_counted(world: Any) -> None:
+    begun(world)
+    world.run(90, lambda w: w.status["rollout"]["weight"] == 50)
+    assert counted_so_far(world).earlier_requests > 0
+    candidate = world.status["candidate"]["revision"]
+    world.pods.pop(candidate)
+    world.run(60, lambda w: w.status["rollout"]["weight"] == 0)
+    world.run(60, lambda w: w.status["rollout"]["weight"] == 50)
+    world.run(15)
+    assert counted_so_far(world).earlier_requests == 0
+
+
+def test_the_first_look_at_a_weight_is_not_too_early_for_what_was_carried(world: Any) -> None:
+    world.spec["rollout"]["analysis"] |= {"interval": "30s", "window": "30s"}
+    begun(world)
+    world.run(200, lambda w: w.status["rollout"]["weight"] == 50)
+    world.run(6)
+    assert "not looked at yet" not in world.status["rollout"]["checks"][0]["message"]
 
 
 PROPORTION = {

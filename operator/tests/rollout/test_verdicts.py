@@ -21,7 +21,9 @@ ABORT = ErrorRate(abort="20%")
 EARLY = Trial(Look(1), None, 100)
 
 
-def steadily(look: Look, counted: Requests, baseline: Requests | None = None, bound: float = 0.0) -> Trial:
+def steadily(
+    look: Look, counted: Requests, baseline: Requests | None = None, bound: float = 0.0, kind: int = 0
+) -> Trial:
     """A look at counts that came evenly in the ten intervals before."""
     hits, together = counted.errors, counted.errors + (baseline.errors if baseline else 0)
     before = Evidence(
@@ -35,6 +37,7 @@ def steadily(look: Look, counted: Requests, baseline: Requests | None = None, bo
         worst_hits=hits // 10,
         worst_requests=counted.total // 10,
         bound=bound,
+        kind=kind,
     )
     return Trial(look, before, 100)
 
@@ -171,9 +174,67 @@ def test_one_burst_of_errors_proves_no_rate() -> None:
 )
 def test_a_share_of_the_users_own(counted: Requests, baseline: Requests | None, verdict: str) -> None:
     check = Proportion(hits="x", max_increase="5%")
-    judged = judge_proportion(check, steadily(Look(11), counted, baseline), counted, baseline)
+    first = judge_proportion(check, EARLY, Requests(200, 60), baseline)
+    kind = first.evidence.kind if first.evidence else 0
+    judged = judge_proportion(check, steadily(Look(11), counted, baseline, kind=kind), counted, baseline)
     assert judged.verdict == verdict
     assert judged.message.startswith("share" if counted.total > 10 else "10 requests")
+
+
+def earlier(requests: int, hits: int, group: int = 1, bound: float = 0.0) -> Evidence:
+    """What ended steps have counted, in forty intervals, with hits in groups of so many."""
+    share = hits / requests
+    squares = hits * share + group * 39 * share * (1 - share)
+    return Evidence(
+        earlier_looks=40, earlier_requests=requests, earlier_hits=hits, earlier_squares=squares, bound=bound
+    )
+
+
+@pytest.mark.parametrize(
+    ("look", "before", "verdict"),
+    [
+        (AT_THE_END.look, None, "Pass"),
+        (AT_THE_END.look, earlier(1000, 14), "Inconclusive"),
+        (AT_THE_END.look, earlier(1000, 14, group=8), "Pass"),
+        (AT_THE_END.look, earlier(1000, 8), "Pass"),
+        (AT_THE_END.look, earlier(1000, 200), "Inconclusive"),
+        (Look(20, planned=1, is_last=False), earlier(1000, 14), "Pass"),
+        (Look(20), earlier(1000, 200), "Pass"),
+    ],
+    ids=["alone", "suspicious", "in groups", "good", "very bad", "another step follows", "the hold goes on"],
+)
+def test_the_end_of_the_last_hold_looks_at_the_steps_before_as_well(
+    look: Look, before: Evidence | None, verdict: str
+) -> None:
+    """12 of 1000 beside a limit of 1 % say nothing alone. What the steps before had holds a step up and never fails it."""
+    judged = judge_error_rate(MAX, Trial(look, before, 100), Requests(1000, 12), None)
+    assert judged.verdict == verdict
+    assert ("with the steps before" in judged.message) is (verdict == "Inconclusive")
+
+
+def test_a_rise_over_stable_is_a_question_of_each_step_alone() -> None:
+    check, trial = ErrorRate(max_increase="0.5%"), Trial(AT_THE_END.look, earlier(1000, 200), 100)
+    assert judge_error_rate(check, trial, Requests(1000, 12), Requests(1000, 10)).verdict == "Pass"
+
+
+def test_hits_of_another_kind_are_not_added_to() -> None:
+    one, other = Proportion(hits="x", max="1%"), Proportion(hits="y", max="1%")
+    first = judge_proportion(one, AT_THE_END, Requests(1000, 40), None).evidence
+    assert first is not None
+    before = first.for_the_next_step()
+    for check, verdict in ((one, "Inconclusive"), (other, "Pass")):
+        judged = judge_proportion(check, Trial(AT_THE_END.look, before, 100), Requests(1000, 11), None)
+        assert judged.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("limit", "bound", "verdict"), [("100ms", 0.1, "Inconclusive"), ("100ms", 0.25, "Pass"), ("250ms", 0.1, "Pass")]
+)
+def test_slow_requests_of_the_steps_before_are_those_beyond_the_same_bound(
+    limit: str, bound: float, verdict: str
+) -> None:
+    trial = Trial(AT_THE_END.look, earlier(1000, 18, bound=bound), 100)
+    assert judge_latency(Latency(max=limit), trial, histogram(989, 11), None, False).verdict == verdict
 
 
 @pytest.mark.parametrize(

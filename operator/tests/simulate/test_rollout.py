@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from haldane.api.v1alpha1 import ModelDeployment
+from haldane.plan import shares
+from haldane.plan.looks import SUSPICION_WITH_EARLIER
 from haldane.simulate.faults import BY_NAME
 from haldane.simulate.forecast import forecast, horizon
 from haldane.simulate.rollout import BEGIN, Play, play_many, simulated
-from haldane.simulate.traffic import Fault, Service, Surroundings
+from haldane.simulate.traffic import Fault, Service, Surroundings, without_trouble
 
 
 def model(rollout: dict[str, Any] | None = None) -> ModelDeployment:
@@ -68,6 +70,28 @@ def test_verdicts_are_right_about_as_often_as_promised(name: str, least: int, mo
     assert least <= found.rolled_back <= most
     assert first.moments
     assert found.rolled_back + found.promoted <= found.rollouts == 12
+
+
+@pytest.mark.parametrize(("chance", "outcome"), [(0.0, "promoted"), (SUSPICION_WITH_EARLIER, "rolled back")])
+def test_a_mild_draw_of_the_last_step_does_not_hide_what_the_steps_before_saw(
+    monkeypatch: pytest.MonkeyPatch, chance: float, outcome: str
+) -> None:
+    """3 % errors at a limit of 2 %: a rollout in which no step alone looks suspicious at its end."""
+    monkeypatch.setattr(shares, "SUSPICION_WITH_EARLIER", chance)
+    spec = {
+        "steps": [{"weight": weight, "hold": "30s"} for weight in (5, 25, 50)],
+        "analysis": {"interval": "2s", "window": "30s", "warmup": "0s", "minRequests": 20},
+        "checks": [{"name": "errors", "errorRate": {"max": "2%"}}],
+        "progressDeadline": "60s",
+        "keepStableFor": "10s",
+        "watchAfterPromotion": "10s",
+    }
+    random = np.random.default_rng((1, 17))
+    around = Surroundings.draw(without_trouble(Service(rate=100.0, errors=0.01)), BEGIN + 600, random, scrape=2)
+    course = Play(model(spec), around, Fault(more_errors=0.02), random, keep=True).run()
+    assert course.outcome == outcome
+    said = any("with the steps before" in moment.status.message for moment in course.moments)
+    assert said is (outcome == "rolled back")
 
 
 def test_own_queries_are_left_out_and_the_horizon_covers_every_deadline() -> None:
