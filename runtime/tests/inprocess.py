@@ -108,16 +108,16 @@ async def until(condition: Callable[[], object]) -> None:
 
 @contextlib.asynccontextmanager
 async def serving(
-    limits: Limits | None = None, seconds: float = LATER, keep_alive: int = 60
+    limits: Limits | None = None, seconds: float = LATER, keep_alive: int = 60, request_bytes: int = REQUEST_BYTES
 ) -> AsyncIterator[InProcess]:
     """`seconds` is the longest request, `keep_alive` the longest idle time of a connection."""
     engine, clock = Doubling(), Clock()
     plane = DataPlane(Metrics("ns", "abc"), limits or Limits(), "m", clock=clock)
     plane.add(ServedModel("m", "7", "0" * 64, "cpu", SIGNATURE), engine, BatchProfile(True, "", 64, {}))
     plane.serve()
-    route = HotRoute(plane, REQUEST_BYTES, seconds, clock)
+    route = HotRoute(plane, request_bytes, seconds, clock)
     config = uvicorn.Config(
-        create_app(plane, REQUEST_BYTES, seconds),
+        create_app(plane, request_bytes, seconds),
         http=cast(Any, partial(HotConnection, route)),
         lifespan="off",
         log_config=None,

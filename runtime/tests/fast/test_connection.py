@@ -395,3 +395,30 @@ async def test_a_slow_body_is_its_clients_fault_and_not_the_models_time() -> Non
         assert sum(duration.counts) == 2
         assert duration.sum < LATER / 2
         writer.close()
+
+
+@pytest.mark.parametrize("hot", [True, False])
+@pytest.mark.parametrize("spaces", range(4))
+async def test_a_large_tensor_in_pieces_wherever_it_lies_in_its_message(hot: bool, spaces: int) -> None:
+    values = np.arange(50_000, dtype=np.float32).reshape(-1, 1)
+    tensor = {"name": "x", "shape": values.shape, "datatype": "FP32", "parameters": {"binary_data_size": values.nbytes}}
+    # A parameter is for the general path.
+    document = {"inputs": [tensor]} | ({} if hot else {"parameters": {"note": 1}})
+    line = json.dumps(document).encode() + b" " * spaces
+    head = (
+        f"POST /v2/models/m/infer HTTP/1.1\r\nHost: h\r\nContent-Length: {len(line) + values.nbytes}\r\n"
+        f"Inference-Header-Content-Length: {len(line)}\r\n\r\n"
+    )
+    message = head.encode() + line + values.tobytes()
+    async with serving(request_bytes=1 << 20) as server:
+        reader, writer = await server.connect()
+        for _ in range(2):
+            for start in range(0, len(message), 70_000):
+                writer.write(message[start : start + 70_000])
+                await writer.drain()
+                await asyncio.sleep(0.01)
+            answer = await read(reader)
+            assert answer.status == 200, answer
+            assert answer.document["outputs"][0]["data"] == (values * 2).ravel().tolist()
+        writer.close()
+    assert server.engine.ran == values.ravel().tolist() * 2

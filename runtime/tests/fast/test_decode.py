@@ -153,6 +153,22 @@ def test_binary_tensors_and_a_layout_that_is_found_again() -> None:
     assert decoder.decode(body + b"x", length) is None
 
 
+@pytest.mark.parametrize("offset", range(9))
+def test_tensors_in_a_view_stay_where_they_are_if_that_is_where_they_may_be(offset: int) -> None:
+    body, length = binary([raw(X, 8), raw(N, 24)], TAIL)
+    padding = bytes(-length % 16 + offset)
+    message = padding + body
+    plain = Decoder(SIGNATURE).decode(memoryview(message)[len(padding) :], length)
+    assert plain is not None
+    assert plain.request.inputs["x"].tolist() == [[1.5, 2.0]]
+    assert plain.request.inputs["n"].tolist() == [0, 1, 2]
+    all_of_it = np.frombuffer(message, np.uint8)
+    for name, size in (("x", 4), ("n", 8)):
+        array = plain.request.inputs[name]
+        assert array.flags.aligned
+        assert np.shares_memory(array, all_of_it) is (offset % size == 0)
+
+
 def test_an_id_is_the_requests_own() -> None:
     decoder = Decoder(SIGNATURE)
     for request_id in ("a", "b"):

@@ -94,9 +94,9 @@ class Decoder:
         self._layouts: dict[bytes, _Layout] = {}
         self._mould: _Mould | None = None
 
-    def decode(self, body: bytes, json_length: int | None) -> Plain | None:
-        """The request in `body`, or None when the general path must see it."""
-        return self._json(body) if json_length is None else self._binary(body, json_length)
+    def decode(self, body: bytes | memoryview, json_length: int | None) -> Plain | None:
+        """The request in `body`, or None when the general path must see it. Tensors in a view stay where they are."""
+        return self._json(bytes(body)) if json_length is None else self._binary(body, json_length)
 
     def _json(self, body: bytes) -> Plain | None:
         if not self._json_outputs or _may_hold_booleans(body):
@@ -141,8 +141,8 @@ class Decoder:
             raise ValueError
         return names
 
-    def _binary(self, body: bytes, json_length: int) -> Plain | None:
-        head = body[:json_length]
+    def _binary(self, body: bytes | memoryview, json_length: int) -> Plain | None:
+        head = bytes(body[:json_length])
         layout = self._layouts.get(head)
         request_id = None
         if layout is None:
@@ -161,10 +161,12 @@ class Decoder:
         if json_length + layout.size != len(body):
             return None
         arrays = {
-            # A slice of its own, since an array's memory must be aligned to its elements.
+            # A slice of bytes is a copy, which is aligned.
             name: np.frombuffer(body[json_length + start : json_length + end], dtype).reshape(shape)
             for name, dtype, shape, start, end in layout.tensors
         }
+        if type(body) is memoryview:
+            arrays = {name: _aligned(array) for name, array in arrays.items()}
         return Plain(request_id, InferRequest(arrays, layout.outputs), layout.binary)
 
     def _layout(self, document: dict[str, Any]) -> _Layout | None:
@@ -217,6 +219,11 @@ class Decoder:
         if not self._json_outputs and not all(wanted.values()):
             return None
         return tuple(wanted), frozenset(name for name, binary in wanted.items() if binary)
+
+
+def _aligned(array: Array) -> Array:
+    """An array's memory must be aligned to its elements; ONNX Runtime does not look."""
+    return array if array.flags.aligned else array.copy()
 
 
 def _may_hold_booleans(body: bytes) -> bool:

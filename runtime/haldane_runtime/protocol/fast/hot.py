@@ -33,7 +33,7 @@ class HotModel:
         self._json = b"content-type: application/json\r\n" + self.signature_headers
         self._binary = b"content-type: application/octet-stream\r\n" + self.signature_headers
 
-    def decode(self, body: bytes, json_length: int | None) -> Plain | None:
+    def decode(self, body: bytes | memoryview, json_length: int | None) -> Plain | None:
         """See `Decoder.decode`."""
         return self._decoder.decode(body, json_length)
 

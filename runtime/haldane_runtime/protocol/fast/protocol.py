@@ -221,7 +221,7 @@ class HotProtocol(asyncio.Protocol):
         request.arrived = self._route.clock()
         self._give_back(request)
         self._state = State.IDLE
-        self._run(request, b"".join(request.chunks), admitted=False)
+        self._run(request, request.assembled(), admitted=False)
         self._look_ahead()
 
     def _take_in(self, request: HotRequest, data: bytes) -> None:
@@ -248,7 +248,7 @@ class HotProtocol(asyncio.Protocol):
         try:
             plain = request.decode(message)
             if plain is None:
-                self._give_up(message)
+                self._give_up(message[request.padding :])
                 return
             request.submit(plain, self._done, admitted)
         except RequestError as error:
