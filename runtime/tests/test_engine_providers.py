@@ -69,6 +69,10 @@ def test_a_provider_that_is_missing_or_did_not_start_is_named() -> None:
     with pytest.raises(LoadError, match="could not start CUDA on it; check the driver") as caught:
         require_started(("CUDA", "CPU"), cpu)
     assert caught.value.reason is Reason.DEVICE_UNAVAILABLE
+    with pytest.raises(
+        LoadError, match=r"could not start TensorRT .* the libraries of TensorRT 10 .*libnvinfer\.so\.10"
+    ):
+        require_started(chosen, ["CUDAExecutionProvider", *cpu])
 
 
 def test_without_cpu_in_the_list_nothing_runs_on_it() -> None:

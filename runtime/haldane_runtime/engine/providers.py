@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from haldane_runtime.core.errors import LoadError, Reason
 from haldane_runtime.core.types import Datatype, ModelSignature
@@ -68,13 +69,23 @@ def require_started(chosen: Sequence[str], started: Collection[str]) -> None:
         LoadError: DeviceUnavailable.
     """
     obstacle = "ONNX Runtime could not start {} on it; check the driver and that the pod requests nvidia.com/gpu."
-    _require(chosen, started, obstacle)
+    _require(chosen, started, obstacle, {"TensorRT": _NO_TENSORRT})
 
 
-def _require(chosen: Sequence[str], there: Collection[str], obstacle: str) -> None:
+_NO_TENSORRT = (
+    "ONNX Runtime could not start TensorRT on it, which needs, besides the driver, the libraries of TensorRT 10 for CUDA 13 "
+    "(libnvinfer.so.10) that no image of Haldane's has; add them to one of your own (docs/runtime.md says how) or leave "
+    "TensorRT out of HALDANE_PROVIDERS."
+)
+
+
+def _require(
+    chosen: Sequence[str], there: Collection[str], obstacle: str, special: Mapping[str, str] = MappingProxyType({})
+) -> None:
     for name in chosen:
         if EXECUTION_PROVIDER[name] not in there:
-            raise LoadError(Reason.DEVICE_UNAVAILABLE, f"A GPU was asked for, but {obstacle.format(name)}")
+            why = special.get(name, obstacle.format(name))
+            raise LoadError(Reason.DEVICE_UNAVAILABLE, f"A GPU was asked for, but {why}")
 
 
 def session_entries(chosen: Sequence[str]) -> dict[str, str]:
