@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -102,6 +104,22 @@ class Record:
     def states(self) -> list[tuple[float, ModelDeployment]]:
         """The states of the ModelDeployment, with their times."""
         return [(seen.at, seen.fact) for seen in self.in_order() if isinstance(seen.fact, ModelDeployment)]
+
+
+PHASES: Final = ("Preparing", "Progressing", "Promoting", "handover", "Watching", "RollingBack")
+"""Those of a rollout; `handover` is Promoting once the stable Service has been pointed at the candidate's pods."""
+
+
+def phases_at(instants: Iterable[float], states: Sequence[tuple[float, ModelDeployment]]) -> Counter[str]:
+    """In which phases a ModelDeployment was at some instants; those before its first state are left out."""
+    times = [at for at, _ in states]
+    met = (bisect_right(times, instant) - 1 for instant in instants)
+    return Counter(_phase(states[index][1]) for index in met if index >= 0)
+
+
+def _phase(md: ModelDeployment) -> str:
+    phase = str(md.status.rollout.phase)
+    return "handover" if phase == "Promoting" and md.status.previous is not None else phase
 
 
 def _pod(body: Body, gone: bool) -> Pod | None:

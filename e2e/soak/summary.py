@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from statistics import median
 
@@ -11,8 +12,10 @@ from rich.table import Table
 from e2e.scenarios.manifest import NAME
 from e2e.soak import laws, memory
 from e2e.soak.outcome import Outcome
+from e2e.soak.record import PHASES, Record, phases_at
 
 SHOWN = 5
+MANY_KILLS = 50
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def findings(outcome: Outcome) -> list[Finding]:
             [*operator.unasked, *(line for line in operator.complaints if line.startswith("Traceback"))],
             f"{len(operator.lives)} lives, {len(operator.complaints)} errors logged",
         ),
+        _kills_by_phase(outcome.records, operator.killed.values()),
         Finding(
             "The operator's memory does not grow without bound",
             [found for life in lives if (found := memory.complaint(life.memory))],
@@ -110,6 +114,15 @@ def table(outcome: Outcome, found: list[Finding]) -> Table:
 
 def _rejected(outcome: Outcome) -> list[set[str]]:
     return [{entry.revision for _, md in record.states() for entry in md.status.rejected} for record in outcome.records]
+
+
+def _kills_by_phase(records: Iterable[Record], instants: Collection[float]) -> Finding:
+    """How often each phase of a rollout was met, over all models. A few random instants owe nobody a phase of seconds."""
+    met: Counter[str] = Counter()
+    for record in records:
+        met += phases_at(instants, record.states())
+    missed = [f"no kill met {phase}" for phase in PHASES if not met[phase]] if len(instants) >= MANY_KILLS else []
+    return Finding("It is killed in every phase", missed, ", ".join(f"{met[phase]} x {phase}" for phase in PHASES))
 
 
 def _deeds(outcome: Outcome) -> str:
