@@ -14,7 +14,6 @@ from haldane_runtime.core.errors import Code, RequestError
 from haldane_runtime.core.types import Array, Datatype, InferRequest, ModelSignature, ServedModel, TensorSpec
 from haldane_runtime.engine.base import BatchProfile
 from haldane_runtime.observe.metrics import Metrics
-from haldane_runtime.scheduling.executor import EngineThreads
 from haldane_runtime.scheduling.policy import Limits
 
 SIGNATURE = ModelSignature((TensorSpec("x", Datatype.FP32, ("N",)),), (TensorSpec("y", Datatype.FP32, ("N",)),))
@@ -179,12 +178,10 @@ async def test_a_look_at_the_outputs_that_fails_costs_its_request_only(
     assert (await infer(plane, 2)).outputs["y"].tolist() == [2]
 
 
-async def test_without_its_engine_thread_a_plane_refuses_at_once(
-    plane: DataPlane, engine: Gated, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_without_its_engine_thread_a_plane_refuses_at_once(plane: DataPlane, engine: Gated) -> None:
     engine.gate.set()
     await infer(plane, 1)
-    monkeypatch.setattr(EngineThreads, "alive", False)
+    plane.find().batcher._flights._threads.alive = False
     assert not plane.live
     with pytest.raises(RequestError, match="the engine thread has ended") as caught:
         await infer(plane, 1)

@@ -159,7 +159,7 @@ class Batcher:
         """Why the queue refuses. Raises: RequestError: UNAVAILABLE, when there is no queue any more."""
         if self._closed:
             raise RequestError(Code.UNAVAILABLE, "the model is being unloaded; try again later", retry_after=1.0)
-        if not self.alive:
+        if not self._flights.alive:
             raise RequestError(Code.UNAVAILABLE, "the engine thread has ended; the server must be restarted")
         return refusal(self._limits, self._line.backlog, self._cost, nbytes, deadline, self._clock())
 

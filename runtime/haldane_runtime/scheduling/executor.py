@@ -96,18 +96,11 @@ class EngineThreads:
         self._clock = clock
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        # False when a thread is gone, which nothing but a restart mends. Asked for every request.
+        self.alive = True
 
     def __len__(self) -> int:
         return len(self._threads)
-
-    @property
-    def alive(self) -> bool:
-        """False when a thread is gone, which nothing but a restart mends."""
-        # Asked for every request.
-        for thread in self._threads:  # noqa: SIM110
-            if not thread.is_alive():
-                return False
-        return True
 
     def add(self) -> None:
         """One more thread. Raises: RuntimeError: the system has none to give."""
@@ -134,8 +127,11 @@ class EngineThreads:
         return not any(thread.is_alive() for thread in self._threads)
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            # Outputs of a long run are large: looking at them here does not hold up the event loop.
-            job.done(looked_at(run_engine(self._engine, job.requests, self._clock)) if job.wanted() else None)
-            # The tensors must not outlive their requests while the thread waits for the next job.
-            del job
+        try:
+            while (job := self._jobs.get()) is not None:
+                # Outputs of a long run are large: looking at them here does not hold up the event loop.
+                job.done(looked_at(run_engine(self._engine, job.requests, self._clock)) if job.wanted() else None)
+                # The tensors must not outlive their requests while the thread waits for the next job.
+                del job
+        finally:
+            self.alive = False

@@ -50,8 +50,11 @@ def refusal(
     """
     if not backlog.requests and backlog.busy_until <= now:
         return None
-    if _has_room(limits, backlog, nbytes) and _is_soon(limits, backlog, cost, deadline, now):
-        return None
+    if not limits.queue_delay and _has_room(limits, backlog, nbytes):
+        # Even the slowest batches would be done in time: most requests are spared the exact estimate.
+        start = backlog.busy_until if backlog.busy_until > now else now
+        if start + (backlog.rows // limits.max_rows + 1) * cost.worst < deadline:
+            return None
     wait = expected_wait(limits, backlog, cost, now)
     if backlog.requests >= limits.requests:
         return _full(f"the queue is full ({limits.requests} requests); try again later", wait)
@@ -80,12 +83,6 @@ def _has_room(limits: Limits, backlog: Backlog, nbytes: int) -> bool:
         and backlog.rows < limits.rows
         and (backlog.bytes + nbytes <= limits.bytes or not backlog.bytes)
     )
-
-
-def _is_soon(limits: Limits, backlog: Backlog, cost: LearnedCost, deadline: float, now: float) -> bool:
-    """True when even the slowest batches would be done in time, which spares most requests the exact estimate."""
-    start = max(now, backlog.busy_until)
-    return not limits.queue_delay and start + (backlog.rows // limits.max_rows + 1) * cost.worst < deadline
 
 
 def expected_wait(limits: Limits, backlog: Backlog, cost: LearnedCost, now: float) -> float:

@@ -4,8 +4,9 @@ What is declined here is decoded again by `protocol.codec`, which knows all form
 wrong. Nothing may be accepted here that is refused there.
 """
 
+import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,6 +77,8 @@ class _Mould(NamedTuple):
     tensor: _Input
     shape: tuple[int, ...]
     outputs: tuple[str, ...]
+    pack: Callable[..., bytes]
+    """Of as many numbers as the shape has. Raises: struct.error, for another number of them or what is none."""
 
 
 class Decoder:
@@ -241,7 +244,7 @@ def _mould_of(body: bytes, tensor: _Input, shape: tuple[int, ...], outputs: tupl
     # An escape may write a key a second time in other letters.
     if body.count(b'"data"') != 1 or b"\\" in before or b"\\" in after or body[start + 1 :].lstrip()[:1] == b"[":
         return None
-    return _Mould(before, after, tensor, shape, outputs)
+    return _Mould(before, after, tensor, shape, outputs, struct.Struct(f"<{math.prod(shape)}{tensor.format}").pack)
 
 
 def _cast(mould: _Mould, body: bytes) -> Plain | None:
@@ -249,10 +252,12 @@ def _cast(mould: _Mould, body: bytes) -> Plain | None:
     tensor = mould.tensor
     try:
         data = orjson.loads(body[len(mould.before) : -len(mould.after)])
-        array = _packed(tensor, mould.shape, data) if type(data) is list else None
+        if type(data) is not list:
+            return None
+        array = np.frombuffer(mould.pack(*data), tensor.dtype).reshape(mould.shape)
     except _STRANGE:
         return None
-    return None if array is None else Plain(None, InferRequest({tensor.name: array}, mould.outputs), _NOTHING)
+    return Plain(None, InferRequest({tensor.name: array}, mould.outputs), _NOTHING)
 
 
 def _numbers(tensor: _Input, shape: list[int], data: list[Any], bound: dict[str, int] | None) -> Array:

@@ -42,11 +42,8 @@ class Head(NamedTuple):
     json_length: int | None
     timeout: float | None
     request_id: str | None
-
-    @property
-    def is_light(self) -> bool:
-        """False for JSON so long that reading it takes milliseconds, which other requests must not wait for."""
-        return self.length <= _LIGHT_BYTES or self.json_length is not None
+    is_light: bool = True
+    """False for JSON so long that reading it takes milliseconds, which other requests must not wait for."""
 
 
 class Heads:
@@ -125,6 +122,7 @@ def _parse(raw: bytes, reader: "_Reader") -> Head | None:
         json_length,
         timeout,
         reader.headers.get("x-request-id"),
+        length <= _LIGHT_BYTES or json_length is not None,
     )
 
 

@@ -1,7 +1,5 @@
 """One served model as the hot path sees it: its decoder, its encoder and the constant part of its answers."""
 
-from typing import NamedTuple
-
 from haldane_runtime.core.types import InferResponse
 from haldane_runtime.protocol.codec import HEADER_LENGTH
 from haldane_runtime.protocol.fast.decode import Decoder, Plain
@@ -13,11 +11,8 @@ from haldane_runtime.protocol.instances import decode_instances, encode_predicti
 _NO_BINARY: frozenset[str] = frozenset()
 
 
-class Answer(NamedTuple):
-    """A successful answer: header lines that end in CR LF, and the body."""
-
-    headers: bytes
-    body: bytes
+Answer = tuple[bytes, bytes]
+"""A successful answer: header lines that end in CR LF, and the body."""
 
 
 class HotModel:
@@ -45,12 +40,12 @@ class HotModel:
         """The answer to `infer`."""
         body, json_length = self._encoder.encode(response, request_id, milliseconds, binary)
         if json_length is None:
-            return Answer(self._json, body)
-        return Answer(b"%b%b: %d\r\n" % (self._binary, HEADER_LENGTH.encode(), json_length), body)
+            return self._json, body
+        return b"%b%b: %d\r\n" % (self._binary, HEADER_LENGTH.encode(), json_length), body
 
     def answer_rows(self, response: InferResponse, request_id: str, milliseconds: float) -> Answer:
         """The answer to `predict`."""
-        return Answer(self._json, encode_predictions(response, request_id, milliseconds))
+        return self._json, encode_predictions(response, request_id, milliseconds)
 
 
 def signature_headers(revision: str, version: str | None) -> bytes:

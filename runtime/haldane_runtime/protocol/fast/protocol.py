@@ -86,7 +86,8 @@ class HotProtocol(asyncio.Protocol):
             self._more(data)
         elif self._state is State.IDLE and not self._ahead and not self.flow.write_paused:
             self._begin(data)
-            self._look_ahead()
+            if self._ahead or self.flow.read_paused:
+                self._look_ahead()
         else:
             self._ahead += data
             self._look_ahead()
