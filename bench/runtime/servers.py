@@ -86,7 +86,6 @@ def _haldane(launch: Launch) -> Start:
         "HALDANE_CACHE_DIR": str(launch.folder / "cache"),
         "HALDANE_TERMINATION_LOG": str(launch.folder / "termination-log"),
         "HALDANE_GRPC_PORT": str(launch.grpc),
-        "HALDANE_FRONTS": str(CORES - 1),
     }
     command = [str(launch.bin / "haldane-runtime"), "serve", "--model-uri", f"file://{launch.model.path}"]
     return Start([*command, "--host", "127.0.0.1", "--port", str(launch.http)], environ)
@@ -202,14 +201,7 @@ def echo(answer_bytes: int, run: bool) -> Server:
 
 
 SERVERS = (
-    Server(
-        "haldane",
-        "Haldane",
-        f"HALDANE_FRONTS={CORES - 1}, else the defaults of `haldane-runtime serve`. Docs: docs/runtime.md, Under load",
-        _OIP_ALL,
-        "/ready",
-        _haldane,
-    ),
+    Server("haldane", "Haldane", "defaults of `haldane-runtime serve`", _OIP_ALL, "/ready", _haldane),
     Server(
         "triton",
         "Triton 2.51",

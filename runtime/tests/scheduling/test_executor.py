@@ -31,6 +31,7 @@ def test_one_slow_run_may_be_the_machines_fault_and_two_are_not() -> None:
     assert not bound.allows(QUICK, 100)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("stopped", [True, False])
 def test_a_thread_that_is_gone_is_known(stopped: bool) -> None:
     engine: Any = None
