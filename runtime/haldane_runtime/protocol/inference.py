@@ -77,6 +77,8 @@ class Inference:
             else:
                 decoded = decode(body, json_bytes, signature)
             told.decode, told.request = self._clock() - begun, decoded.request
+            # Known from here on also to who is told of a failure.
+            told.id = decoded.id or told.id
             own = timeout_seconds(decoded.parameters)
             if own is not None and own < timeout:
                 timeout, whose, deadline = own, "the parameter 'timeout'", started + own
@@ -88,7 +90,7 @@ class Inference:
                 raise
             raise worded from error
         told.queue, told.infer = response.queue_seconds, response.infer_seconds
-        told.id = request_id = decoded.id or told.id or new_request_id()
+        told.id = request_id = told.id or new_request_id()
         begun = self._clock()
         milliseconds = (begun - started) * 1000
         if sum(array.nbytes for array in response.outputs.values()) > LONG_BYTES:

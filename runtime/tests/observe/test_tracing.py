@@ -2,17 +2,21 @@
 
 import gzip
 import os
+import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from subprocess import run
 from typing import Any
 
+import numpy as np
 import pytest
+import tritonclient.grpc as triton
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from tritonclient.utils import InferenceServerException
 
 from haldane_runtime.observe import tracing
 from haldane_runtime.observe.tracing import Tracing, from_environment
@@ -178,3 +182,68 @@ def test_without_a_collector_nothing_is_imported() -> None:
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     )
     assert run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def told(span: Span) -> dict[str, str | int]:
+    return {a.key: a.value.string_value or a.value.int_value for a in span.attributes}
+
+
+def test_the_servers_own_requests_over_http_and_grpc(
+    collector: Collector, start: Callable[..., Any], models: Any
+) -> None:
+    server = start(
+        f"file://{models.lookup()}",
+        HALDANE_MODEL_NAME="lookup",
+        HALDANE_MODEL_VERSION="7",
+        HALDANE_MODEL_NAMESPACE="shop",
+        HALDANE_REVISION="abc123",
+        HALDANE_DRAIN_SECONDS="0",
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+    ).ready()
+    context = {"traceparent": PARENT, "tracestate": "a=b"}
+    codes = []
+    for request_id, places in (("http", [0, 2]), ("http-fails", [99])):
+        question = {"name": "i", "shape": [len(places)], "datatype": "INT64", "data": places}
+        body = {"id": request_id, "inputs": [question]}
+        codes.append(server.client.post("/v2/models/lookup/infer", json=body, headers=context).status_code)
+    codes.append(server.client.post("/v1/models/lookup:predict", content=b"{").status_code)
+    assert codes == [200, 500, 400]
+    (line,) = [line for line in server.log if "gRPC on port" in line]
+    with triton.InferenceServerClient(f"127.0.0.1:{line.rsplit(' ', 1)[1]}") as client:
+        place = triton.InferInput("i", [2], "INT64")
+        place.set_data_from_numpy(np.array([0, 2]))
+        client.infer("lookup", [place], request_id="grpc", headers=context)
+        place.set_data_from_numpy(np.array([0, 99]))
+        with pytest.raises(InferenceServerException):
+            client.infer("lookup", [place], request_id="grpc-fails", headers=context)
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
+
+    requests = {str(told(span)["haldane.request_id"] or ""): span for span in collector.spans if span.attributes}
+    malformed = requests.pop("")
+    assert (malformed.name, told(malformed)["http.response.status_code"]) == ("POST /v1/models/{model}:predict", 400)
+    assert malformed.status.code != Span().status.STATUS_CODE_ERROR
+    assert set(requests) == {"http", "http-fails", "grpc", "grpc-fails"}
+    for request_id, span in requests.items():
+        over_http, fails = request_id.startswith("http"), request_id.endswith("fails")
+        assert span.name == (
+            "POST /v2/models/{model}/infer" if over_http else "inference.GRPCInferenceService/ModelInfer"
+        )
+        assert (span.trace_id + span.parent_span_id).hex() == PARENT[3:-3].replace("-", "")
+        assert (span.trace_state, span.kind) == ("a=b", Span.SPAN_KIND_SERVER)
+        assert told(span) == {
+            "haldane.model": "lookup",
+            "haldane.version": "7",
+            "haldane.request_id": request_id,
+            "haldane.rows": 1 if request_id == "http-fails" else 2,
+            "http.response.status_code": 500 if fails else 200,
+        }
+        assert (span.status.code == span.status.STATUS_CODE_ERROR) is fails
+        phases = [child for child in collector.spans if child.parent_span_id == span.span_id]
+        assert {child.name for child in phases} >= ({"decode"} if fails else {"decode", "queue", "infer", "encode"})
+        for child in phases:
+            assert span.start_time_unix_nano <= child.start_time_unix_nano < child.end_time_unix_nano
+            assert child.end_time_unix_nano <= span.end_time_unix_nano
+    assert {resource["haldane.namespace"] + resource["haldane.revision"] for resource in collector.resources} == {
+        "shopabc123"
+    }
