@@ -13,11 +13,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import numpy as np
 import pytest
+import tritonclient.grpc as triton
 
 WAIT = 20.0
 PROBE_SECONDS = 0.05
 CLIENTS = 8
+GRPC_CLIENTS = 4
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -25,11 +28,13 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class Proxy:
     """Routes requests by turns to the replicas that say they are ready, on connections that it keeps.
 
-    It retries nothing and hides nothing: what breaks on the way to a replica is a 502 for the client.
+    It retries nothing and hides nothing: what breaks on the way to a replica is a 502 for the client. On its second
+    port it does the same with whole connections, as a Service does for gRPC.
     """
 
     def __init__(self) -> None:
         self.replicas: dict[str, bool] = {}
+        self.grpc_ports: dict[str, int] = {}
         self._kept: dict[str, list[Stream]] = {}
         self._turn = itertools.count()
         self._loop = asyncio.new_event_loop()
@@ -37,6 +42,8 @@ class Proxy:
         self._thread.start()
         server = self.call(asyncio.start_server(self._serve, "127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        tunnel = self.call(asyncio.start_server(self._tunnel, "127.0.0.1", 0))
+        self.grpc_address = f"127.0.0.1:{tunnel.sockets[0].getsockname()[1]}"
         self._probing = asyncio.run_coroutine_threadsafe(self._probe(), self._loop)
 
     def call(self, work: Any) -> Any:
@@ -70,6 +77,12 @@ class Proxy:
                 await writer.drain()
         writer.close()
 
+    async def _tunnel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.grpc_ports[self._next()])
+            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+        writer.close()
+
     def _next(self) -> str:
         ready = [url for url, is_ready in self.replicas.items() if is_ready]
         if not ready:
@@ -95,6 +108,14 @@ async def _message(reader: asyncio.StreamReader) -> bytes:
     return head + (await reader.readexactly(int(length[1])) if length else b"")
 
 
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
 @pytest.fixture
 def proxy() -> Iterator[Proxy]:
     made = Proxy()
@@ -112,15 +133,22 @@ def until(condition: Callable[[], bool]) -> None:
 def test_a_rolling_restart_under_load_fails_no_request(start: Callable[..., Any], models: Any, proxy: Proxy) -> None:
     uri = f"file://{models.double()}"
 
-    def replica() -> Any:
-        server = start(uri).ready()
+    def replica(started: Any = None) -> Any:
+        server = (started or start(uri)).ready()
+        (line,) = [line for line in server.log if "gRPC on port" in line]
+        proxy.grpc_ports[server.url] = int(line.rsplit(" ", 1)[1])
         proxy.replicas[server.url] = False
         until(lambda: proxy.replicas[server.url])
         return server
 
-    old = [replica(), replica()]
+    old = [replica(started) for started in (start(uri), start(uri))]
     stop = threading.Event()
     seen: list[tuple[int, str]] = []
+    answered: list[Any] = []
+
+    def served() -> None:
+        asked, called = len(seen), len(answered)
+        until(lambda: len(seen) > asked + 50 and len(answered) > called + 50)
 
     def send() -> None:
         with httpx.Client(base_url=proxy.url, timeout=WAIT) as client:
@@ -129,20 +157,30 @@ def test_a_rolling_restart_under_load_fails_no_request(start: Callable[..., Any]
                 seen.append((answer.status_code, answer.text))
                 time.sleep(0.002)
 
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        senders = [pool.submit(send) for _ in range(CLIENTS)]
+    def call() -> None:
+        x = triton.InferInput("x", [1, 3], "FP32")
+        x.set_data_from_numpy(np.ones((1, 3), np.float32))
+        # A connection of its own: channels of one process share theirs otherwise.
+        own = [("grpc.use_local_subchannel_pool", 1)]
+        with triton.InferenceServerClient(proxy.grpc_address, channel_args=own) as client:
+            while not stop.is_set():
+                answered.append(client.infer("model", [x], client_timeout=WAIT).as_numpy("y").tolist())
+                time.sleep(0.002)
+
+    with ThreadPoolExecutor(CLIENTS + GRPC_CLIENTS) as pool:
+        senders = [pool.submit(work) for work in [send] * CLIENTS + [call] * GRPC_CLIENTS]
         try:
             for server in old:
                 replica()
-                asked = len(seen)
-                until(lambda asked=asked: len(seen) > asked + 50)  # type: ignore[misc]
+                served()
                 server.signal(signal.SIGTERM)
                 assert server.ended() == 0
                 del proxy.replicas[server.url]
-            asked = len(seen)
-            until(lambda: len(seen) > asked + 50)
+            served()
         finally:
             stop.set()
         for sender in senders:
             sender.result()
     assert [answer for answer in seen if answer[0] != 200] == []
+    # A call that failed has ended its client above.
+    assert all(answer == [[2, 2, 2]] for answer in answered)
