@@ -27,7 +27,7 @@ def redis_program() -> tuple[str, dict[str, str]]:
     program = cache / "usr/bin/redis-server"
     if not program.exists():
         if shutil.which("apt-get") is None:
-            pytest.skip("redis-server is neither in PATH nor to be had with apt-get: install it to run these tests")
+            pytest.skip("redis-server is neither in PATH nor to be had with apt-get: install Redis to run these tests")
         fresh = cache.with_name(f"redis.{os.getpid()}")
         fresh.mkdir(parents=True)
         for command in (

@@ -13,7 +13,9 @@ import pytest
 SECONDS = 60
 BODY = '{"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}'
 
-pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+pytestmark = pytest.mark.skipif(
+    shutil.which("curl") is None, reason="there is no curl on this machine: install the package curl to run these tests"
+)
 
 
 def curl(*arguments: str) -> bytes:

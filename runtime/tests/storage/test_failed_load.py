@@ -173,7 +173,10 @@ main(["serve", "--port", "0"])
 def test_a_full_disk(storage: Any, tmp_path: Path, kind: str, message: str) -> None:
     inside = ["unshare", "--map-root-user", "--mount", "sh", "-ec"]
     if not shutil.which("unshare") or subprocess.run([*inside, "mount -t tmpfs none /mnt"], check=False).returncode:
-        pytest.skip("a small disk needs a mount, which this machine allows neither root nor others")
+        pytest.skip(
+            "a small disk needs a mount of its own: install the package util-linux, which has unshare, and allow user "
+            "namespaces (sysctl kernel.unprivileged_userns_clone=1) to run this test"
+        )
     uri = storage.put("wide/model.onnx", os.urandom(3 << 20))
     cache, log = tmp_path / "cache", tmp_path / "log"
     cache.mkdir()
