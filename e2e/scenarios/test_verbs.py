@@ -66,6 +66,9 @@ async def test_verbs(place: Place) -> None:
         await haldane(place, "promote")
         md = await place.until_stable("v2", generation)
         await place.until_event("PromotedNow", f"promoted by {USER} at weight 20%")
+
+        await haldane(place, "retry", plugin=True)
+        await place.until_event("NothingToRetry", f"by {USER}: version v2 is not among the rejected")
     place.answers.must_have_lost_nothing()
     assert place.weights() == [0, 20, 50, 0, 20, 100, 0]
     assert not md.status.rejected

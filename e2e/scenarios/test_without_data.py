@@ -11,6 +11,10 @@ from e2e.scenarios.timetable import OPERATOR, PROMETHEUS
 from haldane.api.v1alpha1 import ModelDeployment
 
 _HELD_SECONDS = 6.0
+_WARNED_SECONDS = 20.0
+"""A whole window, and the look after it."""
+_DIFFERENT_REASONS = 3
+"""While a pod goes its connections end in more than one way."""
 ONE_STEP: Manifest = {"rollout": {"steps": [{"weight": 20, "hold": "5s"}]}}
 
 
@@ -22,6 +26,15 @@ async def must_hold(place: Place, weight: int) -> None:
         rollout = moment.deployment.status.rollout
         assert (rollout.phase, rollout.weight) == ("Progressing", weight), rollout.message
         assert not moment.deployment.status.rejected
+
+
+async def must_have_warned(place: Place, reason: str, advice: str) -> None:
+    """A Warning says why and what to do; not one for each look."""
+    event = await place.until_event("Undecided", reason, _WARNED_SECONDS)
+    assert event["type"] == "Warning"
+    assert advice in event["message"], event["message"]
+    told = [each["message"] for each in await place.events() if each["reason"] == "Undecided"]
+    assert len(told) <= _DIFFERENT_REASONS, told
 
 
 def ready_message(md: ModelDeployment) -> str:
@@ -37,6 +50,7 @@ async def test_no_traffic(place: Place) -> None:
     generation = await place.apply("v2", ONE_STEP)
     await place.until("the reason", lambda md: "no requests arrive" in ready_message(md))
     await must_hold(place, 20)
+    await must_have_warned(place, "no requests arrive", "Send more requests")
     async with place.traffic():
         await place.until_stable("v2", generation, seconds=75)
     place.answers.must_have_lost_nothing()
@@ -66,6 +80,7 @@ async def test_prometheus_down(place: Place) -> None:
             await scale_prometheus(place, 0)
             await place.until("the reason", lambda md: "Prometheus gave no answer" in ready_message(md))
             await must_hold(place, 20)
+            await must_have_warned(place, "Prometheus gave no answer", "Check that Prometheus runs")
         finally:
             await scale_prometheus(place, 1)
         await place.until_stable("v2", generation, seconds=90)
