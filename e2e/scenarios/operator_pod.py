@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any, Final
 
 from e2e.harness import processes
+from e2e.harness.errors import HarnessError
 from e2e.harness.kube import OPERATOR_NAMESPACE
 from e2e.scenarios.errors import Unmet
 from e2e.scenarios.place import Place
@@ -41,13 +43,40 @@ async def complaints(place: Place, about: str = "") -> list[str]:
     return [line for line in text.splitlines() if about in line and _level(line) in (*_LOUD, None)]
 
 
-async def kill(place: Place) -> str:
-    """SIGKILL to the operator's process; the id of the container that it ended."""
-    return await processes.kill(await pod(place))
+@dataclass(frozen=True)
+class Aim:
+    """The operator's process, found beforehand: a phase may last a few seconds only."""
+
+    process: processes.Process
+    pod: str
+    restarts: int
+
+    @property
+    def container(self) -> str:
+        return self.process.container
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        await self.process.kill()
 
 
-async def until_back(place: Place, killed: str, seconds: float) -> None:
-    """Wait until another container of the operator is ready."""
+async def aim(place: Place, seconds: float) -> Aim:
+    """The operator's process, as soon as there is one that runs."""
+
+    async def look() -> Aim | None:
+        try:
+            found = await pod(place)
+            return Aim(await processes.first(found), found["metadata"]["name"], container(found)["restartCount"])
+        except (Unmet, HarnessError, KeyError, ValueError):
+            # The one before is still going, or the next has not been started yet.
+            return None
+
+    aimed: Aim = await place.until_seen("a process of the operator", look, seconds)
+    return aimed
+
+
+async def until_back(place: Place, killed: str, seconds: float, *, ready: bool = True) -> None:
+    """Wait until another container of the operator than `killed` runs, and is ready."""
 
     async def look() -> bool:
         try:
@@ -55,7 +84,8 @@ async def until_back(place: Place, killed: str, seconds: float) -> None:
         except Unmet:
             # The one before is still going, or the next has not been taken up yet.
             return False
-        return bool(state["ready"] and state.get("containerID", "").partition("://")[2] != killed)
+        is_up = state["ready"] if ready else "running" in state["state"]
+        return bool(is_up and state.get("containerID", "").partition("://")[2] != killed)
 
     await place.until_seen("the operator to be back", look, seconds)
 
