@@ -12,6 +12,7 @@ from e2e.scenarios.timetable import OPERATOR
 
 _GONE_SECONDS = 60.0
 _QUIET_SECONDS = 3.0
+_TRAFFIC_SECONDS = 3.0
 
 
 @scenario(seconds=120, needs=[OPERATOR])
@@ -21,8 +22,11 @@ async def test_removal(place: Place) -> None:
     await place.until("a cause", lambda md: (r := condition(md, "Ready")) is not None and "ModelNotFound" in r.message)
     await place.first_deployment("v1")
     assert place.weights() == [0], "what never served gets no canary beside it"
-    await place.apply("v2")
-    await place.until_weight(20)
+    async with place.traffic():
+        await place.apply("v2")
+        await place.until_weight(20)
+        await asyncio.sleep(_TRAFFIC_SECONDS)
+    place.answers.must_have_lost_nothing()
     await place.kube.kubectl("delete", "mdep", NAME, "-n", place.namespace, "--timeout=20s")
 
     async def nothing_left() -> bool:

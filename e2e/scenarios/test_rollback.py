@@ -11,7 +11,7 @@ from e2e.scenarios.scenario import scenario
 from e2e.scenarios.timetable import PROMETHEUS
 from haldane.api.v1alpha1 import ModelDeployment
 
-WEIGHT_0_WITHIN_SECONDS = 10.0
+WEIGHT_0_WITHIN_SECONDS = BACK_WITHIN_SECONDS = 10.0
 """Under 2 s when the machine has nothing else to do; it is told each time. All scenarios at once may keep a process waiting longer."""
 _QUIET_SECONDS = 4.0
 
@@ -67,6 +67,26 @@ def must_be_off_the_route_at_once(place: Place, record: Record, version: str) ->
     )
     assert route.at - looked_at <= WEIGHT_0_WITHIN_SECONDS
     assert last - looked_at <= WEIGHT_0_WITHIN_SECONDS
+
+
+def must_be_back_at_once(place: Place, record: Record, version: str, back: str) -> None:
+    """From the look at the metrics that gave the verdict to the stable Service that leads to revision `back` again, and to the last request that `version` got."""
+    judged = next(moment for moment in place.moments if moment.deployment.status.rejected)
+    promoted = next(
+        m.deployment.status.stable for m in place.moments if m.deployment.status.rollout.phase == "Watching"
+    )
+    looked = judged.deployment.status.rollout.checked_at
+    assert looked is not None
+    assert promoted is not None
+    looked_at = by_the_loop(place, looked)
+    service = record.selected(back, after=record.selected(promoted.revision).number)
+    last = place.answers.last_sent_at[version]
+    place.say(
+        f"the Service is back {service.at - looked_at:.2f} s after the look that gave Fail ({service.at - judged.at:.2f} s after status said it); "
+        f"last request to {version} {last - looked_at:.2f} s after the look"
+    )
+    assert service.at - looked_at <= BACK_WITHIN_SECONDS
+    assert last - looked_at <= BACK_WITHIN_SECONDS
 
 
 @scenario(seconds=180)
@@ -135,7 +155,7 @@ async def test_rollback_on_latency(place: Place) -> None:
 
 @scenario(seconds=150)
 async def test_rollback_after_promotion(place: Place) -> None:
-    """A check that fails while the promoted version is watched: the version before takes over again, with the pods that it kept."""
+    """A check that fails while the promoted version is watched: the version before takes over again at once, with the pods that it kept."""
     query = 'count(haldane_model_info{model_namespace="{{namespace}}",revision="{{revision}}"})'
     watched: Manifest = {
         "rollout": {
@@ -148,7 +168,7 @@ async def test_rollback_after_promotion(place: Place) -> None:
     }
     await place.first_deployment("v1", watched)
     (pod,) = place.pods
-    async with place.traffic():
+    async with place.traffic(), recording(place, "services") as record:
         await place.apply("v2", watched)
         await place.until("the watch", lambda md: md.status.rollout.phase == "Watching", seconds=75)
         await place.patch({"spec": {"scaling": {"minReplicas": 2}}})
@@ -157,6 +177,7 @@ async def test_rollback_after_promotion(place: Place) -> None:
         await place.answered_by("v1")
     place.answers.must_have_lost_nothing()
     assert md.status.stable is not None
+    must_be_back_at_once(place, record, "v2", md.status.stable.revision)
     kept = place.pods_of(md.status.stable.revision)[pod]
     assert not kept["metadata"].get("deletionTimestamp"), "the pod that was kept serves again"
     assert place.weights() == [0, 50, 100, 0]
