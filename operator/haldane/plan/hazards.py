@@ -12,8 +12,6 @@ def interrupted(s: Situation) -> Decision | None:
     candidate, stable = s.status.candidate, s.status.stable
     if candidate is None or s.target.name == candidate.revision:
         return None
-    if s.rollout.weight and not s.may_go_back:
-        return setbacks.stay(s)
     if stable and s.target.name == stable.revision:
         return setbacks.roll_back(s, "Aborted", "SpecSetBack", f"the spec was set back to version {stable.version}")
     return setbacks.roll_back(
@@ -27,8 +25,6 @@ def in_danger(s: Situation) -> Decision | None:
     if ended:
         return ended
     failed = s.analysis.failed(s.md) if s.analysis else None
-    if failed and not s.may_go_back:
-        return setbacks.stay(s)
     if failed:
         return setbacks.roll_back(s, "RolledBack", "CheckFailed", f"check {failed.name} failed: {failed.message}")
     pods = s.pods(s.status.candidate)

@@ -36,7 +36,10 @@ def roll_back(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision
     """Take the traffic from the candidate at once; its pods drain before they go.
 
     The revision is rejected, too, unless it goes because of what spec asks for now: then nothing was found wrong with it.
+    Whatever the reason, a deadline as well: requests are not taken from pods that are ready to where none are.
     """
+    if s.rollout.weight and not s.may_go_back:
+        return stay(s)
     decision = to.without_weight(s, "RollingBack", f"weight 0%: {why}")
     if s.rollout.strategy == "Recreate":
         decision = _emptied(decision)

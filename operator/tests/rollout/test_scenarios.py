@@ -443,16 +443,22 @@ def test_a_new_spec_does_not_wait_for_an_undo_that_cannot_be(world: Any) -> None
     assert world.version("candidate") == "3"
 
 
-@pytest.mark.parametrize("cause", ["a newer spec", "errors"])
+@pytest.mark.parametrize("cause", ["a newer spec", "errors", "undecided", "too few pods"])
 def test_traffic_does_not_go_back_to_a_stable_without_pods(world: Any, cause: str) -> None:
     world.deploy("2")
     world.run(300, lambda w: w.status["rollout"]["weight"] == 50)
     world.behaviours["1"].hangs = True
     if cause == "errors":
         world.behaviours["2"].error_rate = 0.1
+    elif cause == "undecided":
+        world.prometheus_down = "connection refused"
+        world.spec["rollout"]["analysis"]["onInconclusive"] = "Rollback"
+    elif cause == "too few pods":
+        world.behaviours["2"].starts_in = 500.0
+        world.annotations["haldane.dev/promote"] = "now"
     else:
         world.deploy("3")
-    world.run(15)
+    world.run(300 if cause in ("undecided", "too few pods") else 15)
     assert world.status["rollout"]["weight"] == 50
     assert "no pod of version 1 is ready" in world.status["rollout"]["message"]
     world.behaviours["1"].hangs = False
