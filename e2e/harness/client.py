@@ -35,6 +35,8 @@ class Pace:
     rate: float = 40.0
     in_flight: int = 200
     timeout: float = 15.0
+    made_up_for: float = 0.0
+    """Seconds for which this process may be held up and then send at once what was due: for who needs the rate, and no latencies."""
 
 
 async def send_steadily(
@@ -44,7 +46,7 @@ async def send_steadily(
 
     The pace is kept whether or not answers come (open loop), so that a slow server cannot hide behind a slowed-down client. A request beyond
     `in_flight` is not sent, and counts as failed. Where this process itself comes late, for want of a processor, the pace goes on from there: no burst
-    makes up for it, and it adds to no latency.
+    makes up for more than `made_up_for` of it, and it adds to no latency.
     """
     pace = pace or Pace()
     bodies = [request_body(row) for row in rows.pixels]
@@ -61,7 +63,7 @@ async def send_steadily(
                 task = asyncio.create_task(_ask(http, target, bodies[row], int(rows.labels[row]), tally))
                 under_way.add(task)
                 task.add_done_callback(under_way.discard)
-            due = max(due + 1 / pace.rate, loop.time())
+            due = max(due + 1 / pace.rate, loop.time() - pace.made_up_for)
             await asyncio.sleep(due - loop.time())
         await asyncio.gather(*under_way)
 

@@ -185,9 +185,11 @@ class Place:
         """Wait until the ingress answers from this version. Raises HarnessError."""
         await wait_until_answered(self.target, holdout_rows(), version, seconds)
 
-    def traffic(self, rate: float = RATE, target: Target | None = None) -> contextlib.AbstractAsyncContextManager[None]:
+    def traffic(
+        self, rate: float = RATE, target: Target | None = None, *, made_up_for: float = 0.0
+    ) -> contextlib.AbstractAsyncContextManager[None]:
         """Requests for as long as the context lasts, counted in `answers`."""
-        return sending(target or self.target, self.answers, rate)
+        return sending(target or self.target, self.answers, rate, made_up_for=made_up_for)
 
     async def objects(self, kinds: str, selector: str = "", namespace: str = "") -> list[Manifest]:
         """The objects of some kinds in the namespace."""

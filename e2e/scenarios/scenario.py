@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from e2e.scenarios.stage import Stage
-from e2e.scenarios.timetable import OPERATOR, PROMETHEUS, Entry, Plan, in_order
+from e2e.scenarios.timetable import OPERATOR, PROMETHEUS, QUIET, Entry, Plan, in_order
 
 Play = Callable[..., Awaitable[None]]
 
 
 def scenario(
-    *, seconds: float, needs: Collection[str] = (OPERATOR, PROMETHEUS), breaks: Collection[str] = ()
+    *, seconds: float, needs: Collection[str] = (OPERATOR, PROMETHEUS, QUIET), breaks: Collection[str] = ()
 ) -> Callable[[Play], Callable[..., None]]:
     """A test marked e2e. The function's first argument is its Place; others come from `pytest.mark.parametrize`.
 

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 OPERATOR: Final = "operator"
 PROMETHEUS: Final = "prometheus"
+QUIET: Final = "quiet"
+"""Processors that nobody else keeps busy: broken by who sends so much that it would be slower beside others who send."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Entry:
 def in_order(entries: Iterable[Entry]) -> list[Entry]:
     """The order that leaves the fewest places empty.
 
-    First all that need everything; then the one that breaks Prometheus, beside which those run that do without; last the one that breaks the operator,
+    First all that need everything, before them the one that keeps the processors busy; then the one that breaks Prometheus, beside which those run that do without; last the one that breaks the operator,
     beside which those run whose rollouts must come through that. Among equals the longest begins.
     """
     return sorted(

@@ -69,11 +69,13 @@ class Answers(Tally):
 
 
 @contextlib.asynccontextmanager
-async def sending(target: Target, answers: Answers, rate: float, rows: Rows | None = None) -> AsyncIterator[None]:
-    """`rate` requests a second for as long as the context lasts; `answers` is complete when it ends."""
+async def sending(
+    target: Target, answers: Answers, rate: float, rows: Rows | None = None, *, made_up_for: float = 0.0
+) -> AsyncIterator[None]:
+    """`rate` requests a second for as long as the context lasts; `answers` is complete when it ends. For `made_up_for` see Pace."""
     stop = asyncio.Event()
     # More can never be under way: where the machine stands still for a moment, every request is sent, and either answered or too late.
-    pace = Pace(rate=rate, in_flight=math.ceil(rate * Pace.timeout) + 1)
+    pace = Pace(rate=rate, in_flight=math.ceil(rate * Pace.timeout) + 1, made_up_for=made_up_for)
     sender = asyncio.create_task(send_steadily(target, rows or holdout_rows(), answers, stop, pace))
     try:
         yield

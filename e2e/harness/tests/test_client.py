@@ -1,5 +1,7 @@
 import asyncio
+import itertools
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -138,3 +140,19 @@ async def test_waiting_in_vain_tells_the_last_answer(serve: Serve, rows: Rows) -
 
     with pytest.raises(HarnessError, match="404: page not found"):
         await wait_until_answered(await serve(answer), rows, "v1", seconds=0.3)
+
+
+async def test_what_was_due_while_the_process_was_held_up_is_sent_at_once_when_asked_for(
+    serve: Serve, rows: Rows
+) -> None:
+    loop, at = asyncio.get_running_loop(), list[float]()
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        at.append(loop.time())
+        if len(at) == 1:
+            time.sleep(1.0)  # noqa: ASYNC251 - nobody gets a turn meanwhile
+        return predicted(0, "v1")
+
+    await run_until(15, await serve(answer), rows, Pace(rate=20, made_up_for=0.6))
+    gaps = [after - before for before, after in itertools.pairwise(at[1:])]
+    assert sum(gaps[:10]) < 10 / 20 / 2, "12 were due in the last 0.6 s"

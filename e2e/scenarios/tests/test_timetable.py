@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from e2e.scenarios.timetable import OPERATOR, PROMETHEUS, Entry, Plan, in_order, startable
+from e2e.scenarios.timetable import OPERATOR, PROMETHEUS, QUIET, Entry, Plan, in_order, startable
 
 ALL = frozenset({OPERATOR, PROMETHEUS})
 
@@ -30,6 +30,12 @@ def test_one_that_breaks_a_part_waits_for_those_who_need_it() -> None:
 
 def test_nobody_who_needs_the_part_overtakes_one_that_breaks_it() -> None:
     assert startable([OUTAGE, entry("later"), NO_DATA], [entry("running")], at_once=5) == [NO_DATA]
+
+
+def test_the_one_that_sends_most_goes_first_beside_those_that_send_little() -> None:
+    loud, sending = entry("loud", breaks=frozenset({QUIET})), entry("sending", needs=ALL | {QUIET})
+    assert in_order([NO_DATA, sending, loud]) == [loud, sending, NO_DATA]
+    assert startable([loud, sending, NO_DATA], [], at_once=5) == [loud, NO_DATA]
 
 
 def test_nobody_starts_whose_part_is_broken_now() -> None:
