@@ -48,12 +48,12 @@ class Condition(Written):
 class RevisionStatus(Written):
     """One revision and its pods."""
 
-    revision: str = Field(description="Hash that names it and its children.")
+    revision: str = Field(description="Hash in its children's names.")
     version: str = Field(description="The user's name for it.")
-    digest: str | None = Field(None, description="The model's digest, when spec gives it.")
-    replicas: int = Field(0, description="Pods that it should have.")
-    ready_replicas: int = Field(0, description="Pods that are loaded, warm and ready.")
-    signature: str | None = Field(None, description="For the operator alone.")
+    digest: str | None = Field(None, description="The digest that spec gives.")
+    replicas: int = Field(0, description="Pods it should have.")
+    ready_replicas: int = Field(0, description="Ready pods.")
+    signature: str | None = Field(None, description="The operator's own.")
 
 
 class CheckStatus(Written):
@@ -69,7 +69,7 @@ class CheckStatus(Written):
     failures: int = Field(0, description="Consecutive failed evaluations.")
     at: Time = Field(description="When it was evaluated.")
     message: str = Field(description="The verdict as a sentence.")
-    evidence: str | None = Field(None, description="For the operator alone.")
+    evidence: str | None = Field(None, description="The operator's own.")
 
 
 class GateStatus(Written):
@@ -95,6 +95,7 @@ class RolloutStatus(Written):
     weight_changed_at: Time | None = Field(None, description="When weight or the stable revision last changed.")
     step_started_at: Time | None = Field(None, description="When the step's hold began.")
     lost_at: Time | None = Field(None, description="When all of the candidate's pods were first lost.")
+    stable_lost_at: Time | None = Field(None, description="Since when stable has had no ready pod.")
     approved: str | None = Field(None, description="Who approved the current step.")
     waived: str | None = Field(None, description="Why steps count as passed that were not.")
     seen: str | None = Field(None, description="What the steps that passed would have seen.")
@@ -116,7 +117,7 @@ class Rejected(Written):
     reason: str = Field(description="One word for programs.")
     message: str = Field(description="Why it was rolled back.")
     at: Time = Field(description="When it was rolled back.")
-    retry: str = Field("", description="The retry annotation then; another value tries it again.")
+    retry: str = Field("", description="haldane.dev/retry then; another value tries it again.")
 
 
 class HistoryEntry(Written):

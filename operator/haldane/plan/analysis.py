@@ -22,6 +22,7 @@ from haldane.plan.looks import POOR, look_at
 from haldane.plan.observed import Answer, Unavailable
 from haldane.plan.samples import MOST, Requests, one_number, read_durations, read_requests
 from haldane.plan.schedule import next_look
+from haldane.plan.stand_alone import is_alone
 from haldane.plan.verdicts import Judged, Trial, judge_abort, judge_error_rate, judge_proportion, judge_query
 
 
@@ -92,6 +93,7 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
             md.spec.rollout.analysis.min_requests,
             detect,
             scope.past is not None,
+            is_alone(md.status.rollout, now),
         )
         judged = _judge_one(md, check, scope, answers, recent, counted, outage, trial)
         # Also when it finds nothing out: what passed before the end of the hold is no planned look at all of it.
@@ -188,6 +190,8 @@ def _judge_one(
         theirs = None
         if not problem and baseline is not None and check.proportion.max_increase:
             theirs, problem = _counted(answers, f"baseline/{check.name}", baseline)
+            if theirs is None and trial.is_alone:
+                theirs, problem = Requests(), ""
         if own is None or problem:
             return Judged("Inconclusive", problem)
         return judge_proportion(check.proportion, trial, own, theirs)
@@ -200,6 +204,7 @@ def _judge_one(
         subject.total,
         trial.minimum,
         trial.in_hindsight,
+        trial.is_alone,
     )
 
 

@@ -10,7 +10,6 @@ nothing but status, the cluster and the time goes in.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -22,8 +21,9 @@ from haldane.plan import recreate, setbacks
 from haldane.plan import transitions as to
 from haldane.plan.analysis import Analysis
 from haldane.plan.annotations import awaits_approval
-from haldane.plan.asking import SHARE_INTERVAL, due_at
-from haldane.plan.capacity import expected_share, full_size
+from haldane.plan.arrival import hold_began, passed_alone, share_missing, told_alone
+from haldane.plan.asking import due_at
+from haldane.plan.capacity import full_size
 from haldane.plan.deadlines import is_overdue
 from haldane.plan.gates import Report
 from haldane.plan.gates_verdicts import recorded
@@ -34,18 +34,12 @@ from haldane.plan.promotion import promoting, rolling_back, watching
 from haldane.plan.rejection import without_old_tokens
 from haldane.plan.revision import Revision
 from haldane.plan.situation import Decision, Situation, sized
-from haldane.plan.strategy import checks_decide, in_effect, previews
+from haldane.plan.stand_alone import lost_since
+from haldane.plan.strategy import checks_decide, in_effect
 from haldane.plan.verbs import hear
 
 LOOK_AGAIN = timedelta(seconds=10)
 """Longest time between two looks at a rollout under way, whatever events were lost."""
-
-SHARE_TOLERANCE = 0.01
-"""How far the observed share may be from the weight beside its own sampling noise (three standard deviations)."""
-
-
-PROMPTLY = 2 * SHARE_INTERVAL
-"""How long after a change of the weight its share may be first seen and still count from the change."""
 
 
 def step(
@@ -65,7 +59,7 @@ def step(
     before = md.status.rollout.gates
     md = without_old_tokens(md)
     md = recorded(md, gates.findings if gates else None, now)
-    judged = in_effect(_recorded(md, observed, analysis))
+    judged = in_effect(_recorded(md, observed, analysis, now))
     heard = hear(Situation(judged, target, observed, analysis, now, gates, is_looking))
     s, decision = heard.situation, heard.decision or _next(heard.situation)
     told = gating.told(before, md.status.rollout.gates)
@@ -87,8 +81,8 @@ def _next(s: Situation) -> Decision:
     return phases[s.rollout.phase](s)
 
 
-def _recorded(md: ModelDeployment, observed: Observed, analysis: Analysis | None) -> ModelDeployment:
-    """The object with this pass's verdicts and the sizes that stable and candidate should have written into its status."""
+def _recorded(md: ModelDeployment, observed: Observed, analysis: Analysis | None, now: datetime) -> ModelDeployment:
+    """The object with this pass's verdicts, the size that stable should have and whether it has pods in its status."""
     status = md.status
     if analysis:
         share = analysis.share
@@ -107,7 +101,9 @@ def _recorded(md: ModelDeployment, observed: Observed, analysis: Analysis | None
         if status.candidate:
             # An autoscaler shrinks stable as its share falls; promotion and rollback need what carried everything.
             replicas = max(replicas, min(status.stable.replicas, md.spec.scaling.max_replicas or 0))
-        status = status.model_copy(update={"stable": status.stable.model_copy(update={"replicas": replicas})})
+        rollout = status.rollout.model_copy(update={"stable_lost_at": lost_since(status, observed, now)})
+        stable = status.stable.model_copy(update={"replicas": replicas})
+        status = status.model_copy(update={"stable": stable, "rollout": rollout})
     return md.model_copy(update={"status": status})
 
 
@@ -197,13 +193,11 @@ def _held(s: Situation, index: int, current: Step) -> Decision:
     # The look that is under way may be the one that lets the step pass.
     overdue = is_overdue(s.md, s.now) and not s.is_looking
     if s.rollout.step_started_at is None:
-        missing = _share_missing(s, s.analysis, current.weight) if s.analysis else s.rollout.message
+        missing = share_missing(s, s.analysis, current.weight) if s.analysis else s.rollout.message
         if missing:
             return _undecided(s, index, missing) if overdue else to.moved(s, missing)
-        began = _hold_began(s)
-        return to.moved(
-            s, f"weight {current.weight}%: holding for {current.hold}", after=to.SOON, step_started_at=began
-        )
+        holding = f"weight {current.weight}%: holding for {current.hold}"
+        return told_alone(s, to.moved(s, holding, after=to.SOON, step_started_at=hold_began(s)))
     left = parse_duration(current.hold) - s.since(s.rollout.step_started_at)
     if left > timedelta(0):
         return to.moved(s, f"weight {current.weight}%: holding for {current.hold}", after=left)
@@ -222,35 +216,6 @@ def _held(s: Situation, index: int, current: Step) -> Decision:
     looked = s.rollout.checked_at
     is_over = overdue and (not s.spec.rollout.checks or (looked is not None and is_overdue(s.md, looked)))
     return _undecided(s, index, missing) if is_over else to.moved(s, missing)
-
-
-def _hold_began(s: Situation) -> datetime:
-    """Since when the candidate has had its share, now that it is seen.
-
-    Seen at one of the first looks, it has been there since the weight was changed, and Prometheus was what came late; seen
-    after that, nobody knows since when, so the hold begins now.
-    """
-    changed = s.rollout.weight_changed_at
-    return changed if changed and s.since(changed) <= PROMPTLY else s.now
-
-
-def _share_missing(s: Situation, analysis: Analysis, weight: int) -> str | None:
-    """Why the step's clock cannot start yet; None when the observed share is near what the weight should give."""
-    share = analysis.share
-    if share is None and analysis.outage:
-        return f"weight {weight}%: holding, Prometheus gave no answer: {analysis.outage}"
-    if share is None:
-        return f"weight {weight}%: holding, Prometheus has no samples of it yet; it must scrape the model's pods"
-    if share.total == 0:
-        return f"weight {weight}%: holding, no requests arrive; the step begins with the first ones"
-    expected = expected_share(s.md, weight, s.pods(s.status.candidate).ready, s.pods(s.status.stable).ready)
-    observed = share.candidate / share.total
-    noise = 3 * math.sqrt(expected * (1 - expected) / share.total)
-    missing = expected - observed
-    # A header of its own brings the candidate more than its share: then only too little is a sign of a route that lags.
-    if (missing if previews(s.md) else abs(missing)) <= noise + SHARE_TOLERANCE:
-        return None
-    return f"weight {weight}%: waiting until the observed share is near {expected:.0%}"
 
 
 def _undecided(s: Situation, index: int, why: str) -> Decision:
@@ -275,7 +240,7 @@ def _passed(s: Situation, index: int) -> Decision:
     """The step has passed; what may be missing is a person's word."""
     if s.step.approval and not s.rollout.approved:
         return to.moved(s, awaits_approval(s.md, s.rollout))
-    return _advance(s, index)
+    return _advance(s, index, passed_alone(s))
 
 
 def _advance(s: Situation, index: int, waived: str | None = None) -> Decision:

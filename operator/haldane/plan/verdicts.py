@@ -22,6 +22,7 @@ from haldane.plan.observed import Answer
 from haldane.plan.proportions import beyond
 from haldane.plan.samples import Requests, one_number
 from haldane.plan.shares import Question
+from haldane.plan.stand_alone import NOT_COMPARED
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ class Trial:
     """How many times the limit a pass must have been able to see; None when that is not asked for (any more)."""
     in_hindsight: bool = False
     """Whether the baseline is of the time before the rollout, because stable answers nothing now."""
+    is_alone: bool = False
+    """Whether stable has had no ready pod for so long that what cannot be compared is judged without it."""
 
 
 def judge_error_rate(
@@ -202,16 +205,24 @@ def answer(
 
 
 def cannot_compare(otherwise: Judged, seen: int, trial: Trial) -> Judged:
-    """No verdict beside a stable revision with few requests, unless an absolute limit is crossed anyway."""
+    """No verdict beside a stable revision with few requests, unless an absolute limit is crossed anyway, or stable is gone."""
     if otherwise.verdict == "Fail":
         return otherwise
+    if trial.is_alone:
+        return replace(otherwise, message=f"{otherwise.message}; {NOT_COMPARED}")
     when = "in the hour before the rollout" if trial.in_hindsight else "in the same time"
     message = f"stable answered {seen} requests {when}; {trial.minimum} are needed to compare"
     return replace(otherwise, verdict="Inconclusive", message=message, limit=None, detectable=None)
 
 
 def judge_query(
-    check: Query, answer: Answer, baseline: Answer | None, requests: int, minimum: int, in_hindsight: bool = False
+    check: Query,
+    answer: Answer,
+    baseline: Answer | None,
+    requests: int,
+    minimum: int,
+    in_hindsight: bool = False,
+    is_alone: bool = False,
 ) -> Judged:
     """Judge a free query: one number against plain limits. `baseline` is the same query for stable."""
     value, problem = one_number(answer)
@@ -221,11 +232,13 @@ def judge_query(
         few = too_few(requests, minimum)
         return Judged("Inconclusive", few.message, f"{value:.6g}", requests=requests)
     highest = [float(check.max)] if check.max else []
-    base = None
+    base, aside = None, ""
     if check.max_increase and baseline is not None:
         base, problem = one_number(baseline)
-        if base is None:
+        if base is None and not is_alone:
             return Judged("Inconclusive", f"the query for stable gave {problem}", f"{value:.6g}", requests=requests)
+        aside = f"; {NOT_COMPARED}" if base is None else ""
+    if check.max_increase and base is not None:
         slack = SLACK - 1.0 if in_hindsight else 0.0
         highest.append(base + abs(base) * (slack + parse_percent(check.max_increase)))
     shown_base = f"{base:.6g}" if base is not None else None
@@ -237,6 +250,5 @@ def judge_query(
             "Fail", f"{value:.6g} is below the limit {check.min}", f"{value:.6g}", shown_base, check.min, requests
         )
     shown_limit = f"{min(highest):.6g}" if highest else check.min
-    return Judged(
-        "Pass", f"{value:.6g} is within the limit {shown_limit}", f"{value:.6g}", shown_base, shown_limit, requests
-    )
+    within = f"is within the limit {shown_limit}" if shown_limit else "has no limit now"
+    return Judged("Pass", f"{value:.6g} {within}{aside}", f"{value:.6g}", shown_base, shown_limit, requests)

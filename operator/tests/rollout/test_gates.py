@@ -249,6 +249,9 @@ def test_a_stable_without_pods_does_not_stand_in_the_way_of_a_good_version(gated
     assert "no pod of version 1 is ready to be asked" in gated.status["rollout"]["message"]
     gated.run_until("Progressing", 60)
     assert gates(gated)["signature"] == "Skipped"
+    gated.run_until("Watching", 120)
+    assert gated.version("stable") == "2"
+    gated.run_until("Stable")
 
 
 def test_a_version_that_lost_its_pods_is_not_asked_again(gated: Any) -> None:

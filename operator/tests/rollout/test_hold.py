@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from haldane.plan.rollout import PROMPTLY
+from haldane.plan.arrival import PROMPTLY
 
 
 def held(world: Any) -> bool:
