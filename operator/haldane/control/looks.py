@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 METRICS_DEADLINE = 8.0
 """Seconds that all queries of a look may take together."""
-FREE = ("query/", "baseline/")
+FREE = ("query/", "baseline/", "nobody/")
 """How the names of queries begin that users wrote; see `asking.queries`."""
 FRESH = timedelta(seconds=1)
 """A look that is no older is decided on at its own instant: what was seen and what is done about it have one time."""

@@ -19,6 +19,7 @@ from haldane.plan.deadlines import is_overdue
 from haldane.plan.evidence import Evidence
 from haldane.plan.latency import judge_latency
 from haldane.plan.looks import POOR, look_at
+from haldane.plan.nobody import doubted
 from haldane.plan.observed import Answer, Unavailable
 from haldane.plan.samples import MOST, Requests, one_number, read_durations, read_requests
 from haldane.plan.schedule import next_look
@@ -194,18 +195,14 @@ def _judge_one(
                 theirs, problem = Requests(), ""
         if own is None or problem:
             return Judged("Inconclusive", problem)
-        return judge_proportion(check.proportion, trial, own, theirs)
+        return doubted(check, judge_proportion(check.proportion, trial, own, theirs), answers, None, trial)
     if check.query is None:
         return Judged("Inconclusive", "the check has no limit: write errorRate, latency, proportion or query")
-    return judge_query(
-        check.query,
-        answers.get(f"query/{check.name}", Unavailable("it was not asked")),
-        answers.get(f"baseline/{check.name}") if scope.baseline else None,
-        subject.total,
-        trial.minimum,
-        trial.in_hindsight,
-        trial.is_alone,
-    )
+    given = answers.get(f"query/{check.name}", Unavailable("it was not asked"))
+    beside = answers.get(f"baseline/{check.name}") if scope.baseline else None
+    minimum, in_hindsight = trial.minimum, trial.in_hindsight
+    judged = judge_query(check.query, given, beside, subject.total, minimum, in_hindsight, trial.is_alone)
+    return doubted(check, judged, answers, beside, trial)
 
 
 def _counted(answers: Mapping[str, Answer], key: str, served: Requests) -> tuple[Requests | None, str]:

@@ -9,8 +9,10 @@ from haldane.api.quantity import parse_duration
 from haldane.api.rollout import Check, Latency
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import queries as promql
+from haldane.plan.evidence import Evidence
 from haldane.plan.hindsight import SPAN, comparable
 from haldane.plan.looks import hold_ends
+from haldane.plan.nobody import NOBODY, PREFIX, is_told_apart, unproven
 from haldane.plan.schedule import instant_of, next_look
 from haldane.plan.strategy import previews
 
@@ -125,6 +127,11 @@ def _own(md: ModelDeployment, check: Check, scope: Scope) -> dict[str, str]:
                 if query and revision:
                     counted = _SPAN if scope.past and role == "baseline" else scope.counted
                     asked[f"{role}/{check.name}/{part}"] = promql.free(md, query, revision, counted)
+    last = next((known for known in md.status.rollout.checks if known.name == check.name), None)
+    if not is_told_apart(check, Evidence.from_text(last.evidence) if last else None):
+        window = scope.window if check.query else scope.counted
+        for part, query in unproven(check).items():
+            asked[f"{PREFIX}{check.name}{part}"] = promql.free(md, query, NOBODY, window)
     return asked
 
 

@@ -17,13 +17,12 @@ from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import queries as promql
 from haldane.plan.conditions import UNDECIDABLE, Claim, paragraph
 from haldane.plan.decidable import hopeless_steps, unknown_metrics
+from haldane.plan.nobody import NOBODY, made_up, unproven
 from haldane.plan.observed import Answer, Event, Unavailable
 from haldane.plan.samples import one_number, read_requests
 
 SPAN = timedelta(minutes=15)
 """How much of stable's requests tells the rate: as long as that it must have served."""
-NOBODY = "0000000000"
-"""A revision that never was: a query that gives a number for it cannot tell data from none."""
 REQUESTS, NOBODYS = "requests", "/nobody"
 
 
@@ -74,8 +73,8 @@ def questions(md: ModelDeployment) -> dict[str, str]:
         for part, query in _own(check).items():
             key = f"query/{check.name}{part}"
             asked[key] = promql.free(md, query, revision, window)
-            if check.query:
-                asked[key + NOBODYS] = promql.free(md, query, NOBODY, window)
+        for part, query in unproven(check).items():
+            asked[f"query/{check.name}{part}{NOBODYS}"] = promql.free(md, query, NOBODY, window)
     return asked
 
 
@@ -92,7 +91,8 @@ def findings(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) 
     for check in md.spec.rollout.checks:
         for part in _own(check):
             key = f"query/{check.name}{part}"
-            wrong = _wrong(answers.get(key)) or (check.query and _blind(answers.get(key + NOBODYS)))
+            nobodys = answers.get(key + NOBODYS)
+            wrong = _wrong(answers.get(key)) or (nobodys is not None and made_up(check, nobodys, answers.get(key)))
             if wrong:
                 found.append(f"check {check.name}: the query{_named(part)} gave {wrong}")
     return tuple(found)
@@ -118,16 +118,6 @@ def _wrong(answer: Answer | None) -> str:
         return ""
     # Prometheus has answered other queries meanwhile. Nothing, or NaN, may be what this one gives without errors to count.
     return one_number(answer)[1] if isinstance(answer, Unavailable) or len(answer) > 1 else ""
-
-
-def _blind(answer: Answer | None) -> str:
-    value = one_number(answer)[0] if answer is not None else None
-    if value is None:
-        return ""
-    return (
-        f"{value:.6g} for a revision that does not exist, too, so that it would pass without data: select by {{{{revision}}}},"
-        " and leave out what fills in for missing data"
-    )
 
 
 def _has_served(md: ModelDeployment, revision: str, now: datetime) -> bool:

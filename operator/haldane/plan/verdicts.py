@@ -114,8 +114,13 @@ def judge_error_rate(
 
 def judge_proportion(check: Proportion, trial: Trial, counted: Requests, baseline: Requests | None) -> Judged:
     """Judge a share that the user counts: `errors` are the hits of his queries."""
-    kind = crc32(f"{check.hits}\n{check.total}".encode())
+    kind = kind_of(check)
     return _judge_share("share", check.max, check.max_increase, None, trial, counted, baseline, None, kind)
+
+
+def kind_of(check: Proportion) -> int:
+    """`Evidence.kind` of what its queries count."""
+    return crc32(f"{check.hits}\n{check.total}".encode())
 
 
 def _judge_share(

@@ -198,7 +198,7 @@ class Play:
         found = _WINDOW.search(promql)
         if not self._around.answers[min(now, self._horizon)]:
             return Unavailable("Prometheus cannot be reached")
-        if key.startswith(("query/", "baseline/")) or found is None:
+        if key.startswith(("query/", "baseline/", "nobody/")) or found is None:
             return Unavailable("a query of your own cannot be simulated")
         if key in ("nonfinite", "runs"):
             return ()  # its models give numbers

@@ -10,14 +10,15 @@ import pytest
 
 from haldane.api.status import Condition, HistoryEntry, ModelDeploymentStatus, RevisionStatus, RolloutStatus
 from haldane.api.v1alpha1 import ModelDeployment
+from haldane.plan.nobody import NOBODY
 from haldane.plan.observed import Answer, Observed, Series, Unavailable
-from haldane.plan.rehearsal import NOBODY, doubt_events, findings, questions
+from haldane.plan.rehearsal import doubt_events, findings, questions
 from haldane.plan.status import compose
 
 Make = Callable[..., ModelDeployment]
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 APPROVALS = {"name": "approvals", "query": {"promql": 'a{revision="{{revision}}"}[{{window}}]', "max": "0.3"}}
-DECLINED = {"name": "declined", "proportion": {"hits": "d{{revision}}[{{window}}]", "max": "1%"}}
+DECLINED: dict[str, Any] = {"name": "declined", "proportion": {"hits": "d{{revision}}[{{window}}]", "max": "1%"}}
 
 
 def at_rest(
@@ -78,6 +79,7 @@ def test_it_asks_nothing_while_requests_move(model_deployment: Make, phase: str)
         (Unavailable("Prometheus did not answer within 5 s"), (), "did not answer within 5 s"),
         (one(0.2), one(0.0), "gave 0 for a revision that does not exist, too, so that it would pass without data"),
         (one(0.2), Unavailable("timed out"), ""),
+        (one(0.2), one(0.4), ""),
     ],
 )
 def test_queries(model_deployment: Make, answer: Answer, nobody: Answer, words: str) -> None:
@@ -93,6 +95,26 @@ def test_the_two_queries_of_a_proportion_are_told_apart(model_deployment: Make) 
     answers = {"requests": requests(100), "query/declined/hits": many(1.0, 2.0)}
     found = findings(md, answers, NOW)
     assert found == ("check declined: the query for hits gave 2 series: aggregate them to one, for example with sum()",)
+
+
+@pytest.mark.parametrize(
+    ("nobody", "words"),
+    [
+        ((), ""),
+        (one(0.0), ""),
+        (one(700.0), "the query for total gave 700 for a revision that does not exist, too, so that it would pass"),
+    ],
+)
+def test_hits_may_be_0_for_nobody_and_requests_may_not_be_made_up(
+    model_deployment: Make, nobody: Answer, words: str
+) -> None:
+    total = {**DECLINED["proportion"], "total": "t{{revision}}[{{window}}]"}
+    md = at_rest(model_deployment, checks=[{"name": "declined", "proportion": total}])
+    assert "query/declined/hits/nobody" not in questions(md)
+    assert questions(md)["query/declined/total/nobody"] == f"t{NOBODY}[120s]"
+    found = findings(md, {"requests": requests(100), "query/declined/total/nobody": nobody}, NOW)
+    assert found is not None
+    assert (words in found[0]) if words else (found == ())
 
 
 @pytest.mark.parametrize(
