@@ -15,7 +15,7 @@ from haldane.api.status import CheckStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import nonfinite
 from haldane.plan.asking import BEFORE, Scope, scope_of
-from haldane.plan.deadlines import is_overdue
+from haldane.plan.deadlines import deadline, is_overdue
 from haldane.plan.evidence import Evidence
 from haldane.plan.latency import judge_latency
 from haldane.plan.looks import POOR, look_at
@@ -76,7 +76,7 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
     latest = {check.name: check for check in md.status.rollout.checks}
     interval = parse_duration(md.spec.rollout.analysis.interval)
     look = look_at(md, timedelta(seconds=max(1, scope.counted)), now)
-    demanded = md.spec.rollout.analysis.detect
+    demanded, ends = md.spec.rollout.analysis.detect, deadline(md)
     changed = md.status.rollout.weight_changed_at or now
     detect = float(demanded[:-1]) if demanded else POOR if look.is_last else None
     if is_overdue(md, now):
@@ -95,6 +95,8 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
             detect,
             scope.past is not None,
             is_alone(md.status.rollout, now),
+            scope.counted,
+            (ends - now).total_seconds() if ends else None,
         )
         judged = _judge_one(md, check, scope, answers, recent, counted, outage, trial)
         # Also when it finds nothing out: what passed before the end of the hold is no planned look at all of it.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import dataclass
 from datetime import timedelta
 
 from haldane.api.quantity import parse_duration, parse_percent
@@ -12,6 +14,7 @@ from haldane.plan.capacity import share_at
 from haldane.plan.looks import before, planned_chance
 from haldane.plan.proportions import Counts, against_baseline, detectable
 from haldane.plan.queries import BOUNDS, METRICS
+from haldane.plan.shares import LONGEST, PACE
 from haldane.plan.strategy import chosen
 
 SLIGHTLY = 1.25
@@ -34,16 +37,64 @@ def visible(md: ModelDeployment, step: Step, rate: float, limit: str, base: floa
 
     `limit` is of the check: a rise over stable when `rises`, else absolute.
     """
-    requests, share = counted_requests(md, step, rate), share_at(md, step.weight)
     held = parse_duration(step.hold) - parse_duration(md.spec.rollout.analysis.warmup)
-    alone, beside = before(md, md.spec.rollout.steps.index(step), held)
+    return _seen_after(md, step, rate, held, Limit("", "", parse_percent(limit), base, rises))
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A limit of a check on a share of the requests."""
+
+    check: str
+    what: str
+    """Which requests count against it, in words."""
+    allowed: float
+    base: float = 0.0
+    """Stable's own share, where that is known."""
+    rises: bool = False
+    """Whether `allowed` is how far it may be above stable's."""
+
+    @property
+    def highest(self) -> float:
+        """The highest share that is allowed."""
+        return self.allowed + (self.base if self.rises else 0.0)
+
+
+def _limits(md: ModelDeployment, base: float) -> list[Limit]:
+    """The limits on shares of requests whose number is known; stable's share of a proportion is not, and taken for 0 at best."""
+    found = []
+    for check in md.spec.rollout.checks:
+        if rule := check.error_rate:
+            found += _both(check.name, "failing", rule.max, rule.max_increase, base)
+        if slow := check.latency:
+            beyond = 1.0 - float(slow.quantile)
+            if slow.max:
+                found.append(Limit(check.name, f"taking longer than {slow.max}", beyond))
+            if slow.max_increase:
+                what = f"taking longer than stable's p{100 * float(slow.quantile):g} and {slow.max_increase}"
+                found.append(Limit(check.name, what, 0.0, beyond, rises=True))
+        if check.proportion and not check.proportion.total:
+            found += _both(check.name, "being hits", check.proportion.max, check.proportion.max_increase, 0.0)
+    return found
+
+
+def _both(check: str, what: str, highest: str | None, rise: str | None, base: float) -> list[Limit]:
+    found = [Limit(check, what, parse_percent(rise), base, rises=True)] if rise else []
+    return [*found, Limit(check, what, parse_percent(highest))] if highest else found
+
+
+def _seen_after(md: ModelDeployment, step: Step, rate: float, counted: timedelta, limit: Limit) -> float:
+    """The smallest true share that a planned look shows once requests have been counted for so long."""
+    share = share_at(md, step.weight)
+    requests = max(0.0, counted.total_seconds()) * rate * share
+    alone, beside = before(md, md.spec.rollout.steps.index(step), counted)
     if requests < 1.0:
         return 1.0
-    allowed = parse_percent(limit)
-    if not rises or share >= 1.0:
+    allowed = limit.allowed
+    if not limit.rises or share >= 1.0:
         return detectable(requests, allowed, planned_chance(requests, allowed, False, alone))
     stable = requests * (1.0 - share) / share
-    one = against_baseline(Counts((base + allowed) * requests, requests), Counts(base * stable, stable), allowed)
+    one = against_baseline(Counts(limit.highest * requests, requests), Counts(limit.base * stable, stable), allowed)
     chance = planned_chance(one.counts.requests, one.limit, True, beside)
     return detectable(one.counts.requests, one.limit, chance)
 
@@ -70,6 +121,7 @@ def concerns(md: ModelDeployment, rate: float | None = None, base: float = 0.01)
             found += _too_few(md, number, step, rate)
     if rate is not None and chosen(md) == "Canary":
         found += _blind(md, rate, base)
+        found += demands(md, rate, base)
     for check in rollout.checks:
         if check.latency and check.latency.max:
             found += _between_bounds(check.name, check.latency.max)
@@ -136,23 +188,67 @@ def _unjudged(md: ModelDeployment) -> list[str]:
 def _blind(md: ModelDeployment, rate: float, base: float) -> list[str]:
     found = []
     for check in md.spec.rollout.checks:
-        rule = check.error_rate
-        limit = rule and (rule.max_increase or rule.max)
-        if not rule or not limit:
-            continue
-        if rule.max and base >= parse_percent(rule.max):
+        highest = check.error_rate and check.error_rate.max
+        if highest and base >= parse_percent(highest):
             found.append(
-                f"check {check.name}: stable itself has {base:.3g} of its requests failing, and max allows {rule.max}:"
+                f"check {check.name}: stable itself has {base:.3g} of its requests failing, and max allows {highest}:"
                 " a good version may be rolled back; compare with stable by maxIncrease, or raise max"
             )
-        allowed = parse_percent(limit) + (base if rule.max_increase else 0.0)
-        best = min(visible(md, step, rate, limit, base, bool(rule.max_increase)) for step in md.spec.rollout.steps)
-        if best > DISASTER * max(allowed, 1e-6):
+        # A rise is the finer limit of the two, where there are both.
+        limits = [limit for limit in _limits(md, base) if limit.check == check.name]
+        limit = next((limit for limit in limits if limit.rises), limits[0] if limits else None)
+        if limit is None:
+            continue
+        warmup = parse_duration(md.spec.rollout.analysis.warmup)
+        held = [(step, parse_duration(step.hold) - warmup) for step in md.spec.rollout.steps]
+        best = min(_seen_after(md, step, rate, counted, limit) for step, counted in held)
+        if best > DISASTER * max(limit.highest, 1e-6):
             found.append(
-                f"check {check.name}: at {rate:g} requests/s no step sees less than {best:.2g} of the requests failing,"
-                f" {best / allowed:.0f} times what is allowed: hold the steps longer, or raise their weights"
+                f"check {check.name}: at {rate:g} requests/s no step sees less than {best:.2g} of the requests {limit.what},"
+                f" {best / limit.highest:.0f} times what is allowed: hold the steps longer, or raise their weights"
             )
     return found
+
+
+def demands(md: ModelDeployment, rate: float, base: float, too_late_only: bool = False) -> list[str]:
+    """How long each step lasts for `analysis.detect`, at so many requests a second to the service; `base` as in `concerns`.
+
+    Of each step the check that takes longest; with `too_late_only` no steps that see it before their deadline.
+    """
+    rollout, demanded = md.spec.rollout, md.spec.rollout.analysis.detect
+    if not demanded or chosen(md) != "Canary":
+        return []
+    found = []
+    for number, step in enumerate(rollout.steps, 1):
+        hold = parse_duration(step.hold)
+        ends = hold + parse_duration(rollout.progress_deadline)
+        waits = [(_takes(md, step, rate, float(demanded[:-1]), limit), limit.check) for limit in _limits(md, base)]
+        if not step.weight or not waits:
+            continue
+        needed, check = max(waits)
+        which = f"step {number} ({step.weight}% for {step.hold}): check {check} sees analysis.detect {demanded}"
+        minutes = (
+            f"about {math.ceil(needed / timedelta(minutes=1))} min" if needed < timedelta.max else "1000 times its hold"
+        )
+        if needed > ends:
+            found.append(
+                f"{which} only after {minutes}, and its deadline comes after {math.ceil(ends / timedelta(minutes=1))} min: it ends"
+                " then with less proof; raise its weight or its hold, or demand less"
+            )
+        elif needed > SLIGHTLY * hold and not too_late_only:
+            found.append(f"{which} after {minutes}; it lasts as long")
+    return found
+
+
+def _takes(md: ModelDeployment, step: Step, rate: float, times: float, limit: Limit) -> timedelta:
+    """How long the step lasts until so many times the limit is seen; `timedelta.max` when that takes more than 1000 holds."""
+    warmup, hold = parse_duration(md.spec.rollout.analysis.warmup), parse_duration(step.hold)
+    counted = longest = max(hold - warmup, timedelta(seconds=1))
+    while counted <= LONGEST * longest:
+        if _seen_after(md, step, rate, counted, limit) <= times * limit.highest:
+            return warmup + counted
+        counted *= PACE
+    return timedelta.max
 
 
 def _between_bounds(name: str, limit: str) -> list[str]:

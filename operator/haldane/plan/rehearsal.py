@@ -16,7 +16,7 @@ from haldane.api.status import Condition, ModelDeploymentStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import queries as promql
 from haldane.plan.conditions import UNDECIDABLE, Claim, paragraph
-from haldane.plan.decidable import hopeless_steps, unknown_metrics
+from haldane.plan.decidable import demands, hopeless_steps, unknown_metrics
 from haldane.plan.nobody import NOBODY, made_up, unproven
 from haldane.plan.observed import Answer, Event, Unavailable
 from haldane.plan.samples import one_number, read_requests
@@ -87,7 +87,8 @@ def findings(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) 
     found = []
     served = sum(counts.total for counts in requests.values())
     if served and _has_served(md, revision, now):
-        found += hopeless_steps(md, served / SPAN.total_seconds())
+        rate, failing = served / SPAN.total_seconds(), sum(counts.errors for counts in requests.values())
+        found += hopeless_steps(md, rate) or demands(md, rate, failing / served, too_late_only=True)
     for check in md.spec.rollout.checks:
         for part in _own(check):
             key = f"query/{check.name}{part}"

@@ -18,6 +18,8 @@ from haldane.plan.sequential import is_shown_beyond, upper_limit
 
 COARSE = 3.0
 """The planned look is taken where it could see less than so many times the limit: every look sees more than that anyway."""
+LONGEST, PACE = 1000.0, 1.1
+"""How far ahead, and how finely, is looked for the requests that a demand takes."""
 BASELINE_PART = 0.25
 """Part of the chance of a false alarm that goes into stable's own uncertainty, where it is bounded by itself."""
 
@@ -78,6 +80,17 @@ class Question:
         """Whether so many times the limit is detectable."""
         return self.detectable(look) <= times * self.as_one_sample().limit
 
+    def longer_to_see(self, times: float, look: Look) -> float | None:
+        """How many times as many requests, of both sides, would see so many times the limit; None beyond `LONGEST` times."""
+        one, factor = self.as_one_sample(), 1.0
+        while factor <= LONGEST:
+            requests = one.counts.requests * factor
+            chance = planned_chance(requests, one.limit, *self._earlier(look, factor))
+            if detectable(requests, one.limit, chance) <= times * one.limit:
+                return factor
+            factor *= PACE
+        return None
+
     def is_suspicious(self, look: Look) -> bool:
         """Whether the end of the hold should not pass it yet."""
         if not look.planned or not self.is_above:
@@ -93,9 +106,12 @@ class Question:
         return OneSample(both, self.limit).p_value < SUSPICION_WITH_EARLIER
 
     def _planned_chance(self, look: Look) -> float:
-        one, is_rise = self.as_one_sample(), self.baseline is not None
-        earlier = look.earlier_beside if is_rise else look.earlier
-        return planned_chance(one.counts.requests, one.limit, is_rise, earlier)
+        one = self.as_one_sample()
+        return planned_chance(one.counts.requests, one.limit, *self._earlier(look))
+
+    def _earlier(self, look: Look, factor: float = 1.0) -> tuple[bool, float]:
+        is_rise = self.baseline is not None
+        return is_rise, (look.earlier_beside if is_rise else look.earlier) / factor
 
     def _shown_at_any_look(self) -> bool:
         candidate = (self.without_the_worst or self.candidate).thinned(self.dispersion)

@@ -6,6 +6,7 @@ A limit on a rate or a quantile is a claim about the true value, so it fails onl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -96,6 +97,10 @@ class Trial:
     """Whether the baseline is of the time before the rollout, because stable answers nothing now."""
     is_alone: bool = False
     """Whether stable has had no ready pod for so long that what cannot be compared is judged without it."""
+    counted: float = 0.0
+    """Seconds in which the counts came."""
+    left: float | None = None
+    """Seconds until the step's deadline; None where there is none."""
 
 
 def judge_error_rate(
@@ -203,10 +208,27 @@ def answer(
         and trial.detect
         and not all(question.would_see(trial.detect, trial.look) for question in questions)
     ):
-        message = f"{seen} is not shown to be beyond {tightest}, but below {detectable} little would have been: more requests will tell"
+        until = _until_seen(questions, trial, trial.detect)
+        message = f"{seen} is not shown to be beyond {tightest}, but below {detectable} little would have been: {until}"
         return told.judged("Inconclusive", message, tightest, evidence=evidence, detectable=detectable)
     message = f"{seen} is not shown to be beyond {tightest}; {detectable} would have been, 4 times in 5"
     return told.judged("Pass", message, tightest, evidence=evidence, detectable=detectable)
+
+
+def _until_seen(questions: list[Question], trial: Trial, times: float) -> str:
+    """How long it takes until enough requests have come to see so many times the limit, as fast as they came so far."""
+    factors = [question.longer_to_see(times, trial.look) for question in questions]
+    known = [factor for factor in factors if factor is not None]
+    seconds_more = trial.counted * (max(known, default=1.0) - 1.0)
+    is_too_late = len(known) < len(factors) or (trial.left is not None and seconds_more > trial.left)
+    if not is_too_late:
+        return f"more requests will tell, in about {math.ceil(seconds_more / 60)} min as they come"
+    how_long = f"about {math.ceil(seconds_more / 60)} min more" if len(known) == len(factors) else "far longer"
+    ends = f" in {max(0, math.ceil(trial.left / 60))} min" if trial.left is not None else ""
+    return (
+        f"as requests come, {times:g} times the limit takes {how_long} to be seen, and the step's deadline{ends} ends the wait:"
+        " raise its weight or its hold, or demand less by analysis.detect"
+    )
 
 
 def cannot_compare(otherwise: Judged, seen: int, trial: Trial) -> Judged:

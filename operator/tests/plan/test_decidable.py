@@ -43,6 +43,32 @@ def test_the_defaults_decide_at_100_requests_a_second() -> None:
         ),
         ({"steps": [{"weight": 1, "hold": "2m"}]}, 1, "will not come before its deadline"),
         ({"steps": [{"weight": 5, "hold": "10m"}]}, 5, "no step sees less than"),
+        (
+            {"checks": [{"name": "slow", "latency": {"quantile": "0.999", "max": "100ms"}}]},
+            5,
+            "check slow: at 5 requests/s no step sees less than 0.0055 of the requests taking longer than 100ms",
+        ),
+        ({}, 1, "check p99: at 1 requests/s no step sees less than"),
+        (
+            {
+                "checks": [
+                    {"name": "declined", "proportion": {"hits": "d{{revision}}[{{window}}]", "maxIncrease": "0.1%"}}
+                ]
+            },
+            5,
+            "check declined: at 5 requests/s no step sees less than",
+        ),
+        (
+            {"analysis": {"detect": "2x"}},
+            100,
+            "step 1 (1% for 2m): check p99 sees analysis.detect 2x only after about 14 min, and its deadline comes after 12 min",
+        ),
+        ({"analysis": {"detect": "1.05x"}}, 1, "sees analysis.detect 1.05x only after 1000 times its hold"),
+        (
+            {"analysis": {"detect": "2x"}, "progressDeadline": "1h"},
+            100,
+            "step 1 (1% for 2m): check p99 sees analysis.detect 2x after about 14 min; it lasts as long",
+        ),
         ({"strategy": "BlueGreen"}, 100, "check p99: BlueGreen has no share of the requests to compare"),
         (
             {"checks": [{"name": "e", "errorRate": {"max": "1%"}}]},
@@ -63,6 +89,14 @@ def test_the_defaults_decide_at_100_requests_a_second() -> None:
 )
 def test_what_cannot_be_decided_is_told(rollout: dict[str, Any], rate: float, words: str) -> None:
     assert any(words in text for text in concerns(model(rollout), rate)), concerns(model(rollout), rate)
+
+
+def test_a_demand_that_every_hold_meets_is_worth_no_word_nor_what_nobody_can_know() -> None:
+    assert concerns(model({"analysis": {"detect": "3x"}}), 1000) == []
+    counted = {"hits": "d{{revision}}[{{window}}]", "total": "t{{revision}}[{{window}}]", "max": "1%"}
+    assert concerns(model({"checks": [{"name": "part", "proportion": counted}], "analysis": {"detect": "2x"}}), 10) == [
+        text for text in concerns(model(), 10) if "are needed" in text
+    ]
 
 
 def test_limits_at_a_bound_and_known_metrics_are_fine() -> None:

@@ -136,6 +136,16 @@ def test_steps_that_never_get_enough_requests(
     assert all("lower spec.rollout.analysis.minRequests" in text for text in found)
 
 
+@pytest.mark.parametrize(("rate", "steps"), [(1000.0, ["step 1 (1% for 2m)"]), (10_000.0, [])])
+def test_a_demand_that_no_step_can_meet_before_its_deadline(
+    model_deployment: Make, rate: float, steps: list[str]
+) -> None:
+    md = at_rest(model_deployment, analysis={"detect": "2x"})
+    found = findings(md, {"requests": requests(rate)}, NOW)
+    assert found is not None
+    assert [text.partition(":")[0] for text in found] == steps
+
+
 def test_an_outage_finds_nothing_out(model_deployment: Make) -> None:
     md = at_rest(model_deployment, checks=[APPROVALS])
     down = Unavailable("connection refused")

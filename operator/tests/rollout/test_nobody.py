@@ -33,7 +33,7 @@ def asking(world: Any) -> Any:
 
         def answer(promql: str, *ago: timedelta) -> Answer:
             if "haldane_" in promql:
-                return own(promql, *ago)
+                return tuple(own(promql, *ago))
             asked.extend([promql] if NOBODY in promql else [])
             return said(promql)
 
