@@ -6,28 +6,27 @@ follow the load of their pods."""
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from haldane.api.status import ModelDeploymentStatus
 from haldane.api.v1alpha1 import ModelDeployment
-from haldane.plan.analysis import judge
-from haldane.plan.annotations import paused
-from haldane.plan.asking import instant, queries
-from haldane.plan.capacity import autoscaled, candidate_size, has_route, is_autoscaled, wanted_pods
+from haldane.plan.capacity import autoscaled, has_route, wanted_pods
 from haldane.plan.clock import caught_up
-from haldane.plan.deadlines import deadline
 from haldane.plan.observed import Observed
-from haldane.plan.rejection import standing_rejection
 from haldane.plan.revision import Revision, revision_hash
 from haldane.plan.rollout import step
-from haldane.plan.situation import Decision
-from haldane.plan.status import compose
 from haldane.plan.strategy import in_effect
 
-from .asked import examine_gates
+from . import looking, routes
+from .laws import Rejections, examine
+from .looking import Look
+from .routes import Route
+from .seconds import LOOK, Bare, Capacity, Stint
 from .world import World
 
 PASSES_AT_ONCE = 6
@@ -38,16 +37,13 @@ AUTOSCALED_EVERY = 5
 """Seconds between two looks of the autoscalers."""
 
 
-@dataclass
-class Route:
-    """Where requests go."""
+class Truth(NamedTuple):
+    """What was the case in some second: surroundings, when each Deployment was made, and the object."""
 
-    serving: str | None = None
-    behind: str | None = None
-    """The revision behind the candidate Service."""
-    weight: int = 0
-    selected: tuple[str, ...] = ()
-    """The revisions behind the stable Service."""
+    seen: Observed
+    born: dict[str, int]
+    spec: dict[str, Any]
+    annotations: dict[str, str]
 
 
 @dataclass
@@ -55,13 +51,15 @@ class LyingWorld(World):
     """See above; all the lies are off until a test turns them on."""
 
     lag: int = 0
-    """Seconds by which readiness and endpoints are seen late."""
+    """Seconds by which everything is seen late that the operator has not written itself."""
     proxy_lag: int = 0
     """Seconds by which proxies follow the route; less than what the engine waits for them."""
     skew: timedelta = timedelta(0)
     """What the operator's clock is ahead."""
     late: int = 0
     """Seconds that Prometheus takes."""
+    heedless: bool = False
+    """Whether its answers count although the object has changed since they were asked for."""
     deaf: bool = False
     """Whether events are lost, so that only a pass's own wish brings the next one."""
     dies_after: int | None = None
@@ -69,10 +67,12 @@ class LyingWorld(World):
     away: int = 2
     """Seconds until there is another one then."""
     dead_until: int = 0
-    spoiled: bool = False
-    """Whether pods that served were harmed: then requests may be lost, and it is nobody's fault."""
     excused_until: int = 0
     recreating: bool = False
+    lost: dict[str, int] = field(default_factory=dict)
+    """When harm took the last ready pod of a revision that has had none since, in seconds."""
+    harmed: set[str] = field(default_factory=set)
+    """Revisions of which harm took ready pods, until as many are ready as there are to be."""
     behind: str | None = None
     selected: tuple[str, ...] = ()
     autoscalers: dict[str, int] = field(default_factory=dict)
@@ -82,10 +82,24 @@ class LyingWorld(World):
     born: dict[str, int] = field(default_factory=dict)
     """When each Deployment was made, in seconds: one of the same name later is another."""
     routes: list[Route] = field(default_factory=list)
-    truths: list[tuple[Observed, dict[str, int]]] = field(default_factory=list)
+    truths: list[Truth] = field(default_factory=list)
+    known: int = 0
+    """The second in which the object was as it was last seen: what is seen next is no older."""
+    look: Look | None = None
     due: int = 0
     second: int = 0
     news: Any = None
+    rejections: Rejections = field(default_factory=Rejections)
+    bare: Bare = field(default_factory=Bare)
+    capacity: Capacity = field(default_factory=Capacity)
+    stint: Stint = field(default_factory=Stint)
+    decided_on: Any = None
+    """The object as the last pass took it."""
+
+    @property
+    def blindness(self) -> int:
+        """Seconds that may pass until a pass sees what is the case."""
+        return self.lag + (LOOK if self.deaf else 0)
 
     def truth(self) -> Observed:
         """What is the case."""
@@ -103,139 +117,89 @@ class LyingWorld(World):
             route_weight=weight,
         )
 
+    def _past(self) -> Truth:
+        """What is seen now of what others write."""
+        if not self.lag or not self.truths:
+            return Truth(self.truth(), self.born, self.spec, self.annotations)
+        return self.truths[-min(self.lag, len(self.truths))]
+
     def observe(self) -> Observed:
-        """What the operator sees: its own writes at once, everything else late."""
-        fresh = self.truth()
-        old, born = self.truths[-min(self.lag, len(self.truths))] if self.lag and self.truths else (fresh, self.born)
+        """What the operator sees of the children."""
+        fresh, past = self.truth(), self._past()
         revisions = {}
         for name, pods in fresh.revisions.items():
-            known = old.revisions.get(name) if born.get(name) == self.born.get(name) else None
+            known = past.seen.revisions.get(name) if past.born.get(name) == self.born.get(name) else None
             ready, problem, present = (known.ready, known.problem, known.present) if known else (0, None, 0)
             askable = known.askable if known else ()
-            revisions[name] = replace(pods, ready=ready, problem=problem, present=present, askable=askable)
-        return replace(
-            fresh,
-            revisions=revisions,
-            stable_endpoints=old.stable_endpoints,
-            candidate_endpoints=old.candidate_endpoints,
-        )
+            replicas = known.replicas if known and name in self.autoscalers else pods.replicas
+            revisions[name] = replace(
+                pods, replicas=replicas, ready=ready, problem=problem, present=present, askable=askable
+            )
+        return replace(past.seen, revisions=revisions)
+
+    def sight(self) -> ModelDeployment:
+        """What the operator sees of the object: its status as it wrote it, the rest late."""
+        self.known = max(self.known, self.second - self.lag)
+        truths = self.truths[self.known :]
+        md = self.md
+        if not truths or (truths[0].spec, truths[0].annotations) == (self.spec, self.annotations):
+            return md
+        now = self.spec, self.annotations
+        self.spec, self.annotations = truths[0].spec, truths[0].annotations
+        old = self.md
+        self.spec, self.annotations = now
+        return old
 
     def one_pass(self) -> bool:
         """One reconcile, unless nobody is there; whether it changed anything."""
         if self.second < self.dead_until:
             return False
         clock = self.now + self.skew
-        asked_at = clock - timedelta(seconds=self.late)
-        md = caught_up(in_effect(self.md), clock)
-        answers = {
-            key: self.answer(promql, asked_at - instant(md, key, asked_at))
-            for key, promql in queries(md, asked_at).items()
-        }
-        analysis = judge(md, answers, asked_at)
+        sight = self.sight()
+        md = caught_up(in_effect(sight), clock)
+        look = looking.look(self, sight, md, clock)
+        waits = look is not None and look.second > self.second
+        analysis = look.analysis if look and not waits else None
+        now = look.at if look and not waits and clock - look.at <= looking.FRESH else clock
         revision = revision_hash(md)
         target = Revision(revision, self.versions[revision], None, {})
         observed = self.observe()
-        report = self.report(md, observed, clock)
-        decision = step(md, target, observed, analysis, clock, report)
-        assert step(md, target, observed, analysis, clock, report) == decision, (
+        report = self.report(md, observed, now)
+        decision = step(md, target, observed, analysis, now, report, is_looking=waits)
+        assert step(md, target, observed, analysis, now, report, is_looking=waits) == decision, (
             "a step taken twice gives the same state"
         )
-        self.examine(md, observed, decision)
-        self.examine_claims(md, observed, decision)
+        self.decided_on = md
+        if look and waits and not looking.is_urgent(md, decision.status, observed):
+            self.due = look.second  # the answers bring it back
+            return False
+        examine(self, md, observed, decision)
+        self.rejections.take(md, decision)
         self.events += decision.events
         before, self.status = self.status, decision.status.to_wire()
         changed = self.status != before
         effects, self.dies_after = (self.dies_after if changed else None), (None if changed else self.dies_after)
-        self.act(md.status, decision.status, observed, effects)
+        self.act(md, decision.status, observed, effects)
         wish = decision.requeue_after
         asleep = 10**9 if wish is None else max(1, round(wish.total_seconds()))
         self.due = self.second + asleep
+        if look and waits:
+            self.due = min(self.due, look.second)
         if effects is not None:
             self.due = self.dead_until = self.second + self.away
+            self.look = None
         return changed and effects is None
 
-    def examine(self, md: ModelDeployment, observed: Observed, decision: Decision) -> None:
-        """What must hold of every decision."""
-        old, new = md.status, decision.status
-        rollout = new.rollout
-        assert 0 <= rollout.weight <= 100
-        assert rollout.phase == "Stable" or decision.requeue_after is not None, "somebody looks again"
-        ends = deadline(md.model_copy(update={"status": new}))
-        assert rollout.phase in ("Stable", "Watching") or ends is not None, "no phase without a deadline"
-        states = [state.revision for state in (new.stable, new.candidate, new.previous) if state]
-        assert len(states) == len(set(states)), "a revision has one part"
-        if rollout.weight > old.rollout.weight and new.candidate:
-            name = new.candidate.revision
-            assert observed.pods(name).ready > 0, "no weight without pods that were seen ready"
-            assert not paused(md), "a pause holds"
-            if self.gates and old.rollout.weight == 0:
-                examine_gates(self, md, new)
-            if self.is_fair:
-                assert self.ready(name) > 0, "no weight without ready pods"
-        begins = new.candidate and (old.candidate is None or old.candidate.revision != new.candidate.revision)
-        if begins and new.candidate and rollout.phase == "Preparing":
-            assert not standing_rejection(md, old.rejected, new.candidate.revision), "rejected stays rejected"
-            assert not paused(md), "a pause holds"
-        if rollout.phase == "Watching" and old.rollout.phase == "Promoting" and new.stable:
-            assert {name for name, ready in observed.stable_endpoints.items() if ready} == {new.stable.revision}
-        if rollout.phase in ("Progressing", "Promoting") and rollout.weight and new.candidate and new.stable:
-            enough = candidate_size(md, rollout.weight, md.spec.scaling.min_replicas)
-            assert new.candidate.replicas >= enough, "the share has its pods"
-        if new.stable and new.candidate and rollout.strategy != "Recreate" and rollout.phase != "RollingBack":
-            assert new.stable.replicas >= md.spec.scaling.min_replicas, "stable can carry everything"
-            if begins:
-                self.carried = new.stable.replicas
-            highest = md.spec.scaling.max_replicas if is_autoscaled(md) else 0
-            assert new.stable.replicas >= min(self.carried, highest or 0), "and goes on to be able to"
-        self._examine_approval(md, new)
-
-    def examine_claims(self, md: ModelDeployment, observed: Observed, decision: Decision) -> None:
-        """What is told must have been seen."""
-        told = compose(md, decision.status, observed, self.now + self.skew)
-        for state in (told.stable, told.candidate, told.previous):
-            assert state is None or state.ready_replicas == observed.pods(state.revision).ready
-        holds = {condition.type for condition in told.conditions if condition.status == "True"}
-        serving = observed.pods(told.stable.revision).ready if told.stable else 0
-        assert ("Available" in holds) == (serving > 0)
-        if "Ready" in holds:
-            assert serving > 0
-            assert told.stable, "somebody serves"
-            assert told.stable.revision == revision_hash(md), "ready is what spec asks for"
-        assert not {"Reconciling", "Stalled"} <= holds
-        before, after = md.status.history, decision.status.history
-        if (
-            after
-            and after != before
-            and after[-1].outcome == "Promoted"
-            and decision.status.rollout.phase == "Watching"
-        ):
-            assert serving > 0 or self.spoiled or not self.is_fair, "nothing without pods is promoted"
-
-    @staticmethod
-    def _examine_approval(md: ModelDeployment, new: ModelDeploymentStatus) -> None:
-        old = md.status.rollout
-        if old.phase != "Progressing" or new.candidate is None or new.rollout.phase not in ("Progressing", "Promoting"):
-            return
-        left = new.rollout.phase == "Promoting" or new.rollout.step != old.step
-        steps = md.spec.rollout.steps
-        if left and steps[min(old.step or 0, len(steps) - 1)].approval:
-            approved = old.approved or "approve" in str(new.verbs)
-            assert approved or "was promoted" in (new.rollout.waived or ""), "no step is left without its approval"
-
-    def act(
-        self, before: ModelDeploymentStatus, status: ModelDeploymentStatus, observed: Observed, effects: int | None
-    ) -> None:
+    def act(self, md: ModelDeployment, status: ModelDeploymentStatus, observed: Observed, effects: int | None) -> None:
         """Let the cluster follow, in the order of `control.converge`; only the first `effects` when the operator dies."""
-        less = status.rollout.weight < max(before.rollout.weight, observed.route_weight or 0)
-        moved = before.stable and status.stable and before.stable.revision != status.stable.revision
         steps = [self._size, self._select, self._route, self._prune]
-        if less or moved:
+        if looking.reroutes(md, status, observed):
             steps = [self._route, self._select, self._size, self._prune]
         for effect in steps[:effects]:
-            effect(status)
+            effect(md, status)
 
-    def _size(self, status: ModelDeploymentStatus) -> None:
-        owned = autoscaled(in_effect(self.md), status)
+    def _size(self, md: ModelDeployment, status: ModelDeploymentStatus) -> None:
+        owned = autoscaled(md, status)
         for revision, size in wanted_pods(status).items():
             is_new = revision not in self.pods
             if is_new:
@@ -259,23 +223,37 @@ class LyingWorld(World):
                 asked = math.ceil(load / AUTOSCALED_EVERY / POD_RATE)
                 self._resize(revision, min(highest, max(least, asked)))
 
-    def _select(self, status: ModelDeploymentStatus) -> None:
+    def _select(self, md: ModelDeployment, status: ModelDeploymentStatus) -> None:
         if status.stable:
             self.serving = status.stable.revision
             self.behind = (status.candidate or status.stable).revision
             self.selected = (self.serving,)
             weight = status.rollout.weight
-            if status.candidate and weight and not has_route(self.md):
+            if status.candidate and weight and not has_route(md):
                 self.selected = (self.behind,) if weight >= 100 else (self.serving, self.behind)
 
-    def _route(self, status: ModelDeploymentStatus) -> None:
+    def _route(self, md: ModelDeployment, status: ModelDeploymentStatus) -> None:
         self.route_weight = status.rollout.weight
 
-    def _prune(self, status: ModelDeploymentStatus) -> None:
+    def _prune(self, md: ModelDeployment, status: ModelDeploymentStatus) -> None:
         for revision in set(self.pods) - set(wanted_pods(status)):
             self.end(revision, 0)
             del self.pods[revision]
             self.born.pop(revision)
+
+    def harm(self, change: Callable[[], None]) -> None:
+        """Let something happen to pods that no engine can help."""
+        before = {revision: self.ready(revision) for revision in self.pods}
+        change()
+        for revision, ready in before.items():
+            if self.ready(revision) < ready:
+                self.harmed.add(revision)
+                if not self.ready(revision):
+                    self.lost[revision] = self.second
+
+    def _heal(self) -> None:
+        self.lost = {name: at for name, at in self.lost.items() if name in self.pods and not self.ready(name)}
+        self.harmed = {name for name in self.harmed if self.ready(name) < len(self.pods.get(name, []))}
 
     @property
     def is_fair(self) -> bool:
@@ -286,44 +264,36 @@ class LyingWorld(World):
         if self.recreating:
             self.excused_until = self.second + 20  # until its pods are all there again
         served = self.status and self.status.get("history")
-        return bool(served) and not self.spoiled and self.second >= self.excused_until
+        return bool(served) and self.second >= self.excused_until
 
     def traffic(self) -> None:
         """One second of requests through the route as proxies know it."""
         self.routes.append(Route(self.serving, self.behind, self.route_weight, self.selected))
         route = self.routes[-1 - min(self.proxy_lag, len(self.routes) - 1)]
-        shares = self._by_weight(route) if has_route(self.md) else self._by_pods(route)
+        if has_route(self.md):
+            shares = routes.by_weight(route)
+        else:
+            shares = routes.by_pods({name: self.ready(name) for name in route.selected if name in self.versions})
+        self.bare.take(self, shares)
         second: dict[str, tuple[float, float, float]] = {}
         for revision, share in shares.items():
-            if not self.ready(revision):
-                assert not self.is_fair, f"{share:.0%} of the requests meet no ready pod of {self.versions[revision]}"
-                continue
-            behaviour = self.behaviours[self.versions[revision]]
-            requests = self.rate * share
-            second[revision] = (requests, requests * behaviour.error_rate, behaviour.latency)
+            if self.ready(revision):
+                behaviour = self.behaviours[self.versions[revision]]
+                requests = self.rate * share
+                second[revision] = (requests, requests * behaviour.error_rate, behaviour.latency)
         self.counts.append(second)
-
-    @staticmethod
-    def _by_weight(route: Route) -> dict[str, float]:
-        shares: dict[str, float] = {}
-        for name, weight in ((route.serving, 100 - route.weight), (route.behind, route.weight)):
-            if name and weight:
-                shares[name] = shares.get(name, 0.0) + weight / 100
-        return shares
-
-    def _by_pods(self, route: Route) -> dict[str, float]:
-        """Requests go to ready pods alone, as long as there are any."""
-        ready = {name: self.ready(name) for name in route.selected if name in self.versions}
-        pods = sum(ready.values())
-        if not pods:
-            return {name: 1.0 / len(ready) for name in ready}
-        return {name: count / pods for name, count in ready.items() if count}
 
     def run(self, seconds: int, until: Any = None) -> LyingWorld:
         """Advance; passes come when they were wished for and, unless events are lost, when something is seen to change."""
         for _ in range(seconds):
-            self.truths.append((self.truth(), dict(self.born)))
-            asked = (self.md.spec, dict(self.annotations), self.observe())
+            if self.truths and (self.truths[-1].spec, self.truths[-1].annotations) == (self.spec, self.annotations):
+                spec, annotations = self.truths[-1].spec, self.truths[-1].annotations
+            else:
+                spec, annotations = copy.deepcopy(self.spec), dict(self.annotations)
+            self.truths.append(Truth(self.truth(), dict(self.born), spec, annotations))
+            self._heal()
+            sight = self.sight()
+            asked = (sight.spec, sight.metadata.annotations, self.observe())
             heard = not self.deaf and asked != self.news
             if self.second >= self.due or heard:
                 self.news = asked
@@ -331,6 +301,9 @@ class LyingWorld(World):
                     if not self.one_pass():
                         break
             self.traffic()
+            md = in_effect(self.md)
+            self.capacity.take(self, md)
+            self.stint.take(self, md)
             if self.second % AUTOSCALED_EVERY == 0:
                 self.autoscale()
             self.now += timedelta(seconds=1)

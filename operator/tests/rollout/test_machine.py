@@ -20,6 +20,9 @@ THEN = st.sampled_from([0, 0, 1, 2, 5, 15, 40])
 """Seconds that pass after something has happened."""
 PHASES = st.sampled_from(["Preparing", "Progressing", "Promoting", "Watching", "RollingBack"])
 VALUES = st.sampled_from(["a", "b", "c"])
+ROLES = st.sampled_from(["stable", "stable", "candidate", "previous"])
+PATIENCE = 180
+"""Seconds after which a phase is overdue that should be over."""
 REST = 1500
 """Seconds in which every rollout ends: the longest is one whose every phase takes until its deadline."""
 
@@ -54,7 +57,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(phase=PHASES)
     def wait_for(self, phase: str) -> None:
-        self.world.run(120, lambda world: world.phase == phase)
+        self.world.run(PATIENCE, lambda world: world.phase == phase)
 
     @rule(version=VERSIONS, then=THEN)
     def deploy(self, version: str, then: int) -> None:
@@ -63,10 +66,13 @@ class Machine(RuleBasedStateMachine):
 
     @rule(phase=PHASES, then=THEN)
     def deploy_another(self, phase: str, then: int) -> None:
+        self.roll_out_until(phase)
+        self.world.run(then)
+
+    def roll_out_until(self, phase: str) -> None:
         versions = sorted({"1", "2", "3"} - {str(self.world.md.spec.model.version)})
         self.world.deploy(versions[self.world.second % 2])
         self.world.run(120, lambda world: world.phase == phase)
-        self.world.run(then)
 
     @rule(version=VERSIONS, error_rate=st.sampled_from([0.0, 0.3]), latency=st.sampled_from([0.008, 0.3]), then=THEN)
     def behave(self, version: str, error_rate: float, latency: float, then: int) -> None:
@@ -129,9 +135,9 @@ class Machine(RuleBasedStateMachine):
         self.world.prometheus_down = "connection refused" if down else None
         self.world.run(then)
 
-    @rule(lag=st.integers(0, 9), deaf=st.booleans(), then=THEN)
-    def lie(self, lag: int, deaf: bool, then: int) -> None:
-        self.world.lag, self.world.deaf = lag, deaf
+    @rule(lag=st.integers(0, 9), deaf=st.booleans(), heedless=st.booleans(), then=THEN)
+    def lie(self, lag: int, deaf: bool, heedless: bool, then: int) -> None:
+        self.world.lag, self.world.deaf, self.world.heedless = lag, deaf, heedless
         self.world.run(then)
 
     @rule(effects=st.integers(0, 3), away=st.sampled_from([2, 2, 9, 40, 300]), then=THEN)
@@ -156,7 +162,7 @@ class Machine(RuleBasedStateMachine):
         world = getattr(self, "world", None)
         if world is None:
             return
-        world.lag, world.deaf, world.late, world.dies_after = 0, False, 0, None
+        world.lag, world.deaf, world.heedless, world.late, world.dies_after = 0, False, False, 0, None
         world.prometheus_down, world.rate = None, 200
         for behaviour in world.behaviours.values():
             behaviour.hangs = behaviour.crashed = behaviour.never_ready = False
@@ -185,34 +191,52 @@ class Machine(RuleBasedStateMachine):
         assert world.status == before, "at rest nothing is written"
 
 
-class HarshMachine(Machine):
-    """Pods that serve are harmed, too: requests are lost then, and everything else must still hold."""
+HARMED_FOR = st.sampled_from([1, 5, 40, 150])
+"""Seconds after harm: also until deadlines have passed that began before it."""
 
-    def harm(self) -> None:
-        self.world.spoiled = True
+
+class HarshMachine(Machine):
+    """Pods that serve are harmed, too: requests are lost then until somebody can have acted, and all else must still hold."""
 
     @precondition(lambda self: hasattr(self, "world"))
-    @rule(role=st.sampled_from(["stable", "candidate", "previous"]), then=THEN)
+    @rule(role=ROLES, then=THEN)
     def lose_pods(self, role: str, then: int) -> None:
-        self.harm()
         state: dict[str, Any] | None = self.world.status.get(role)
         if state and state["revision"] in self.world.pods:
             pods = self.world.pods[state["revision"]]
-            pods[:] = [self.world.now + timedelta(seconds=5)] * len(pods)
+            gone = [self.world.now + timedelta(seconds=5)] * len(pods)
+            self.world.harm(lambda: pods.__setitem__(slice(None), gone))
         self.world.run(then)
 
-    @rule(version=VERSIONS, how=st.sampled_from(["hangs", "crashed", "never_ready"]), on=st.booleans(), then=THEN)
-    def break_down(self, version: str, how: str, on: bool, then: int) -> None:
-        self.harm()
-        setattr(self.world.behaviours.setdefault(version, Behaviour()), how, on)
-        self.world.run(then)
+    @precondition(lambda self: hasattr(self, "world"))
+    @rule(
+        phase=PHASES,
+        role=ROLES,
+        how=st.sampled_from(["hangs", "crashed", "never_ready"]),
+        beside=st.sampled_from(["nothing", "Prometheus", "pods"]),
+        harmed_for=HARMED_FOR,
+        heals=st.booleans(),
+    )
+    def break_down(self, phase: str, role: str, how: str, beside: str, harmed_for: int, heals: bool) -> None:
+        """Misfortunes come together: pods of one version break while the rollout has to wait for something else."""
+        if self.world.phase == "Stable":
+            self.roll_out_until(phase)
+        self.world.run(120, lambda world: world.phase == phase)
+        behaviour = self.world.behaviours[str(self.world.version(role) or self.world.md.spec.model.version)]
+        if beside == "Prometheus":
+            self.world.prometheus_down = "connection refused"
+        elif beside == "pods":
+            self.world.behaviours[str(self.world.md.spec.model.version)].starts_in = 200.0
+        self.world.harm(lambda: setattr(behaviour, how, True))
+        self.world.run(harmed_for)
+        setattr(behaviour, how, not heals)
 
 
 EXAMPLES = os.environ.get("HALDANE_ROLLOUT_EXAMPLES")
 pytestmark = pytest.mark.timeout(0 if EXAMPLES else 300)
 """Many examples take as long as they take."""
 LAWS = settings(
-    max_examples=int(EXAMPLES or "12"),
+    max_examples=int(EXAMPLES or "10"),
     stateful_step_count=15,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

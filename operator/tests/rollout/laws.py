@@ -1,0 +1,141 @@
+"""What must hold of every decision in a lying world, whatever it saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from haldane.api.status import ModelDeploymentStatus
+from haldane.api.v1alpha1 import RETRY_ANNOTATION, ModelDeployment
+from haldane.plan.annotations import paused
+from haldane.plan.capacity import candidate_size, is_autoscaled
+from haldane.plan.deadlines import deadline
+from haldane.plan.observed import Observed
+from haldane.plan.revision import revision_hash
+from haldane.plan.situation import Decision
+from haldane.plan.status import compose
+
+from .asked import examine_gates
+
+if TYPE_CHECKING:
+    from .lying import LyingWorld
+
+
+def examine(world: LyingWorld, md: ModelDeployment, observed: Observed, decision: Decision) -> None:
+    """All of them; `md` is the object that was decided on."""
+    old, new = md.status, decision.status
+    rollout = new.rollout
+    assert 0 <= rollout.weight <= 100
+    assert rollout.phase == "Stable" or decision.requeue_after is not None, "somebody looks again"
+    ends = deadline(md.model_copy(update={"status": new}))
+    assert rollout.phase in ("Stable", "Watching") or ends is not None, "no phase without a deadline"
+    states = [state.revision for state in (new.stable, new.candidate, new.previous) if state]
+    assert len(states) == len(set(states)), "a revision has one part"
+    _examine_weight(world, md, observed, new)
+    if begins(old, new) and rollout.phase == "Preparing":
+        assert not paused(md), "a pause holds"
+    if rollout.phase == "Watching" and old.rollout.phase == "Promoting" and new.stable:
+        assert {name for name, ready in observed.stable_endpoints.items() if ready} == {new.stable.revision}
+    _examine_sizes(world, md, new)
+    _examine_approval(md, new)
+    _examine_claims(world, md, observed, decision)
+
+
+def begins(old: ModelDeploymentStatus, new: ModelDeploymentStatus) -> bool:
+    """Whether there is a candidate that was none before."""
+    return new.candidate is not None and (old.candidate is None or old.candidate.revision != new.candidate.revision)
+
+
+def _examine_weight(world: LyingWorld, md: ModelDeployment, observed: Observed, new: ModelDeploymentStatus) -> None:
+    old, rollout = md.status, new.rollout
+    if rollout.weight > old.rollout.weight and new.candidate:
+        name = new.candidate.revision
+        assert observed.pods(name).ready > 0, "no weight without pods that were seen ready"
+        assert not paused(md), "a pause holds"
+        if world.gates and old.rollout.weight == 0:
+            examine_gates(world, md, new)
+        if world.is_fair and not world.ready(name):
+            assert world.second - world.lost.get(name, -world.lag) <= world.lag, "no weight without ready pods"
+    if not old.stable or not new.stable or rollout.strategy == "Recreate" or old.rollout.phase == "Initializing":
+        return
+    kept = observed.pods(new.stable.revision).ready
+    if new.stable.revision != old.stable.revision:
+        assert kept > 0, "the Service moves to pods that were seen ready"
+    if rollout.weight < old.rollout.weight and new.candidate:
+        left = observed.pods(new.candidate.revision).ready
+        assert kept > 0 or left == 0, "requests are not taken from ready pods to where none are"
+
+
+def _examine_sizes(world: LyingWorld, md: ModelDeployment, new: ModelDeploymentStatus) -> None:
+    rollout = new.rollout
+    if rollout.phase in ("Progressing", "Promoting") and rollout.weight and new.candidate and new.stable:
+        enough = candidate_size(md, rollout.weight, md.spec.scaling.min_replicas)
+        assert new.candidate.replicas >= enough, "the share has its pods"
+    if new.stable and new.candidate and rollout.strategy != "Recreate" and rollout.phase != "RollingBack":
+        assert new.stable.replicas >= md.spec.scaling.min_replicas, "stable can carry everything"
+        if begins(md.status, new):
+            world.carried = new.stable.replicas
+        highest = md.spec.scaling.max_replicas if is_autoscaled(md) else 0
+        assert new.stable.replicas >= min(world.carried, highest or 0), "and goes on to be able to"
+
+
+def _examine_claims(world: LyingWorld, md: ModelDeployment, observed: Observed, decision: Decision) -> None:
+    """What is told must have been seen."""
+    told = compose(md, decision.status, observed, world.now + world.skew)
+    for state in (told.stable, told.candidate, told.previous):
+        assert state is None or state.ready_replicas == observed.pods(state.revision).ready
+    holds = {condition.type for condition in told.conditions if condition.status == "True"}
+    serving = observed.pods(told.stable.revision).ready if told.stable else 0
+    assert ("Available" in holds) == (serving > 0)
+    if "Ready" in holds:
+        assert serving > 0
+        assert told.stable, "somebody serves"
+        assert told.stable.revision == revision_hash(md), "ready is what spec asks for"
+    assert not {"Reconciling", "Stalled"} <= holds
+    before, after = md.status.history, decision.status.history
+    promoted = after and after != before and after[-1].outcome == "Promoted"
+    if promoted and decision.status.rollout.phase == "Watching":
+        assert serving > 0, "nothing without pods is promoted"
+
+
+def _examine_approval(md: ModelDeployment, new: ModelDeploymentStatus) -> None:
+    old = md.status.rollout
+    if old.phase != "Progressing" or new.candidate is None or new.rollout.phase not in ("Progressing", "Promoting"):
+        return
+    left = new.rollout.phase == "Promoting" or new.rollout.step != old.step
+    steps = md.spec.rollout.steps
+    if left and steps[min(old.step or 0, len(steps) - 1)].approval:
+        approved = old.approved or "approve" in str(new.verbs)
+        assert approved or "was promoted" in (new.rollout.waived or ""), "no step is left without its approval"
+
+
+@dataclass
+class Rejections:
+    """Which revisions may not be tried, and the retry token that stood when each went: told by what became of rollouts."""
+
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    def take(self, md: ModelDeployment, decision: Decision) -> None:
+        """Follow a decision, and hold its status against what is known."""
+        old, new = md.status, decision.status
+        token = md.metadata.annotations.get(RETRY_ANNOTATION, "")
+        if not token:
+            self.tokens = dict.fromkeys(self.tokens, "")  # the same value asks anew, once it was gone
+        if begins(old, new) and new.candidate and new.rollout.phase == "Preparing":
+            name = new.candidate.revision
+            assert token or name not in self.tokens, "rejected stays rejected"
+            assert token != self.tokens.pop(name, None), "rejected stays rejected until there is another token"
+        if any(event.reason == "UndoFailed" for event in decision.events) and old.stable:
+            self.tokens.pop(old.stable.revision, None)
+        if new.history and new.history[-1:] != old.history[-1:]:
+            entry = new.history[-1]
+            # Only a spec that asks for another one leaves it free to be tried again.
+            abort = (new.verbs or {}).get("abort")
+            aborted = abort is not None and abort != (old.verbs or {}).get("abort")
+            if entry.outcome == "RolledBack" or (
+                entry.outcome == "Aborted" and (aborted or entry.revision == revision_hash(md))
+            ):
+                self.tokens[entry.revision] = token
+        assert {entry.revision: entry.retry for entry in new.rejected} == self.tokens, "what was rejected is remembered"
+        if new.rollout.phase == "Stable" and new.stable:
+            assert new.stable.revision not in self.tokens, "nothing that was rejected serves at rest"
