@@ -96,7 +96,7 @@ def _image(results: Results) -> Verdict | None:
     if not ours or not most:
         return None
     ratio = ours.rate / most
-    return Verdict("image, binary: at least 0.95 of raw session.run", f"{ratio:.2f}", ratio >= 0.95)
+    return Verdict("image, binary: at least 0.95 of raw session.run", f"{ratio:.3f}", ratio >= 0.95)
 
 
 def _tail(results: Results, titles: dict[str, str]) -> Verdict | None:
