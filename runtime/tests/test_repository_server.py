@@ -140,6 +140,7 @@ def test_a_new_version_takes_over_without_a_failed_request(
         with httpx.Client(base_url=server.url, timeout=WAIT) as client:
             while not stop.is_set():
                 answer = client.post("/v1/models/twice:predict", json={"instances": [[1, 1, 1]]})
+                assert answer.status_code == 200, answer.text
                 seen.append((answer.status_code, answer.json()["predictions"][0][0]))
 
     with ThreadPoolExecutor(4) as pool:

@@ -174,7 +174,10 @@ class ModelRepository:
         versions = {offer.version for offer in offers}
         # With a version that only the load tells, what it replaced is gone already.
         for version in () if "" in versions else self._served(name).keys() - versions:
-            await self._unload_version(name, version)
+            self._stamps.pop((name, version), None)
+            gone = self._plane.remove(name, version)
+            if gone is not None:
+                self._retire(gone)
 
     async def _load_offers(self, name: str, offers: Sequence[Offer]) -> list[LoadError]:
         failures = []
@@ -217,7 +220,7 @@ class ModelRepository:
                 self._retire(old)
 
     def _retire(self, replaced: ModelInstance) -> None:
-        """A request that has found the replaced instance may still be on its way to it, no longer than it may take."""
+        """A request that has found an instance whose place another takes may still be on its way to it, no longer than it may take."""
 
         async def later() -> None:
             await asyncio.sleep(self._request_timeout)
