@@ -72,9 +72,14 @@ class Capacity:
 
     serving: str | None = None
     ready: int = 0
+    began: bool = False
+    """Whether status named a candidate a second ago."""
 
     def take(self, world: LyingWorld, now: ModelDeployment) -> None:
         """One second; `now` is the object at its end."""
+        began, self.began = self.began, bool(world.status.get("candidate"))
+        # What status says first is carried out in the second after it, by an operator that lives.
+        follows = began and self.began and world.second > world.dead_until
         leads = world.serving if not world.status.get("candidate") or world.selected == (world.serving,) else None
         if not world.is_fair or leads is None or leads in world.harmed:
             self.serving = None
@@ -83,7 +88,7 @@ class Capacity:
             self.serving, self.ready = leads, 0
         objects = [now, world.decided_on]
         needed = min(md.spec.scaling.min_replicas for md in objects)
-        if world.status.get("candidate") and all(is_autoscaled(md) for md in objects):
+        if follows and all(is_autoscaled(md) for md in objects):
             needed = max(needed, min(world.carried, *(md.spec.scaling.max_replicas or 0 for md in objects)))
         ready = world.ready(leads)
         self.ready = max(ready, min(self.ready, needed))
