@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -95,6 +96,13 @@ class Machine(RuleBasedStateMachine):
     def start_slowly(self, version: str, starts_in: float, then: int) -> None:
         self.world.behaviours.setdefault(version, Behaviour()).starts_in = starts_in
         self.world.run(then)
+
+    @rule(then=THEN)
+    def deploy_too_slow(self, then: int) -> None:
+        versions = sorted({"1", "2", "3"} - {str(self.world.md.spec.model.version)})
+        self.world.behaviours.setdefault(versions[0], Behaviour()).starts_in = 200.0
+        self.world.deploy(versions[0])
+        self.world.run(PATIENCE + then)
 
     @rule(
         verb=st.sampled_from(["approve", "pause", "abort", "promote", "retry"]),
@@ -191,6 +199,7 @@ class Machine(RuleBasedStateMachine):
         assert world.status == before, "at rest nothing is written"
 
 
+TOGETHER = [["stable"], ["candidate"], ["previous"], ["stable", "previous"], ["stable", "candidate"]]
 HARMED_FOR = st.sampled_from([1, 5, 40, 150])
 """Seconds after harm: also until deadlines have passed that began before it."""
 
@@ -211,25 +220,26 @@ class HarshMachine(Machine):
     @precondition(lambda self: hasattr(self, "world"))
     @rule(
         phase=PHASES,
-        role=ROLES,
+        roles=st.sampled_from(TOGETHER),
         how=st.sampled_from(["hangs", "crashed", "never_ready"]),
         beside=st.sampled_from(["nothing", "Prometheus", "pods"]),
         harmed_for=HARMED_FOR,
         heals=st.booleans(),
     )
-    def break_down(self, phase: str, role: str, how: str, beside: str, harmed_for: int, heals: bool) -> None:
-        """Misfortunes come together: pods of one version break while the rollout has to wait for something else."""
+    def break_down(self, phase: str, roles: list[str], how: str, beside: str, harmed_for: int, heals: bool) -> None:
+        """Misfortunes come together: pods break while the rollout has to wait for something else, and some may heal."""
         if self.world.phase == "Stable":
             self.roll_out_until(phase)
         self.world.run(120, lambda world: world.phase == phase)
-        behaviour = self.world.behaviours[str(self.world.version(role) or self.world.md.spec.model.version)]
+        versions = [str(self.world.version(role) or self.world.md.spec.model.version) for role in roles]
         if beside == "Prometheus":
             self.world.prometheus_down = "connection refused"
         elif beside == "pods":
             self.world.behaviours[str(self.world.md.spec.model.version)].starts_in = 200.0
-        self.world.harm(lambda: setattr(behaviour, how, True))
+        for version in versions:
+            self.world.harm(partial(setattr, self.world.behaviours[version], how, True))
         self.world.run(harmed_for)
-        setattr(behaviour, how, not heals)
+        setattr(self.world.behaviours[versions[0]], how, not heals)
 
 
 EXAMPLES = os.environ.get("HALDANE_ROLLOUT_EXAMPLES")
@@ -237,6 +247,8 @@ pytestmark = pytest.mark.timeout(0 if EXAMPLES else 300)
 """Many examples take as long as they take."""
 LAWS = settings(
     max_examples=int(EXAMPLES or "10"),
+    # A few examples are the same each time, and many are new ones: who changes a decision asks for many.
+    derandomize=not EXAMPLES,
     stateful_step_count=15,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
