@@ -113,7 +113,7 @@ class Player:
             for name, value in md.metadata.annotations.items()
             if name.startswith("haldane.dev/")
         }
-        token = heard.pop("retry", "")
+        token = heard.get("retry", "")
         rejected = [entry for entry in status.rejected if entry.version == asked and token in ("", entry.retry)]
         return (
             status.observed_generation == md.metadata.generation == self._generation
