@@ -47,11 +47,17 @@ def test_rest(changes: dict[str, Any], annotations: dict[str, str], is_rest: boo
     assert player._is_rest(deployment(REST | changes, annotations)) == is_rest
 
 
-@pytest.mark.parametrize(("token", "retry", "is_rest"), [("", "", True), ("a", "a", True), ("a", "", False)])
-def test_a_rejected_version_is_rest_until_it_is_to_be_tried_again(token: str, retry: str, is_rest: bool) -> None:
+@pytest.mark.parametrize(
+    ("token", "heard", "retry", "is_rest"),
+    [("", "", "", True), ("a", "a", "a", True), ("a", "a", "", False), ("a", "", "a", False)],
+)
+def test_a_rejected_version_is_rest_until_it_is_to_be_tried_again(
+    token: str, heard: str, retry: str, is_rest: bool
+) -> None:
     player = Player(cast(Any, None), Record("test"), Path("unused"))
     player._generation = 3
     stable = {"revision": "a", "version": "v0", "replicas": 1, "readyReplicas": 1}
     status = REST | {"stable": stable, "rejected": [REJECTED | {"retry": retry}]}
+    status |= {"verbs": {"retry": heard}} if heard else {}
     annotations = {"haldane.dev/retry": token} if token else {}
     assert player._is_rest(deployment(status, annotations)) == is_rest
