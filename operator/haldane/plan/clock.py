@@ -11,8 +11,13 @@ from typing import Any
 from haldane.api.v1alpha1 import ModelDeployment
 
 _MOMENTS = (
-    *("started_at", "phase_started_at", "weight_changed_at", "step_started_at"),
-    *("lost_at", "stable_lost_at", "checked_at"),
+    "started_at",
+    "phase_started_at",
+    "weight_changed_at",
+    "step_started_at",
+    "lost_at",
+    "stable_lost_at",
+    "checked_at",
 )
 
 

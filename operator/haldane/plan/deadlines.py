@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from haldane.api.quantity import parse_duration
 from haldane.api.v1alpha1 import ModelDeployment
+from haldane.plan.strategy import current_step
 
 
 def deadline(md: ModelDeployment) -> datetime | None:
@@ -25,7 +26,7 @@ def step_limit(md: ModelDeployment) -> timedelta:
     rollout, spec = md.status.rollout, md.spec.rollout
     limit = parse_duration(spec.progress_deadline)
     if spec.steps:
-        limit += parse_duration(spec.steps[min(rollout.step or 0, len(spec.steps) - 1)].hold)
+        limit += parse_duration(current_step(md, rollout).hold)
     return limit
 
 

@@ -21,6 +21,7 @@ from haldane.api.quantity import parse_duration
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.capacity import share_at
 from haldane.plan.proportions import detectable
+from haldane.plan.strategy import current_step
 
 EVERY_LOOK = 0.0075
 SUDDEN_FAULT = 0.0025
@@ -98,10 +99,10 @@ def planned_chance(requests: float, limit: float, is_rise: bool, earlier: float 
 
 def hold_ends(md: ModelDeployment) -> datetime | None:
     """When the current step's hold ends; None when no hold runs."""
-    rollout, steps = md.status.rollout, md.spec.rollout.steps
+    rollout = md.status.rollout
     if rollout.phase != "Progressing" or rollout.step_started_at is None:
         return None
-    return rollout.step_started_at + parse_duration(steps[min(rollout.step or 0, len(steps) - 1)].hold)
+    return rollout.step_started_at + parse_duration(current_step(md, rollout).hold)
 
 
 def look_at(md: ModelDeployment, counted: timedelta, now: datetime) -> Look:

@@ -16,6 +16,7 @@ from haldane.plan.gates import Report
 from haldane.plan.observed import Event, Observed, RevisionPods
 from haldane.plan.rejection import standing_rejection
 from haldane.plan.revision import Revision
+from haldane.plan.strategy import current_step, step_index
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,12 @@ class Situation:
     @property
     def step_index(self) -> int:
         """The current step; the last one when steps were taken out of the spec meanwhile."""
-        return min(self.rollout.step or 0, len(self.spec.rollout.steps) - 1)
+        return step_index(self.md, self.rollout)
 
     @property
     def step(self) -> Step:
         """The current step."""
-        return self.spec.rollout.steps[self.step_index]
+        return current_step(self.md, self.rollout)
 
     def needed(self, index: int) -> int:
         """Pods that the candidate needs for the weight of a step; all of them before a switch."""

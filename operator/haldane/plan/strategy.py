@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from haldane.api.rollout import Rollout, Step
+from haldane.api.status import RolloutStatus
 from haldane.api.v1alpha1 import ModelDeployment
 
 Strategy = Literal["Canary", "BlueGreen", "Recreate"]
@@ -43,6 +44,16 @@ def in_effect(md: ModelDeployment, strategy: Strategy | None = None) -> ModelDep
         steps = looks if strategy == "BlueGreen" and looks else [Step(weight=0, hold="0s")]
     rollout = md.spec.rollout.model_copy(update={"steps": steps})
     return md.model_copy(update={"spec": md.spec.model_copy(update={"rollout": rollout})})
+
+
+def step_index(md: ModelDeployment, rollout: RolloutStatus) -> int:
+    """Which of the steps is under way by this status; the last one when steps were taken out of the spec meanwhile."""
+    return min(rollout.step or 0, len(md.spec.rollout.steps) - 1)
+
+
+def current_step(md: ModelDeployment, rollout: RolloutStatus) -> Step:
+    """The step that is under way by this status."""
+    return md.spec.rollout.steps[step_index(md, rollout)]
 
 
 def previews(md: ModelDeployment) -> bool:

@@ -12,7 +12,7 @@ from haldane.plan.annotations import awaits_approval
 from haldane.plan.conditions import paragraph
 from haldane.plan.deadlines import deadline
 from haldane.plan.decidable import unknown_metrics
-from haldane.plan.strategy import checks_decide
+from haldane.plan.strategy import checks_decide, current_step
 
 _AT_THE_DEADLINE = {
     "Hold": "it goes on by itself once they are decided",
@@ -86,10 +86,10 @@ def _until_enough(md: ModelDeployment, status: ModelDeploymentStatus, requests: 
 
 
 def _consequence(md: ModelDeployment, status: ModelDeploymentStatus) -> str:
-    rollout, steps = status.rollout, md.spec.rollout.steps
+    rollout = status.rollout
     if rollout.phase != "Progressing":
         return "undecided checks roll nothing back"
-    step = steps[min(rollout.step or 0, len(steps) - 1)]
+    step = current_step(md, rollout)
     if not checks_decide(md, step) or rollout.message == awaits_approval(md, rollout):
         return "undecided checks hold nothing up here: the step ends with its approval"
     consequence = "undecided checks hold the rollout; " + _AT_THE_DEADLINE[md.spec.rollout.analysis.on_inconclusive]

@@ -14,7 +14,7 @@ from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.conditions import paragraph
 from haldane.plan.deadlines import deadline
 from haldane.plan.observed import Event
-from haldane.plan.strategy import checks_decide
+from haldane.plan.strategy import checks_decide, current_step
 from haldane.plan.undecided import undecided
 
 REASON = "Undecided"
@@ -66,8 +66,7 @@ def _reasons(md: ModelDeployment, status: ModelDeploymentStatus) -> frozenset[st
 
 def _counts(md: ModelDeployment, rollout: RolloutStatus) -> bool:
     """Whether anybody waits for the verdicts: not in a step that a person alone decides."""
-    steps = md.spec.rollout.steps
-    return rollout.phase == "Watching" or checks_decide(md, steps[min(rollout.step or 0, len(steps) - 1)])
+    return rollout.phase == "Watching" or checks_decide(md, current_step(md, rollout))
 
 
 def _may_come(md: ModelDeployment, status: ModelDeploymentStatus, check: CheckStatus) -> bool:
@@ -79,15 +78,10 @@ def _may_come(md: ModelDeployment, status: ModelDeploymentStatus, check: CheckSt
     ends = deadline(md.model_copy(update={"status": status}))
     if rollout.phase == "Watching":
         ends = changed + parse_duration(md.spec.rollout.watch_after_promotion)
-    elif looked >= (rollout.step_started_at or changed) + _hold(md, rollout):
+    elif looked >= (rollout.step_started_at or changed) + parse_duration(current_step(md, rollout).hold):
         return False
     missing = (looked - changed - _warmup(md)) * (minimum - check.requests) / check.requests
     return ends is None or looked + missing <= ends
-
-
-def _hold(md: ModelDeployment, rollout: RolloutStatus) -> timedelta:
-    steps = md.spec.rollout.steps
-    return parse_duration(steps[min(rollout.step or 0, len(steps) - 1)].hold)
 
 
 def _warmup(md: ModelDeployment) -> timedelta:
