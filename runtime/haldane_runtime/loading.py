@@ -15,7 +15,7 @@ from haldane_runtime.engine.batching import Budget
 from haldane_runtime.engine.concurrency import LONG_SECONDS, runs_at_once
 from haldane_runtime.engine.memory import room_for_another
 from haldane_runtime.engine.pair import Pair, pays
-from haldane_runtime.engine.samples import Inputs, take
+from haldane_runtime.engine.samples import Inputs
 from haldane_runtime.engine.threads import usable_threads
 from haldane_runtime.engine.trial import require_run
 from haldane_runtime.settings import Settings
@@ -128,7 +128,7 @@ def beside_each_other(
     most = usable_threads()
     if seconds < LONG_SECONDS or engine.device != "cpu" or most == 1 or not room_for_another():
         return engine, 1
-    one = take(inputs, [0]) if batching.obstacle(engine.signature) is None else inputs
+    one = batching.single(engine.signature, inputs)
     pair = _pair(engine, reopen, most) if threads > 1 else None
     runs = runs_at_once(pair or engine, one, seconds, most, _BUDGET["cpu"].most)
     if pair is None:

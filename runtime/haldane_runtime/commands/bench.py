@@ -23,7 +23,7 @@ from haldane_runtime.commands.measurement import (
 from haldane_runtime.commands.subject import Loaded, offered, only, timed_load
 from haldane_runtime.commands.text import counted, milliseconds, table
 from haldane_runtime.core.errors import LoadError, Reason, RequestError
-from haldane_runtime.engine.batching import obstacle, sizes
+from haldane_runtime.engine.batching import single, sizes
 from haldane_runtime.engine.concurrency import LONG_SECONDS
 from haldane_runtime.engine.samples import Inputs, take
 from haldane_runtime.engine.threads import usable_threads
@@ -94,8 +94,9 @@ def _together(loaded: Loaded, settings: Settings, seconds: float) -> tuple[list[
     engine = loaded.model.reopen(settings.threads)
     try:
         engine, runs = beside_each_other(engine, settings.threads, loaded.model.reopen, inputs, one.p50)
-        single = take(inputs, [0]) if obstacle(engine.signature) is None else inputs
-        return measure_together(engine, single, thread_counts(usable_threads()), seconds), runs
+        return measure_together(
+            engine, single(engine.signature, inputs), thread_counts(usable_threads()), seconds
+        ), runs
     finally:
         engine.close()
 

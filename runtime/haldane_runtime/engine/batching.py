@@ -52,6 +52,11 @@ def obstacle(signature: ModelSignature) -> str | None:
     return None
 
 
+def single(signature: ModelSignature, inputs: Inputs) -> Inputs:
+    """One request's part of the inputs: their first row where they have rows, else all of them."""
+    return take(inputs, [0]) if obstacle(signature) is None else inputs
+
+
 def _shared_dimension(spec: TensorSpec, signature: ModelSignature) -> str | None:
     rows = spec.shape[0]
     if rows in _NO_NAME:
@@ -85,7 +90,7 @@ def profile(
     def alone(reason: str) -> BatchProfile:
         if row_seconds > budget.plenty:
             return BatchProfile(False, reason, 1, {1: row_seconds})
-        one = take(rows, [0]) if obstacle(engine.signature) is None else rows
+        one = single(engine.signature, rows)
         return BatchProfile(False, reason, 1, {1: median(_times(engine, one, clock, budget.plenty / 8))})
 
     if limit == 1:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from haldane_runtime.core.errors import RequestError
 from haldane_runtime.engine import threads
 from haldane_runtime.engine.base import Engine
-from haldane_runtime.engine.batching import least_seconds, obstacle
+from haldane_runtime.engine.batching import least_seconds, obstacle, single
 from haldane_runtime.engine.samples import ROWS, Inputs, take
 from haldane_runtime.engine.trial import Trial
 
@@ -99,8 +99,7 @@ def _told(seconds: Mapping[int, float]) -> str:
 
 
 def _one(engine: Engine, trial: Trial) -> Inputs:
-    inputs: Inputs = trial.inputs or {}
-    return take(inputs, [0]) if obstacle(engine.signature) is None else inputs
+    return single(engine.signature, trial.inputs or {})
 
 
 def _once(engine: Engine, trial: Trial, clock: Callable[[], float]) -> float:
