@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from e2e.scenarios.manifest import NAME, Manifest
-from e2e.scenarios.place import Place, condition, is_true
-from e2e.scenarios.record import Record, by_the_loop, recording
+from e2e.scenarios.place import Moment, Place, condition, is_true
+from e2e.scenarios.record import Record, Write, by_the_loop, recording
 from e2e.scenarios.scenario import scenario
 from e2e.scenarios.timetable import PROMETHEUS
 from haldane.api.v1alpha1 import ModelDeployment
 
-WEIGHT_0_WITHIN_SECONDS = BACK_WITHIN_SECONDS = 10.0
+WITHIN_SECONDS = 10.0
 """Under 2 s when the machine has nothing else to do; it is told each time. All scenarios at once may keep a process waiting longer."""
 _QUIET_SECONDS = 4.0
 
@@ -56,17 +56,9 @@ def must_be_off_the_route_at_once(place: Place, record: Record, version: str) ->
         for moment in place.moments
         if any(check.verdict == "Fail" for check in moment.deployment.status.rollout.checks)
     )
-    looked = judged.deployment.status.rollout.checked_at
-    assert looked is not None
-    looked_at = by_the_loop(place, looked)
-    route = record.weight(0, after=record.weight(20).number)
-    last = place.answers.last_sent_at[version]
-    place.say(
-        f"weight 0 in the route {route.at - looked_at:.2f} s after the look that gave Fail ({route.at - judged.at:.2f} s after status said it); "
-        f"last request to {version} {last - looked_at:.2f} s after the look"
+    must_follow_at_once(
+        place, judged, "weight 0 in the route", record.weight(0, after=record.weight(20).number), version
     )
-    assert route.at - looked_at <= WEIGHT_0_WITHIN_SECONDS
-    assert last - looked_at <= WEIGHT_0_WITHIN_SECONDS
 
 
 def must_be_back_at_once(place: Place, record: Record, version: str, back: str) -> None:
@@ -75,18 +67,23 @@ def must_be_back_at_once(place: Place, record: Record, version: str, back: str) 
     promoted = next(
         m.deployment.status.stable for m in place.moments if m.deployment.status.rollout.phase == "Watching"
     )
+    assert promoted is not None
+    service = record.selected(back, after=record.selected(promoted.revision).number)
+    must_follow_at_once(place, judged, "the Service is back", service, version)
+
+
+def must_follow_at_once(place: Place, judged: Moment, what: str, seen: Write, version: str) -> None:
+    """What was `seen` and the last request that `version` got, both soon after the look at the metrics whose verdict status told when `judged`."""
     looked = judged.deployment.status.rollout.checked_at
     assert looked is not None
-    assert promoted is not None
     looked_at = by_the_loop(place, looked)
-    service = record.selected(back, after=record.selected(promoted.revision).number)
     last = place.answers.last_sent_at[version]
     place.say(
-        f"the Service is back {service.at - looked_at:.2f} s after the look that gave Fail ({service.at - judged.at:.2f} s after status said it); "
+        f"{what} {seen.at - looked_at:.2f} s after the look that gave Fail ({seen.at - judged.at:.2f} s after status said it); "
         f"last request to {version} {last - looked_at:.2f} s after the look"
     )
-    assert service.at - looked_at <= BACK_WITHIN_SECONDS
-    assert last - looked_at <= BACK_WITHIN_SECONDS
+    assert seen.at - looked_at <= WITHIN_SECONDS
+    assert last - looked_at <= WITHIN_SECONDS
 
 
 @scenario(seconds=180)
