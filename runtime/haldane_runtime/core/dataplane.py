@@ -46,6 +46,8 @@ class DataPlane:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.phase = Phase.LOADING
+        # Asked for every request, and so no property.
+        self.draining = False
         self.metrics = metrics
         self.expected = expected
         self.watch = watch
@@ -87,10 +89,6 @@ class DataPlane:
     def live(self) -> bool:
         """False only when an engine thread is gone, which nothing but a restart mends."""
         return all(instance.batcher.alive for instance in self.instances)
-
-    @property
-    def draining(self) -> bool:
-        return self.phase is Phase.DRAINING
 
     @property
     def revision(self) -> str:
@@ -144,6 +142,7 @@ class DataPlane:
     def drain(self) -> None:
         """Not ready from now on; requests are still served."""
         self.phase = Phase.DRAINING
+        self.draining = True
         self._tell()
 
     def close(self, timeout: float) -> None:

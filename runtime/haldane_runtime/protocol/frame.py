@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from haldane_runtime.core.dataplane import DataPlane, Phase
+from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.watch import Prediction, Watch
 from haldane_runtime.observe.metrics import ModelMetrics
 
@@ -90,7 +90,7 @@ class RequestFrame:
                 status, answering = message["status"], True
                 if scope.get(_INFERENCE):
                     self._sign(message, scope.get(_VERSION))
-                if self._plane.phase is Phase.DRAINING:
+                if self._plane.draining:
                     _close_after(message)
             await send(message)
 

@@ -31,7 +31,7 @@ class HotRoute:
         request_timeout: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._plane = plane
+        self.plane = plane
         self.watch = plane.watch
         self.intake = plane.intake
         self.request_bytes = request_bytes
@@ -47,23 +47,19 @@ class HotRoute:
         self._defaults: list[tuple[bytes, bytes]] | None = None
         self._openings: dict[tuple[int, bytes], bytes] = {}
 
-    @property
-    def draining(self) -> bool:
-        return self._plane.draining
-
     def find(self, head: Head) -> HotModel | None:
         """The model that is asked for; None when the general path must say why there is none."""
-        if self._generation != self._plane.generation:
-            self._generation = self._plane.generation
+        if self._generation != self.plane.generation:
+            self._generation = self.plane.generation
             self._models = {}
         key = (head.model, head.version)
         hot = self._models.get(key)
         if hot is None:
             try:
-                instance = self._plane.find(head.model, head.version)
+                instance = self.plane.find(head.model, head.version)
             except RequestError:
                 return None
-            hot = self._models[key] = HotModel(instance, self._plane.revision)
+            hot = self._models[key] = HotModel(instance, self.plane.revision)
         return hot
 
     def new_id(self) -> str:

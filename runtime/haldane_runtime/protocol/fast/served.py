@@ -36,12 +36,10 @@ class Plane(Protocol):
     """See `DataPlane`."""
 
     generation: int
+    draining: bool
 
     @property
     def intake(self) -> Intake: ...
-
-    @property
-    def draining(self) -> bool: ...
 
     @property
     def revision(self) -> str: ...
