@@ -55,6 +55,9 @@ log = logging.getLogger(__name__)
 # requests must be the one that closes, or a request meets a connection that is just being closed.
 KEEP_ALIVE_SECONDS = 120
 BACKLOG = 2048
+# New containers until the first look for garbage. Python's own 700 is less than a full queue's requests hold, which
+# are no garbage.
+_COLLECT_AFTER = 10_000
 ENGINE_STOP_SECONDS = 1.0
 
 
@@ -108,6 +111,7 @@ async def _run(
     grpc = await _grpc(settings, grpc_listener, plane, repository) if grpc_listener else None
     # What has been made so far stays to the end: never looked through again, a collection takes no time to notice.
     gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
     gc.enable()
     fronts = _fronts(settings, plane, server)
     stop = _stop_signal()
