@@ -45,7 +45,7 @@ class WaitingLine:
     def withdraw(self, ticket: Ticket) -> None:
         """Free its place and its memory; nothing happens when it does not wait here."""
         if ticket in self._all:
-            self._leave(ticket, self._lanes[ticket.key])
+            self._leave([ticket], self._lanes[ticket.key])
 
     def take(self, max_rows: int, max_bytes: int, now: float) -> tuple[list[Ticket], list[Ticket]]:
         """The next batch, and those whose deadline has passed on the way to it; both leave the line.
@@ -63,25 +63,30 @@ class WaitingLine:
 
     def _take(self, lane: _Queue, alone: bool, rows: int, room: int, now: float, late: list[Ticket]) -> list[Ticket]:
         batch: list[Ticket] = []
-        while lane:
-            ticket = next(iter(lane))
+        gone: list[Ticket] = []
+        for ticket in lane:
             if batch and (alone or ticket.rows > rows or ticket.nbytes > room):
                 break
-            self._leave(ticket, lane)
+            gone.append(ticket)
             if ticket.deadline <= now:
                 late.append(ticket)
                 continue
             rows -= ticket.rows
             room -= ticket.nbytes
             batch.append(ticket)
+        self._leave(gone, lane)
         return batch
 
-    def _leave(self, ticket: Ticket, lane: _Queue) -> None:
-        del self._all[ticket]
-        del lane[ticket]
+    def _leave(self, tickets: list[Ticket], lane: _Queue) -> None:
+        rows = nbytes = 0
+        for ticket in tickets:
+            del self._all[ticket]
+            del lane[ticket]
+            rows += ticket.rows
+            nbytes += ticket.nbytes
         if not lane:
-            del self._lanes[ticket.key]
+            del self._lanes[tickets[0].key]
         backlog = self.backlog
-        backlog.requests -= 1
-        backlog.rows -= ticket.rows
-        backlog.bytes -= ticket.nbytes
+        backlog.requests -= len(tickets)
+        backlog.rows -= rows
+        backlog.bytes -= nbytes

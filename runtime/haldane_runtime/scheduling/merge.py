@@ -1,6 +1,7 @@
 """Several requests as one run and its outputs apart again. Pure."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import accumulate
 from math import isfinite
 
 import numpy as np
@@ -55,13 +56,14 @@ def split(outputs: Mapping[str, Array], rows: Sequence[int]) -> list[dict[str, A
     total = sum(rows)
     if any(not array.ndim or array.shape[0] != total for array in outputs.values()):
         return None
-    shares = []
-    start = 0
-    for count in rows:
-        end = start + count
-        shares.append({name: array[start:end] for name, array in outputs.items()})
-        start = end
-    return shares
+    ends = list(accumulate(rows))
+    if len(outputs) == 1:
+        ((name, array),) = outputs.items()
+        return [{name: array[end - count : end]} for count, end in zip(rows, ends, strict=True)]
+    return [
+        {name: array[end - count : end] for name, array in outputs.items()}
+        for count, end in zip(rows, ends, strict=True)
+    ]
 
 
 def all_finite(outputs: Mapping[str, Array]) -> bool:

@@ -50,7 +50,12 @@ def refusal(
     """
     if not backlog.requests and backlog.busy_until <= now:
         return None
-    if not limits.queue_delay and _has_room(limits, backlog, nbytes):
+    has_room = (
+        backlog.requests < limits.requests
+        and backlog.rows < limits.rows
+        and (backlog.bytes + nbytes <= limits.bytes or not backlog.bytes)
+    )
+    if has_room and not limits.queue_delay:
         # Even the slowest batches would be done in time: most requests are spared the exact estimate.
         start = backlog.busy_until if backlog.busy_until > now else now
         if start + (backlog.rows // limits.max_rows + 1) * cost.worst < deadline:
@@ -60,7 +65,7 @@ def refusal(
         return _full(f"the queue is full ({limits.requests} requests); try again later", wait)
     if backlog.rows >= limits.rows:
         return _full(f"the queue is full ({limits.rows} rows); try again later", wait)
-    if not _has_room(limits, backlog, nbytes):
+    if not has_room:
         return _full(f"the queue is full ({limits.bytes} bytes of tensors); try again later", wait)
     if limits.queue_delay and wait > limits.queue_delay:
         return _full(
@@ -75,14 +80,6 @@ def refusal(
             retry_after=max(MIN_RETRY_SECONDS, wait),
         )
     return None
-
-
-def _has_room(limits: Limits, backlog: Backlog, nbytes: int) -> bool:
-    return (
-        backlog.requests < limits.requests
-        and backlog.rows < limits.rows
-        and (backlog.bytes + nbytes <= limits.bytes or not backlog.bytes)
-    )
 
 
 def expected_wait(limits: Limits, backlog: Backlog, cost: LearnedCost, now: float) -> float:

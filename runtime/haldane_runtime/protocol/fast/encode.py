@@ -7,6 +7,7 @@ from haldane_runtime.protocol.codec import encode_infer
 
 # Kinds of numpy dtype that orjson writes as numbers: float, signed, unsigned, boolean.
 _NUMBERS = frozenset("fiub")
+_MAX_HEADS = 256
 
 
 class Encoder:
@@ -19,6 +20,7 @@ class Encoder:
             spec.name: b'{"name":%b,"datatype":"%b","shape":' % (orjson.dumps(spec.name), spec.datatype.encode())
             for spec in model.signature.outputs
         }
+        self._heads: dict[tuple[str, tuple[int, ...]], bytes] = {}
 
     def encode(
         self, response: InferResponse, request_id: str, milliseconds: float, binary: frozenset[str]
@@ -29,7 +31,12 @@ class Encoder:
         for name, array in response.outputs.items():
             if array.dtype.kind not in _NUMBERS or not array.ndim or not array.flags.c_contiguous:
                 return encode_infer(response, request_id, milliseconds, binary)
-            head = self._outputs[name] + orjson.dumps(array.shape)
+            shape = array.shape
+            head = self._heads.get((name, shape))
+            if head is None:
+                if len(self._heads) >= _MAX_HEADS:
+                    self._heads.clear()
+                head = self._heads[name, shape] = self._outputs[name] + orjson.dumps(shape)
             if name in binary:
                 raw.append(array.data)
                 pieces.append(b'%b,"parameters":{"binary_data_size":%d}}' % (head, array.nbytes))
