@@ -15,7 +15,7 @@ from typing import Any
 from haldane.api.status import ModelDeploymentStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.control.converge import Convergence
-from haldane.control.errors import Conflict, Terminal
+from haldane.control.errors import Conflict, Retryable, Terminal
 from haldane.control.gates import Gatekeeper
 from haldane.control.looks import Looks
 from haldane.control.ports import (
@@ -39,6 +39,7 @@ from haldane.plan.rehearsal import doubt_events
 from haldane.plan.status import compose, invalid, problem_events
 from haldane.plan.strategic_merge import PodTemplateError
 from haldane.plan.strategy import in_effect
+from haldane.plan.stuck import stuck_events
 from haldane.plan.undecided_events import undecided_events
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,8 @@ class Reconciler:
         self._convergence = Convergence(cluster, store)
         # Why the API server refused a child in the last pass: the next one shows it, and finds out again.
         self._refusals: dict[Key, str] = {}
+        # The same of what may pass by itself: it is shown only when something waits for too long.
+        self._failures: dict[Key, str] = {}
 
     async def __call__(self, key: Key) -> timedelta | None:
         """One pass; when to look again, None for when something happens."""
@@ -91,6 +94,7 @@ class Reconciler:
             if self._rehearsals:
                 self._rehearsals.forget(key)
             self._refusals.pop(key, None)
+            self._failures.pop(key, None)
             self._looks.forget(key)
             return None  # its children are garbage-collected by their owner references
         now = self._clock.now()
@@ -139,7 +143,7 @@ class Reconciler:
         decision = rollout.step(md, revisions[target.name], observed, verdicts, now, gates, is_looking=waits)
         refusal = self._refusals.get(key)
         doubts = self._rehearsals.of(key, md, now) if self._rehearsals else None
-        status = compose(md, decision.status, observed, now, refusal, flaw, doubts)
+        status = compose(md, decision.status, observed, now, refusal, flaw, doubts, self._failures.get(key))
         reroutes = _reroutes(md, status, observed)
         if waits and not (reroutes or _goes_back(md, status)):
             return None  # the answers bring it back; whatever is written until then would be another question to them
@@ -149,10 +153,15 @@ class Reconciler:
             _log(key, md.status, status)
         events = [*decision.events, *problem_events(md.status, decision.status, observed)] if written else []
         events += (*doubt_events(md.status, status), *undecided_events(md, status)) if written else ()
+        events += stuck_events(md.status, status) if written else ()
         if written and flaw and not any(flaw in condition.message for condition in md.status.conditions):
             events.append(Event("Warning", "InvalidSpec", f"The spec cannot be used: {flaw}. Correct it."))
         try:
             outcome = await self._convergence.converge(body, children(md, status, revisions), routes_first=reroutes)
+            self._failures.pop(key, None)
+        except Retryable as failed:
+            self._failures[key] = failed.reason
+            raise
         finally:
             # After the effects, which people wait for; but status has moved on, so these are told now or never.
             for event in events:

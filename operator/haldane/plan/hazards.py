@@ -52,14 +52,42 @@ def collapse(s: Situation) -> Decision | None:
     return None
 
 
+def not_asked_for(s: Situation, needed: int) -> Decision | None:
+    """The candidate's pods were never asked for, if the operator was away since it decided that: their deadline begins now.
+
+    Once: an API server that does not take them is no reason to wait without end.
+    """
+    candidate = s.status.candidate
+    if candidate is None or candidate.revision in s.observed.revisions or not _may_be_unasked(s):
+        return None
+    return sized(_asked_anew(s, "creating the candidate's pods"), needed)
+
+
 def not_ready_in_time(s: Situation, needed: int) -> Decision:
     """The deadline has passed without the pods that were needed; what their own problem is goes into the reason."""
     candidate, pods = s.status.candidate, s.pods(s.status.candidate)
-    if candidate and (pods.replicas < needed or s.observed.candidate_leads not in (None, candidate.revision)):
+    is_unasked = pods.replicas < needed or s.observed.candidate_leads not in (None, candidate and candidate.revision)
+    if candidate and is_unasked and _may_be_unasked(s):
         # They were never asked for, or not shown to the Service, if the operator was away since it decided that.
-        decision = to.moved(s, "asking for the candidate's pods", after=to.SOON, phase_started_at=s.now)
+        decision = _asked_anew(s, "asking for the candidate's pods")
         return sized(decision, max(needed, candidate.replicas))
     why = f"{pods.ready} of {needed} pods were ready after {s.spec.rollout.progress_deadline}"
+    if is_unasked:
+        why += ", and the API server did not take all that was asked for them"
     if pods.problem:
         why += f" ({pods.problem.reason}: {pods.problem.message})"
     return setbacks.roll_back(s, "RolledBack", "ProgressDeadlineExceeded", why)
+
+
+def _may_be_unasked(s: Situation) -> bool:
+    """Whether the operator may have been away since it decided what it waits for: no pass has begun the wait anew yet.
+
+    One that has leaves the same moment for the phase and for the step, later than that of the weight.
+    """
+    rollout = s.rollout
+    anew, changed = rollout.step_started_at, rollout.weight_changed_at
+    return anew is None or anew != rollout.phase_started_at or (changed is not None and anew <= changed)
+
+
+def _asked_anew(s: Situation, message: str) -> Decision:
+    return to.moved(s, message, after=to.SOON, phase_started_at=s.now, step_started_at=s.now)

@@ -11,9 +11,10 @@ every pod was made and loaded once. With the old pods deleted before the Service
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from haldane.api.quantity import parse_duration
-from haldane.plan import recreate, setbacks
+from haldane.plan import recreate, route, setbacks
 from haldane.plan import transitions as to
 from haldane.plan.deadlines import is_overdue
 from haldane.plan.gates_rollout import held, not_yet, refusal
@@ -43,8 +44,9 @@ def promoting(s: Situation) -> Decision:
     if s.rollout.weight < 100:
         return sized(to.set_weight(s, s.step_index, 100), full)
     if not s.route_shows(100):
-        waiting = "weight 100%: waiting until the route carries it"
-        return sized(to.moved(s, waiting, after=to.SOON, weight_changed_at=s.now), full)
+        return sized(route.awaited(s, "weight 100%: waiting until the route carries it"), full)
+    if follows := route.followed(s):
+        return sized(follows, full)
     settling = to.ROUTE_SETTLE - s.since(s.rollout.weight_changed_at)
     if settling > timedelta(0):
         return sized(to.moved(s, "weight 100%: letting the route settle", after=settling), full)
@@ -86,27 +88,30 @@ def watching(s: Situation) -> Decision:
     collapsed = collapse(s)
     if collapsed:
         return collapsed
+    lost = None if s.pods(stable).ready else s.rollout.lost_at or s.now
+    if s.since(lost) > parse_duration(s.spec.rollout.progress_deadline):
+        # Neither crashed nor replaced by pods that are still warm: without this it would be waited for without end.
+        why = f"none of its pods was ready after the promotion, for {s.spec.rollout.progress_deadline}"
+        return setbacks.undo(s, "RolledBack", "NoReadyPods", why)
     if s.wants_another:
         # The candidate's route led to these very pods: who still follows it would find those of the next, which are not ready.
         settling = to.ROUTE_SETTLE - s.since(s.rollout.weight_changed_at)
-        if settling > timedelta(0) or not s.route_shows(0):
-            return to.moved(
-                s, f"version {stable.version} serves; letting the route settle", after=max(settling, to.SOON)
-            )
-        return not_yet(s) or to.begin(s)
+        if settling > timedelta(0):
+            return to.moved(s, f"version {stable.version} serves; letting the route settle", after=settling)
+        return route.occupied(s) or route.followed(s) or not_yet(s) or to.begin(s)
+    kept: dict[str, Any] = {"lost_at": lost, "step_started_at": None}
     if s.hold:
-        return to.moved(s, f"version {stable.version} serves; {s.hold}")
+        return to.moved(s, f"version {stable.version} serves; {s.hold}", **kept)
 
-    if s.pods(stable).ready == 0:
-        return to.moved(
-            s, f"version {stable.version} has no ready pod: version {previous.version} is kept", after=to.SOON
-        )
+    if lost:
+        waiting = f"version {stable.version} has no ready pod: version {previous.version} is kept"
+        return to.moved(s, waiting, after=to.SOON, **kept)
     age = s.since(s.rollout.phase_started_at)
     keep, watch = parse_duration(s.spec.rollout.keep_stable_for), parse_duration(s.spec.rollout.watch_after_promotion)
     if age >= max(keep, watch):
         return to.settled(s, f"version {stable.version} serves")
     next_end = keep if age < keep else watch
-    decision = to.moved(s, f"version {stable.version} serves; watching it", after=next_end - age)
+    decision = to.moved(s, f"version {stable.version} serves; watching it", after=next_end - age, **kept)
     if age < keep or previous.replicas == 0:
         return decision
     given_back = decision.status.model_copy(update={"previous": previous.model_copy(update={"replicas": 0})})
@@ -123,10 +128,13 @@ def rolling_back(s: Situation) -> Decision:
             return setbacks.restore(s, Decision(s.status))
         return setbacks.undo_failed(s) if s.wants_another or is_overdue(s.md, s.now) else Decision(s.status, to.SOON)
     if s.is_unled:
-        return to.moved(s, s.rollout.message, after=to.SOON, weight_changed_at=s.now)
+        return route.awaited(s, s.rollout.message)
+    if follows := route.followed(s):
+        return follows
     stable = s.status.stable
     settling = to.ROUTE_SETTLE - s.since(s.rollout.weight_changed_at)
-    elsewhere = {revision for revision, ready in s.observed.stable_endpoints.items() if ready}
+    endpoints = [s.observed.stable_endpoints, *([] if s.route_shows(0) else [s.observed.candidate_endpoints])]
+    elsewhere = {revision for led in endpoints for revision, ready in led.items() if ready}
     elsewhere -= {stable.revision} if stable else set()
     # Pods that go while a Service or route still leads to them cost requests: 200 to 840 when it was measured.
     if settling > timedelta(0) or (elsewhere and not is_overdue(s.md, s.now)):

@@ -12,7 +12,7 @@ from haldane.plan import setbacks
 from haldane.plan import transitions as to
 from haldane.plan.deadlines import is_overdue
 from haldane.plan.gates_rollout import held, unfit
-from haldane.plan.hazards import interrupted, not_ready_in_time
+from haldane.plan.hazards import interrupted, not_asked_for, not_ready_in_time
 from haldane.plan.situation import Decision, Situation, sized
 from haldane.plan.strategy import chosen
 
@@ -53,8 +53,8 @@ def preparing(s: Situation) -> Decision:
             return waiting
         # The first pod that is ready ends the gap; the others follow.
         return to.hand_over(s)
-    if candidate.revision not in s.observed.revisions:
-        return to.moved(s, "creating the candidate's pods", after=to.SOON, phase_started_at=s.now)
+    if unasked := not_asked_for(s, 1):
+        return unasked
     if pods.problem and pods.problem.reason in HOPELESS:
         return setbacks.roll_back(
             s, "RolledBack", "CandidateCrashed", f"its model cannot be loaded: {pods.problem.message}"

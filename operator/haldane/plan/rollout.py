@@ -17,7 +17,7 @@ from haldane.api.quantity import parse_duration
 from haldane.api.rollout import Step
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import gates_rollout as gating
-from haldane.plan import recreate, setbacks
+from haldane.plan import recreate, route, setbacks
 from haldane.plan import transitions as to
 from haldane.plan.analysis import Analysis
 from haldane.plan.annotations import awaits_approval
@@ -27,7 +27,7 @@ from haldane.plan.capacity import full_size
 from haldane.plan.deadlines import is_overdue
 from haldane.plan.gates import Report
 from haldane.plan.gates_verdicts import recorded
-from haldane.plan.hazards import in_danger, interrupted, not_ready_in_time
+from haldane.plan.hazards import in_danger, interrupted, not_asked_for, not_ready_in_time
 from haldane.plan.observed import Observed
 from haldane.plan.power import proved
 from haldane.plan.promotion import promoting, rolling_back, watching
@@ -135,10 +135,12 @@ def _stable(s: Situation) -> Decision:
     stable = s.status.stable
     if stable is None or s.target.name == stable.revision or s.is_rejected:
         at_rest = s.rollout.phase == "Stable"
-        return to.moved(s, f"version {stable.version} serves") if stable and at_rest else Decision(s.status)
+        if not stable or not at_rest:
+            return Decision(s.status)
+        return to.moved(s, f"version {stable.version} serves", step_started_at=None)
     if s.hold:
-        return to.moved(s, f"version {s.target.version} is not rolled out: {s.hold}")
-    return gating.not_yet(s) or to.begin(s)
+        return to.moved(s, f"version {s.target.version} is not rolled out: {s.hold}", step_started_at=None)
+    return route.occupied(s) or route.followed(s) or route.settling(s) or gating.not_yet(s) or to.begin(s)
 
 
 def _preparing(s: Situation) -> Decision:
@@ -157,10 +159,8 @@ def _preparing(s: Situation) -> Decision:
         if waiting := gating.held(s):
             return sized(waiting, needed)
         return to.set_weight(s, index, s.step.weight) if s.step.weight else to.preview(s, index)
-    candidate = s.status.candidate
-    if candidate and candidate.revision not in s.observed.revisions:
-        # Its pods were never asked for, if the operator was away since the decision: the deadline is theirs, not ours.
-        return sized(to.moved(s, "creating the candidate's pods", after=to.SOON, phase_started_at=s.now), needed)
+    if waiting := not_asked_for(s, needed) or route.not_given_up(s):
+        return sized(waiting, needed)
     if is_overdue(s.md, s.now):
         return not_ready_in_time(s, needed)
     decision = to.moved(s, f"waiting for the pods of version {s.target.version}: {pods.ready} of {needed} ready")

@@ -12,6 +12,7 @@ from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.analysis import Analysis
 from haldane.plan.annotations import paused
 from haldane.plan.capacity import autoscaled, candidate_size, full_size, has_route, whole
+from haldane.plan.deadlines import led_back
 from haldane.plan.gates import Report
 from haldane.plan.observed import Event, Observed, RevisionPods
 from haldane.plan.rejection import standing_rejection
@@ -136,9 +137,15 @@ class Situation:
         What counts from a decision then counts from now: neither pods nor proxies have heard of it.
         """
         stable, leads = self.status.stable, self.observed.stable_leads
-        return not self.route_shows(self.rollout.weight) or (
+        return not (self.route_shows(self.rollout.weight) or self.is_led_back) or (
             stable is not None and leads not in (None, stable.revision)
         )
+
+    @property
+    def is_led_back(self) -> bool:
+        """Whether the candidate's Service leads to stable: then it does no harm that the route does not give up its share."""
+        stable = self.status.stable
+        return led_back(self.rollout) and stable is not None and self.observed.candidate_leads == stable.revision
 
 
 def sized(decision: Decision, replicas: int) -> Decision:

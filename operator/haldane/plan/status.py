@@ -27,12 +27,14 @@ from haldane.plan.conditions import (
     sentence,
     settle,
 )
-from haldane.plan.deadlines import is_overdue
+from haldane.plan.deadlines import is_overdue, is_stuck
 from haldane.plan.diagnosis import PASSING
 from haldane.plan.observed import Event, Observed
 from haldane.plan.rehearsal import doubtful
 from haldane.plan.rejection import standing_rejection
 from haldane.plan.revision import revision_hash
+from haldane.plan.stuck import REASON as OVERDUE
+from haldane.plan.stuck import stuck
 from haldane.plan.traffic.ingress import url
 from haldane.plan.undecided import undecided
 
@@ -47,12 +49,14 @@ def compose(
     refusal: str | None = None,
     flaw: str | None = None,
     doubts: Sequence[str] | None = None,
+    failure: str | None = None,
 ) -> ModelDeploymentStatus:
     """The status to write: what was decided, with everything filled in that only has to be shown.
 
     `refusal` is why the API server refuses a child that the spec asks for, when it does; `flaw` is why no revision can be
     made of the spec, so that the decision was for one that was there before. Either stalls the object. `doubts` are why its
-    checks cannot be decided, None while nobody knows.
+    checks cannot be decided, None while nobody knows. `failure` is why the last pass failed: it may pass, and is told of what
+    waits for too long.
     """
     stable = decided.stable
     shown = decided.model_copy(
@@ -66,7 +70,7 @@ def compose(
             "previous": _counted(decided.previous, observed),
         }
     )
-    claims = _claims(md, shown, observed, now, refusal, flaw)
+    claims = _claims(md, shown, observed, now, refusal, flaw, failure)
     suspension = _suspension(md, shown)
     claims += [claim for claim in (suspension, doubtful(md, doubts)) if claim]
     conditions = settle(claims, md.status.conditions, md.metadata.generation, now)
@@ -125,6 +129,7 @@ def _claims(
     now: datetime,
     refusal: str | None,
     flaw: str | None,
+    failure: str | None,
 ) -> list[Claim]:
     stable, phase = status.stable, status.rollout.phase
     problems = [_problem(status.stable, observed), _problem(status.candidate, observed)]
@@ -145,6 +150,9 @@ def _claims(
             serving,
         )
         return [Claim(READY, False, "InvalidSpec", message), available, Claim(STALLED, True, "InvalidSpec", message)]
+    if is_stuck(md.model_copy(update={"status": status}), now):
+        message = paragraph(stuck(md, status, refusal or failure), *problems, serving)
+        return [Claim(READY, False, OVERDUE, message), available, Claim(STALLED, True, OVERDUE, message)]
     wanted = revision_hash(md)
     rejected = standing_rejection(md, status.rejected, wanted)
     if refusal:
@@ -152,6 +160,7 @@ def _claims(
             f"the cluster refuses what the spec asks for: {refusal}",
             "correct the spec, or what the message names",
             *problems,
+            status.rollout.message if phase != "Stable" else "",
             serving,
         )
         return [Claim(READY, False, "Refused", message), available, Claim(STALLED, True, "Refused", message)]
@@ -166,8 +175,7 @@ def _claims(
     if phase == "Initializing" and is_overdue(md.model_copy(update={"status": status}), now):
         late = f"{_pods(stable)} after {md.spec.rollout.progress_deadline}, and still awaited"
         message = paragraph(late, *problems)
-        reason = "ProgressDeadlineExceeded"
-        return [Claim(READY, False, reason, message), available, Claim(STALLED, True, reason, message)]
+        return [Claim(READY, False, OVERDUE, message), available, Claim(STALLED, True, OVERDUE, message)]
     if phase not in ("Stable", "Watching") or stable is None or stable.revision != wanted:
         doing = status.rollout.message or f"a rollout to revision {wanted} begins"
         meanwhile = "" if phase == "Initializing" else serving

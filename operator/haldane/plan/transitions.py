@@ -159,7 +159,7 @@ def hand_over(s: Situation) -> Decision:
     if candidate is None or stable is None:
         return Decision(s.status)
     message = f"version {candidate.version} takes over: waiting until the Service and the route point at its pods"
-    decision = moved(s, message, after=SOON, phase="Promoting", weight_changed_at=s.now)
+    decision = moved(s, message, after=SOON, phase="Promoting", weight_changed_at=s.now, step_started_at=None)
     kept = 0 if s.rollout.strategy == "Recreate" else max(stable.replicas, s.pods(stable).replicas)
     previous = stable.model_copy(update={"replicas": kept})
     status = decision.status.model_copy(update={"stable": candidate, "candidate": None, "previous": previous})

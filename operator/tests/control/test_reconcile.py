@@ -274,6 +274,44 @@ async def test_a_refusal_is_shown_while_it_lasts(outside: Outside, cluster: Memo
     assert outside.condition("Stalled") is None
 
 
+@pytest.mark.parametrize(("failure", "reason"), [(Retryable, "Progressing"), (Terminal, "Refused")])
+async def test_who_keeps_a_promotion_from_the_route_is_named_once_its_deadline_has_passed(
+    outside: Outside, cluster: MemoryCluster, failure: type[Retryable | Terminal], reason: str
+) -> None:
+    await serving(outside, rollout={"strategy": "BlueGreen", "progressDeadline": "5m"})
+    outside.ask_for("2", rollout={"strategy": "BlueGreen", "progressDeadline": "5m"})
+    cluster.errors = {"apply Ingress fraud-candidate": failure("the webhook says no")}
+
+    async def passes() -> list[str]:
+        """Some of them; their writes."""
+        outside.pods_ready()
+        done = []
+        for _ in range(6):
+            outside.moment += timedelta(seconds=1)
+            try:
+                await outside.one_pass()
+            except (Retryable, Terminal):
+                done += [line for line in cluster.log if line.startswith("status")]
+        return done
+
+    await passes()
+    await passes()
+    ready = outside.condition("Ready")
+    assert ready
+    assert (outside.status["rollout"]["phase"], ready["reason"]) == ("Promoting", reason)
+    assert len(await passes()) <= 1, "looks at the checks are all that is written while it waits"
+    outside.moment += timedelta(minutes=5)
+    await passes()
+    stalled = outside.condition("Stalled")
+    assert stalled
+    assert stalled["reason"] == "ProgressDeadlineExceeded"
+    assert "the webhook says no" in stalled["message"]
+    assert [event.reason for event in outside.events].count("ProgressDeadlineExceeded") == 1
+    cluster.errors = {}
+    await passes()
+    assert outside.condition("Stalled") is None
+
+
 async def _revision(outside: Outside) -> str:
     """The revision of what is asked for, from another world."""
     other = Outside(type(outside.cluster)())

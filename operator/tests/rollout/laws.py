@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+from haldane.api.quantity import parse_duration
 from haldane.api.status import ModelDeploymentStatus
 from haldane.api.v1alpha1 import RETRY_ANNOTATION, ModelDeployment
 from haldane.plan.annotations import paused
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from .lying import LyingWorld
 
 
-def examine(world: LyingWorld, md: ModelDeployment, observed: Observed, decision: Decision) -> None:
+def examine(world: LyingWorld, md: ModelDeployment, observed: Observed, decision: Decision, now: datetime) -> None:
     """All of them; `md` is the object that was decided on."""
     old, new = md.status, decision.status
     rollout = new.rollout
@@ -38,6 +40,7 @@ def examine(world: LyingWorld, md: ModelDeployment, observed: Observed, decision
         assert {name for name, ready in observed.stable_endpoints.items() if ready} == {new.stable.revision}
     _examine_sizes(world, md, new)
     _examine_approval(md, new)
+    _examine_ends(md, decision, now)
     _examine_claims(world, md, observed, decision)
 
 
@@ -107,6 +110,25 @@ def _examine_approval(md: ModelDeployment, new: ModelDeploymentStatus) -> None:
     if left and steps[min(old.step or 0, len(steps) - 1)].approval:
         approved = old.approved or "approve" in str(new.verbs)
         assert approved or "was promoted" in (new.rollout.waived or ""), "no step is left without its approval"
+
+
+def _examine_ends(md: ModelDeployment, decision: Decision, now: datetime) -> None:
+    """No step and no watch is over before its time, and no step without its proof."""
+    old, new, spec = md.status.rollout, decision.status.rollout, md.spec.rollout
+    if old.phase == "Watching" and new.phase == "Stable" and md.status.previous and old.phase_started_at:
+        lasts = max(parse_duration(spec.keep_stable_for), parse_duration(spec.watch_after_promotion))
+        assert now - old.phase_started_at >= lasts, "the watch lasts as long as was asked for"
+    is_waived = {event.reason for event in decision.events} & {"PromotedNow", "PromotedUndecided"}
+    if old.phase != "Progressing" or is_waived or decision.status.candidate is None:
+        return
+    if new.phase == "Promoting" or (new.phase == "Progressing" and (new.step or 0) > (old.step or 0)):
+        step = spec.steps[min(old.step or 0, len(spec.steps) - 1)]
+        ends = (old.weight_changed_at or now) + parse_duration(step.hold)
+        assert now >= ends, "a step is held"
+        if step.weight:
+            assert {check.name for check in new.checks if check.verdict == "Pass"} >= {c.name for c in spec.checks}
+            assert new.checked_at, "a step is looked at"
+            assert new.checked_at >= ends, "a step passes by a look at its whole hold"
 
 
 @dataclass

@@ -21,6 +21,7 @@ from haldane.plan.observed import Observed
 from haldane.plan.revision import Revision, revision_hash
 from haldane.plan.rollout import step
 from haldane.plan.strategy import in_effect
+from haldane.plan.traffic.service import behind_candidate
 
 from . import looking, routes
 from .laws import Rejections, examine
@@ -66,6 +67,8 @@ class LyingWorld(World):
     """Effects after which the operator dies in the next pass that changes status."""
     away: int = 2
     """Seconds until there is another one then."""
+    refused: frozenset[str] = frozenset()
+    """Kinds of objects that the API server does not let the operator write."""
     dead_until: int = 0
     excused_until: int = 0
     recreating: bool = False
@@ -173,7 +176,7 @@ class LyingWorld(World):
         if look and waits and not looking.is_urgent(md, decision.status, observed):
             self.due = look.second  # the answers bring it back
             return False
-        examine(self, md, observed, decision)
+        examine(self, md, observed, decision, now)
         self.rejections.take(md, decision)
         self.events += decision.events
         before, self.status = self.status, decision.status.to_wire()
@@ -195,10 +198,14 @@ class LyingWorld(World):
         steps = [self._size, self._select, self._route, self._prune]
         if looking.reroutes(md, status, observed):
             steps = [self._route, self._select, self._size, self._prune]
+        if self.refused:
+            steps.remove(self._prune)  # nothing goes while something is refused
         for effect in steps[:effects]:
             effect(md, status)
 
     def _size(self, md: ModelDeployment, status: ModelDeploymentStatus) -> None:
+        if "Deployment" in self.refused:
+            return
         owned = autoscaled(md, status)
         for revision, size in wanted_pods(status).items():
             is_new = revision not in self.pods
@@ -224,16 +231,17 @@ class LyingWorld(World):
                 self._resize(revision, min(highest, max(least, asked)))
 
     def _select(self, md: ModelDeployment, status: ModelDeploymentStatus) -> None:
-        if status.stable:
+        if status.stable and "Service" not in self.refused:
             self.serving = status.stable.revision
-            self.behind = (status.candidate or status.stable).revision
+            self.behind = behind_candidate(status)
             self.selected = (self.serving,)
             weight = status.rollout.weight
             if status.candidate and weight and not has_route(md):
                 self.selected = (self.behind,) if weight >= 100 else (self.serving, self.behind)
 
     def _route(self, md: ModelDeployment, status: ModelDeploymentStatus) -> None:
-        self.route_weight = status.rollout.weight
+        if "Ingress" not in self.refused:
+            self.route_weight = status.rollout.weight
 
     def _prune(self, md: ModelDeployment, status: ModelDeploymentStatus) -> None:
         for revision in set(self.pods) - set(wanted_pods(status)):

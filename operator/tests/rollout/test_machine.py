@@ -21,6 +21,7 @@ THEN = st.sampled_from([0, 0, 1, 2, 5, 15, 40])
 """Seconds that pass after something has happened."""
 PHASES = st.sampled_from(["Preparing", "Progressing", "Promoting", "Watching", "RollingBack"])
 VALUES = st.sampled_from(["a", "b", "c"])
+REFUSED = [[], ["Ingress"], ["Ingress"], ["Deployment"]]
 ROLES = st.sampled_from(["stable", "stable", "candidate", "previous"])
 PATIENCE = 180
 """Seconds after which a phase is overdue that should be over."""
@@ -153,6 +154,11 @@ class Machine(RuleBasedStateMachine):
         self.world.dies_after, self.world.away = effects, away
         self.world.run(then)
 
+    @rule(kinds=st.sampled_from(REFUSED), refused_for=st.sampled_from([5, 40, 150]))
+    def refuse(self, kinds: list[str], refused_for: int) -> None:
+        self.world.refused = frozenset(kinds)
+        self.world.run(refused_for)
+
     @rule(then=THEN)
     def pass_again(self, then: int) -> None:
         self.world.one_pass()
@@ -171,7 +177,7 @@ class Machine(RuleBasedStateMachine):
         if world is None:
             return
         world.lag, world.deaf, world.heedless, world.late, world.dies_after = 0, False, False, 0, None
-        world.prometheus_down, world.rate = None, 200
+        world.prometheus_down, world.rate, world.refused = None, 200, frozenset()
         for behaviour in world.behaviours.values():
             behaviour.hangs = behaviour.crashed = behaviour.never_ready = False
             behaviour.error_rate, behaviour.latency, behaviour.starts_in = 0.0, 0.008, 3.0

@@ -9,6 +9,7 @@ from haldane.api.status import ModelDeploymentStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import names
 from haldane.plan.capacity import has_route
+from haldane.plan.deadlines import led_back
 from haldane.plan.environment import GRPC_PORT
 from haldane.plan.pod_template import CONTAINER, GRPC_PORT_NAME, PORT_NAME
 from haldane.plan.revision import Revision
@@ -30,6 +31,8 @@ _GRPC = {
 def services(md: ModelDeployment, status: ModelDeploymentStatus, revisions: Mapping[str, Revision]) -> list[Manifest]:
     """Both Services. The candidate's selects stable's pods while there is no candidate: an idle route is harmless then.
 
+    So it does on the way back where the route does not follow: a bad candidate loses its share by the Service then.
+
     Both have a port for gRPC while a revision behind them has one: revisions that were rendered before there was any, or
     with `spec.runtime.grpc.enabled: false`, have none.
     """
@@ -42,8 +45,14 @@ def services(md: ModelDeployment, status: ModelDeploymentStatus, revisions: Mapp
     stable = names.selector(name, _serving(md, status, status.stable.revision))
     return [
         _service(md, names.stable_service(name), stable, ports),
-        _service(md, names.candidate_service(name), names.selector(name, candidate), ports),
+        _service(md, names.candidate_service(name), names.selector(name, behind_candidate(status)), ports),
     ]
+
+
+def behind_candidate(status: ModelDeploymentStatus) -> str:
+    """The revision behind the candidate Service, for a status with a stable revision."""
+    leads = status.stable if status.candidate is None or led_back(status.rollout) else status.candidate
+    return leads.revision if leads else ""
 
 
 def _has_grpc(revision: Revision) -> bool:

@@ -1,0 +1,60 @@
+"""Does the route follow what was decided? While the API server does not let anybody write it, it does not.
+
+The way on and the way back write the same object, so a wait for it cannot end in the other direction. It goes on for as long as
+that lasts, told when its deadline has passed (`stuck`), with every pod kept that requests may reach; and as soon as the route
+follows, what has to settle settles from then.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from haldane.plan import setbacks
+from haldane.plan import transitions as to
+from haldane.plan.deadlines import awaited_since
+from haldane.plan.situation import Decision, Situation
+
+WITHOUT_PODS = 2 * to.ROUTE_SETTLE
+"""How long a share that was taken from pods that are gone may stay in the route before the Service takes it from them."""
+
+
+def awaited(s: Situation, message: str) -> Decision:
+    """Wait for the route; since when is remembered, and written once."""
+    begun = {} if awaited_since(s.rollout) else {"step_started_at": s.now}
+    return to.moved(s, message, after=to.SOON, **begun)
+
+
+def followed(s: Situation) -> Decision | None:
+    """It was waited for and is there now: proxies hear of it from now on. None when it was not waited for."""
+    if awaited_since(s.rollout) is None:
+        return None
+    # On the way back what was waited for stays on record: it is why the candidate's Service leads to stable.
+    kept = {} if s.rollout.phase == "RollingBack" else {"step_started_at": None}
+    return to.moved(s, s.rollout.message, after=to.SOON, weight_changed_at=s.now, **kept)
+
+
+def occupied(s: Situation) -> Decision | None:
+    """Why no rollout begins: what the route still gives the candidate's Service would meet pods that are not ready."""
+    if s.route_shows(0):
+        return None
+    carried = s.observed.route_weight
+    return awaited(s, f"version {s.target.version} is not rolled out yet: the route still carries weight {carried}%")
+
+
+def settling(s: Situation) -> Decision | None:
+    """A rollout may begin, once every proxy has heard that the candidate's Service has no share; None when they have."""
+    changed = s.rollout.weight_changed_at
+    left = to.ROUTE_SETTLE - s.since(changed)
+    return Decision(s.status, left) if changed and left > timedelta(0) else None
+
+
+def not_given_up(s: Situation) -> Decision | None:
+    """The candidate has lost its pods, and its share stays in the route: only on the way back its Service leads elsewhere."""
+    if s.pods(s.status.candidate).ready > 0 or s.route_shows(0):
+        return None
+    since = s.rollout.step_started_at
+    if since is None or s.since(since) <= WITHOUT_PODS:
+        return to.moved(s, s.rollout.message, after=to.SOON, step_started_at=since or s.now)
+    carried = s.observed.route_weight
+    why = f"none of its pods is ready, and the route still gives them {carried}% of the requests"
+    return setbacks.roll_back(s, "RolledBack", "CandidateLost", why)
