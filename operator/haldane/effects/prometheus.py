@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import re
@@ -34,8 +35,10 @@ _TEXT = re.compile(r"""[\s(]*["'`]""")
 """How a query begins whose value is a text: no other one begins so."""
 _CLOSED = re.compile(r"HTTP Status Code (401|403|407)\b")
 _TOO_LONG = re.compile(r"HTTP Status Code (413|414|431)\b")
-_GIVEN_UP = frozenset({"bad_data", "execution", "timeout"})
-"""Prometheus' own types of errors that lie in the query. A proxy that cannot reach it, or one that starts, names none."""
+_BODY = re.compile(r"""b(['"]).*\1(?=\)$)""", re.DOTALL)
+_GIVEN_UP = frozenset({"bad_data", "execution", "timeout", "400", "422"})
+"""Types of errors that lie in the query; VictoriaMetrics has numbers for them. A proxy that cannot reach Prometheus, or one
+that starts, names none."""
 
 
 class Prometheus:
@@ -156,17 +159,21 @@ def read_result(result: Any) -> Answer:
         return Unavailable(
             "the query gives a range of values for each series: aggregate it to one, for example by rate()"
         )
+    if any("histogram" in element for element in result):
+        return Unavailable(
+            "the query gives a histogram: take one number of it, for example by histogram_quantile()", too_much=True
+        )
     return tuple(
         Series({str(k): str(v) for k, v in element["metric"].items()}, float(element["value"][1])) for element in result
     )
 
 
 def _said(text: str, field: str = "error") -> str:
-    """What Prometheus itself said, out of the client's `HTTP Status Code 400 (b'{...}')`."""
-    start, end = text.find("{"), text.rfind("}")
+    """What Prometheus itself said, out of the client's `HTTP Status Code 400 (b'{...}')`, where bytes stand as Python writes them."""
+    found = _BODY.search(text)
     try:
-        return str(json.loads(text[start : end + 1])[field])[:LONGEST_REASON]
-    except (ValueError, KeyError, TypeError):
+        return str(json.loads(ast.literal_eval(found[0]) if found else text)[field])[:LONGEST_REASON]
+    except (ValueError, SyntaxError, KeyError, TypeError):
         return text[:LONGEST_REASON]
 
 

@@ -105,6 +105,11 @@ async def test_nan_is_passed_on(stand_in: StandIn) -> None:
     ("status", "body", "reason"),
     [
         (400, '{"status":"error","error":"parse error: unexpected )"}', "refused the query: parse error: unexpected )"),
+        (
+            400,
+            json.dumps({"error": 'parameter "query": it\'s\\n über'}),
+            'refused the query: parameter "query": it\'s\\n über',
+        ),
         (422, '{"status":"error","error":"query timed out"}', "refused the query: query timed out"),
         (503, "starting", "refused the query: HTTP Status Code 503 (b'starting')"),
         (200, "<html>", "gave an answer that cannot be read"),
@@ -112,6 +117,11 @@ async def test_nan_is_passed_on(stand_in: StandIn) -> None:
         (200, '{"data":{"result":[{"metric":{},"value":[1,"x"]}]}}', "gave an answer that cannot be read"),
         (200, '{"data":{"result":[{"metric":{}}]}}', "gave an answer that cannot be read"),
         (200, '{"data":{"result":[{"metric":{},"values":[[1,"2"]]}]}}', "gives a range of values for each series"),
+        (
+            200,
+            '{"data":{"result":[{"metric":{},"histogram":[1,{"count":"3"}]}]}}',
+            "the query gives a histogram: take one",
+        ),
         (200, '{"data":{"result":null}}', "gave an answer that cannot be read"),
     ],
 )
@@ -128,6 +138,9 @@ async def test_bad_answers(stand_in: StandIn, status: int, body: str, reason: st
         (422, '{"status":"error","errorType":"execution","error":"would load too many samples into memory"}', True),
         (503, '{"status":"error","errorType":"timeout","error":"query timed out in expression evaluation"}', True),
         (400, '{"status":"error","errorType":"bad_data","error":"parse error"}', True),
+        (400, json.dumps({"errorType": "bad_data", "error": 'invalid parameter "query": it\'s no PromQL'}), True),
+        (422, '{"status":"error","errorType":"422","error":"cannot evaluate the expression"}', True),
+        (200, json.dumps({"data": {"result": [{"metric": {}, "histogram": [1, {"count": "3"}]}]}}), True),
         (414, "<html>Request-URI Too Large</html>", True),
         (503, "Service Unavailable", False),
         (502, "<html>Bad Gateway</html>", False),
