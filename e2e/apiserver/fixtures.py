@@ -21,15 +21,18 @@ if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
 ESTABLISHED_SECONDS = 20.0
+COMPILED = {"apiserver": programs.API_SERVER, "prometheus_server": (programs.PROMETHEUS,)}
+"""Programs that fixtures start."""
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Compile what is missing before the first test: inside a fixture the test's own timeout would cut it short."""
-    needed = any("apiserver" in getattr(item, "fixturenames", ()) for item in session.items)
-    if needed and not session.config.option.collectonly and not all(one.ready() for one in programs.API_SERVER):
+    used = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    needed = [one for fixture, some in COMPILED.items() if fixture in used for one in some]
+    if not session.config.option.collectonly and not all(one.ready() for one in needed):
         from e2e.cluster import commands
 
-        commands.get_programs()
+        commands.get_programs([one.name for one in needed])
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 BUCKETS = ("0.01", "0.05", "0.1", "0.25", "+Inf")
 
-# One object's own query, or each part of a query for several objects.
-_INCREASE = re.compile(r'increase\((\w+)\{([^}]*)\}\[(\d+)s\][^)]*\)\)(?:,"leg","([^"]*)")?')
+# One object's own query, each part of a query for several objects, or each of what a user's check asks.
+_INCREASE = re.compile(r'increase\((\w+)\{([^}]*)\}\[(\d+)s\][^)]*\)\)(?:\)?,"(leg|haldane_part)","([^"]*)")?')
 _LABEL = re.compile(r'(\w+)=~?"([^"]*)"')
 
 Series = dict[str, Any]
@@ -70,14 +70,15 @@ class PrometheusStandIn:
         """Status code and body for a request's path and query."""
         promql = parse_qs(urlsplit(target).query)["query"][0]
         result: list[Series] = []
-        for metric, chosen, window, leg in _INCREASE.findall(promql):
+        for metric, chosen, window, told_by, part in _INCREASE.findall(promql):
             names = {label: value.split("|") for label, value in _LABEL.findall(chosen)}
             for namespace in names["model_namespace"]:
                 traffic = self.of(namespace)
                 if traffic.refuses:
                     return traffic.refuses
                 for model in names["model"]:
-                    owner = {"model_namespace": namespace, "model": model, "leg": leg} if leg else {}
+                    shared = {"model_namespace": namespace, "model": model} if told_by == "leg" else {}
+                    owner = {**shared, told_by: part} if told_by else {}
                     result += _series(traffic, names["revision"], metric, int(window), owner)
         return 200, json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}})
 

@@ -1,7 +1,8 @@
 """Between the passes and Prometheus: what many objects ask at about the same time is asked together.
 
 However many rollouts are looked at, Prometheus is asked few queries, each of a bounded size. No object suffers for another:
-what is refused to a batch is asked again in halves, down to single queries, and an outage is an answer to each of them.
+what is refused to a batch is asked again in halves, down to single queries, and an outage is an answer to each of them. Of
+what users wrote, only what one check asks is asked together (`uniting`).
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import Any
 
 from haldane.control.ports import Answer, Metrics, Unavailable
 from haldane.control.turns import Turns
+from haldane.control.uniting import Uniter
 from haldane.plan import batches
 from haldane.plan.batches import Batch, Question
-from haldane.plan.queries import Increase
+from haldane.plan.queries import Increase, Written
+from haldane.plan.unions import Part
 
 GATHER_SECONDS = 0.1
 """How long a query waits for others."""
@@ -31,8 +34,8 @@ _TOO_LATE = Unavailable(f"Prometheus did not answer within {DEADLINE:g} s")
 class Batcher:
     """Implements `Metrics` on top of another one, which bounds how many queries are under way.
 
-    The operator's own queries are gathered for a moment; users' own are asked as they are, one text about one instant once
-    for all of a namespace, and few of a namespace at once.
+    Queries are gathered for a moment. Of users' own, one text about one instant is asked once for all of a namespace, and
+    few of a namespace at once.
     """
 
     def __init__(self, metrics: Metrics, gather: float = GATHER_SECONDS, longest: int = batches.LONGEST) -> None:
@@ -43,10 +46,17 @@ class Batcher:
         self._turns = Turns(FREE_AT_ONCE, FREE_EACH)
         self._shared: dict[tuple[str, datetime, str | None], asyncio.Task[Answer]] = {}
         self._errands: set[asyncio.Task[Any]] = set()
+        self._uniter = Uniter(self._ask_once, gather, longest)
 
     async def query(self, promql: str, at: datetime, *, owner: str | None = None) -> Answer:
         """See `Metrics`."""
-        asked = self._ask(Question(promql, at)) if isinstance(promql, Increase) else self._ask_once(promql, at, owner)
+        asked: asyncio.Future[Answer]
+        if isinstance(promql, Increase):
+            asked = self._ask(Question(promql, at))
+        elif isinstance(promql, Written) and owner is not None:
+            asked = self._uniter.ask(Part(promql, at, owner))
+        else:
+            asked = self._ask_once(promql, at, owner)
         # Others may wait for the same answer: who gives up must not take it from them.
         return await asyncio.shield(asked)
 

@@ -115,23 +115,25 @@ def queries(md: ModelDeployment, now: datetime) -> dict[str, str]:
 
 def _own(md: ModelDeployment, check: Check, scope: Scope) -> dict[str, str]:
     """The queries that the user wrote into a check."""
-    asked = {}
+    asked: dict[str, str] = {}
     if check.query:
-        asked[f"query/{check.name}"] = promql.free(md, check.query.promql, scope.subject, scope.window)
+        asked[f"query/{check.name}"] = promql.free(md, check.name, check.query.promql, scope.subject, scope.window)
         if check.query.max_increase and scope.baseline:
-            asked[f"baseline/{check.name}"] = promql.free(md, check.query.promql, scope.baseline, scope.window)
+            asked[f"baseline/{check.name}"] = promql.free(
+                md, check.name, check.query.promql, scope.baseline, scope.window
+            )
     if check.proportion:
         rise = scope.baseline if check.proportion.max_increase else None
         for role, revision in (("query", scope.subject), ("baseline", rise)):
             for part, query in (("hits", check.proportion.hits), ("total", check.proportion.total)):
                 if query and revision:
                     counted = _SPAN if scope.past and role == "baseline" else scope.counted
-                    asked[f"{role}/{check.name}/{part}"] = promql.free(md, query, revision, counted)
+                    asked[f"{role}/{check.name}/{part}"] = promql.free(md, check.name, query, revision, counted)
     last = next((known for known in md.status.rollout.checks if known.name == check.name), None)
     if not is_told_apart(check, Evidence.from_text(last.evidence) if last else None):
         window = scope.window if check.query else scope.counted
         for part, query in unproven(check).items():
-            asked[f"{PREFIX}{check.name}{part}"] = promql.free(md, query, NOBODY, window)
+            asked[f"{PREFIX}{check.name}{part}"] = promql.free(md, check.name, query, NOBODY, window)
     return asked
 
 

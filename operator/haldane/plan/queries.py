@@ -69,8 +69,20 @@ def runs(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Increa
     return Increase(RUNS, "", md, revisions, window)
 
 
-def free(md: ModelDeployment, promql: str, revision: str, window: int) -> str:
-    """A user's query with {{model}}, {{namespace}}, {{revision}} and {{window}} filled in for one revision."""
+class Written(str):
+    """A query that a user wrote into a check, for one revision: PromQL, and whose it is, so that a check is asked at once."""
+
+    def __new__(cls, promql: str, md: ModelDeployment, check: str) -> Written:
+        made = super().__new__(cls, promql)
+        made.check = (md.metadata.name, md.metadata.generation, check)
+        return made
+
+    check: tuple[str, int, str]
+    """Name of the object, its generation, and name of the check."""
+
+
+def free(md: ModelDeployment, check: str, promql: str, revision: str, window: int) -> Written:
+    """A query of a user's check with {{model}}, {{namespace}}, {{revision}} and {{window}} filled in for one revision."""
     filled = {
         "{{model}}": md.metadata.name,
         "{{namespace}}": md.metadata.namespace,
@@ -79,4 +91,4 @@ def free(md: ModelDeployment, promql: str, revision: str, window: int) -> str:
     }
     for placeholder, value in filled.items():
         promql = promql.replace(placeholder, value)
-    return promql
+    return Written(promql, md, check)

@@ -72,9 +72,9 @@ def questions(md: ModelDeployment) -> dict[str, str]:
     for check in md.spec.rollout.checks:
         for part, query in _own(check).items():
             key = f"query/{check.name}{part}"
-            asked[key] = promql.free(md, query, revision, window)
+            asked[key] = promql.free(md, check.name, query, revision, window)
         for part, query in unproven(check).items():
-            asked[f"query/{check.name}{part}{NOBODYS}"] = promql.free(md, query, NOBODY, window)
+            asked[f"query/{check.name}{part}{NOBODYS}"] = promql.free(md, check.name, query, NOBODY, window)
     return asked
 
 
