@@ -99,6 +99,8 @@ class Trial:
     """Whether stable has had no ready pod for so long that what cannot be compared is judged without it."""
     counted: float = 0.0
     """Seconds in which the counts came."""
+    may_wait: bool = False
+    """Whether the step's deadline is ahead: until then the last step passes an absolute limit by proof alone."""
     left: float | None = None
     """Seconds until the step's deadline; None where there is none."""
 
@@ -203,6 +205,9 @@ def answer(
         if question.is_suspicious_with_earlier(trial.look):
             message = f"{seen}, with the steps before, may be beyond {question.text}: more requests will tell"
             return told.judged("Inconclusive", message, question.short, evidence=evidence, detectable=detectable)
+        if trial.may_wait and question.is_clear(trial.look) is False:
+            message = f"{seen} is not shown to be clear of {question.text}; more requests will tell"
+            return told.judged("Inconclusive", message, question.short, evidence=evidence, detectable=detectable)
     if (
         trial.look.planned
         and trial.detect
@@ -263,6 +268,10 @@ def judge_query(
     if check.max_increase and baseline is not None:
         base, problem = one_number(baseline)
         if base is None and not is_alone:
+            absolute = check.model_copy(update={"max_increase": None})
+            alone = judge_query(absolute, answer, None, requests, minimum)
+            if alone.verdict == "Fail":
+                return alone
             return Judged("Inconclusive", f"the query for stable gave {problem}", f"{value:.6g}", requests=requests)
         aside = f"; {NOT_COMPARED}" if base is None else ""
     if check.max_increase and base is not None:
