@@ -99,8 +99,6 @@ class Trial:
     """Whether stable has had no ready pod for so long that what cannot be compared is judged without it."""
     counted: float = 0.0
     """Seconds in which the counts came."""
-    may_wait: bool = False
-    """Whether the step's deadline is ahead: until then the last step passes an absolute limit by proof alone."""
     left: float | None = None
     """Seconds until the step's deadline; None where there is none."""
 
@@ -204,9 +202,6 @@ def answer(
             return told.judged("Inconclusive", message, question.short, evidence=evidence, detectable=detectable)
         if question.is_suspicious_with_earlier(trial.look):
             message = f"{seen}, with the steps before, may be beyond {question.text}: more requests will tell"
-            return told.judged("Inconclusive", message, question.short, evidence=evidence, detectable=detectable)
-        if trial.may_wait and question.is_clear(trial.look) is False:
-            message = f"{seen} is not shown to be clear of {question.text}; more requests will tell"
             return told.judged("Inconclusive", message, question.short, evidence=evidence, detectable=detectable)
     if (
         trial.look.planned
