@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from haldane.api.status import ModelDeploymentStatus
+from haldane.api.status import ModelDeploymentStatus, RevisionStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.control.converge import Convergence
 from haldane.control.errors import Conflict, Retryable, Terminal
@@ -35,6 +35,7 @@ from haldane.plan.clock import caught_up
 from haldane.plan.names import revision_name, revision_of
 from haldane.plan.observe import observe
 from haldane.plan.observed import Observed
+from haldane.plan.reading import Reading, flaw_events, read
 from haldane.plan.rehearsal import doubt_events
 from haldane.plan.status import compose, invalid, problem_events
 from haldane.plan.strategic_merge import PodTemplateError
@@ -99,11 +100,11 @@ class Reconciler:
             return None  # its children are garbage-collected by their owner references
         now = self._clock.now()
         try:
-            md = caught_up(in_effect(ModelDeployment.from_wire(body)), now)
+            reading = read(body, self._store.children(body))
         except ValueError as error:
             return await self._explain(key, body, error, now)
         try:
-            return await self._pass(key, body, md, now)
+            return await self._pass(key, body, reading, now)
         except Conflict:
             await self._refresh(key)
             raise  # decided on an object that has changed meanwhile: decide again
@@ -122,21 +123,16 @@ class Reconciler:
         status = (self._store.parent(key) or {}).get("status") or {}
         return bool((status.get("rollout") or {}).get("weight") or status.get("previous"))
 
-    async def _pass(self, key: Key, body: Manifest, md: ModelDeployment, now: datetime) -> timedelta | None:
+    async def _pass(self, key: Key, body: Manifest, reading: Reading, now: datetime) -> timedelta | None:
+        md = caught_up(in_effect(reading.md), now)
         look = self._looks.of(key, body, md, now)
         waits = look is not None and look.is_under_way
         verdicts = look.answers.result() if look and not waits else None
         taken, now = now, look.instant(now) if look and not waits else now
         seen = await self._seen(key, body, md.status)
-        flaw = None
-        try:
-            target = revision.target(md, self._images[md.spec.runtime.device])
-        except PodTemplateError as error:
-            # What runs goes on to be judged and kept up, as if that part of the spec had not been touched.
-            before = _in_use(md.status, revision.known_revisions(seen))
-            if before is None:
-                return await self._explain(key, body, error, now)
-            target, flaw = before, str(error)
+        target, flaw = self._target(md, reading, seen)
+        if target is None:
+            return await self._explain(key, body, ValueError(flaw), now)
         revisions = revision.known_revisions(seen, target)
         observed = observe(key.name, seen)
         gates = self._gates.report(key, md, target.name, observed, now) if self._gates else None
@@ -154,10 +150,11 @@ class Reconciler:
         events = [*decision.events, *problem_events(md.status, decision.status, observed)] if written else []
         events += (*doubt_events(md.status, status), *undecided_events(md, status)) if written else ()
         events += stuck_events(md.status, status) if written else ()
-        if written and flaw and not any(flaw in condition.message for condition in md.status.conditions):
-            events.append(Event("Warning", "InvalidSpec", f"The spec cannot be used: {flaw}. Correct it."))
+        events += flaw_events(flaw, (each.message for each in md.status.conditions)) if written else ()
         try:
-            outcome = await self._convergence.converge(body, children(md, status, revisions), routes_first=reroutes)
+            outcome = await self._convergence.converge(
+                body, children(md, status, revisions, reading.kept), routes_first=reroutes
+            )
             self._failures.pop(key, None)
         except Retryable as failed:
             self._failures[key] = failed.reason
@@ -180,6 +177,22 @@ class Reconciler:
         wait = min((wait for wait in (decision.requeue_after, again) if wait is not None), default=None)
         return None if wait is None else max(AT_ONCE, wait - (taken - now))
 
+    def _target(
+        self, md: ModelDeployment, reading: Reading, seen: list[Manifest]
+    ) -> tuple[revision.Revision | None, str | None]:
+        """The revision that the spec asks for, and why it is another one: None when there is none to stay at.
+
+        What runs goes on to be judged and kept up, as if what cannot be used of the spec had not been touched.
+        """
+        status, flaw, target = md.status, reading.flaw, None
+        try:
+            target = revision.target(md, self._images[md.spec.runtime.device])
+        except PodTemplateError as error:
+            flaw = "; ".join(filter(None, (flaw, str(error))))
+        if target and reading.asks_for(target.name, *(state.revision for state in _states(status))):
+            return target, flaw
+        return _in_use(status, revision.known_revisions(seen)), flaw
+
     async def _seen(self, key: Key, body: Manifest, status: ModelDeploymentStatus) -> list[Manifest]:
         """The children. A Deployment that is missed while its pods are there is asked for by name.
 
@@ -188,7 +201,7 @@ class Reconciler:
         seen = self._store.children(body)
         there = {revision_of(child) for child in seen if child["kind"] == "Deployment"}
         pods = {revision_of(child) for child in seen if child["kind"] == "Pod"}
-        wanted = {state.revision for state in (status.stable, status.candidate, status.previous) if state}
+        wanted = {state.revision for state in _states(status)}
         missed = sorted((wanted & pods) - there)
         for revision_there in missed:
             live = await self._cluster.get(DEPLOYMENTS, key.namespace, revision_name(key.name, revision_there))
@@ -254,6 +267,10 @@ def _is_only_news(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -
         for status in (before, after)
     )
     return one == other
+
+
+def _states(status: ModelDeploymentStatus) -> list[RevisionStatus]:
+    return [state for state in (status.stable, status.candidate, status.previous) if state]
 
 
 def _in_use(status: ModelDeploymentStatus, known: Mapping[str, revision.Revision]) -> revision.Revision | None:

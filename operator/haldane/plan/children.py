@@ -10,6 +10,7 @@ from haldane.api.status import ModelDeploymentStatus, RevisionStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import scaling, workload
 from haldane.plan.capacity import autoscaled, wanted_pods
+from haldane.plan.reading import KEPT
 from haldane.plan.revision import Revision, to_controller_revision
 from haldane.plan.traffic.ingress import ingresses
 from haldane.plan.traffic.service import services
@@ -31,11 +32,14 @@ class Child:
     """Whether an autoscaler owns the replicas of this Deployment: then they are never written again."""
 
 
-def children(md: ModelDeployment, status: ModelDeploymentStatus, revisions: Mapping[str, Revision]) -> list[Child]:
+def children(
+    md: ModelDeployment, status: ModelDeploymentStatus, revisions: Mapping[str, Revision], kept: str | None = None
+) -> list[Child]:
     """The children, in the order in which they are safe to apply; whatever else the object owns is to be pruned.
 
     `revisions` is `revision.known_revisions(...)`. A revision in status that is not among them (its object was never
-    written before the operator stopped) has no pods to speak of and is left out until status moves on.
+    written before the operator stopped) has no pods to speak of and is left out until status moves on. `kept` is what
+    stable's ControllerRevision keeps of the spec (see `reading`).
     """
     wanted = wanted_pods(status)
     deployed = [
@@ -43,7 +47,7 @@ def children(md: ModelDeployment, status: ModelDeploymentStatus, revisions: Mapp
         for state in (status.stable, status.candidate, status.previous)
         if state is not None and state.revision in revisions and state.revision in wanted
     ]
-    made = [*_controller_revisions(md, status, revisions)]
+    made = [*_controller_revisions(md, status, revisions, kept)]
     if not md.spec.runtime.service_account_name or _needs_service_account(md, deployed):
         made.append(Child(workload.service_account(md)))
     # An autoscaler leaves a Deployment alone that has no pods, and would fight over one that is to have none.
@@ -58,12 +62,15 @@ def children(md: ModelDeployment, status: ModelDeploymentStatus, revisions: Mapp
 
 
 def _controller_revisions(
-    md: ModelDeployment, status: ModelDeploymentStatus, revisions: Mapping[str, Revision]
+    md: ModelDeployment, status: ModelDeploymentStatus, revisions: Mapping[str, Revision], spec: str | None
 ) -> list[Child]:
     used = {state.revision for state in (status.stable, status.candidate, status.previous) if state}
     idle = sorted((r for r in revisions.values() if r.name not in used), key=lambda r: r.number, reverse=True)
     kept = [*(r for r in revisions.values() if r.name in used), *idle[:KEPT_REVISIONS]]
-    return [Child(to_controller_revision(md, r, r.number)) for r in sorted(kept, key=lambda r: r.number)]
+    made = {r.name: to_controller_revision(md, r, r.number) for r in sorted(kept, key=lambda r: r.number)}
+    if spec and status.stable and status.stable.revision in made:
+        made[status.stable.revision]["metadata"]["annotations"] = {KEPT: spec}
+    return [Child(manifest) for manifest in made.values()]
 
 
 def _needs_service_account(md: ModelDeployment, deployed: list[tuple[RevisionStatus, Revision]]) -> bool:

@@ -30,6 +30,7 @@ from haldane.plan.conditions import (
 from haldane.plan.deadlines import is_overdue, is_stuck
 from haldane.plan.diagnosis import PASSING
 from haldane.plan.observed import Event, Observed
+from haldane.plan.reading import faults
 from haldane.plan.rehearsal import doubtful
 from haldane.plan.rejection import standing_rejection
 from haldane.plan.revision import revision_hash
@@ -80,13 +81,15 @@ def compose(
 def invalid(body: Manifest, error: ValueError, now: datetime) -> Manifest:
     """The status, as JSON, of an object whose spec cannot be used; whatever else its status holds stays as it is.
 
-    `error` is pydantic's ValidationError or a PodTemplateError. What served before goes on serving: the record of it
+    `error` is pydantic's ValidationError or tells it in words. What served before goes on serving: the record of it
     is why the rest of status must survive, also when this version cannot read it.
     """
     status: Manifest = body.get("status") or {}
     generation = body["metadata"]["generation"]
     message = paragraph(
-        f"the spec cannot be used: {_what_is_wrong(error)}", "correct it", "what served before goes on serving"
+        f"the spec cannot be used: {faults(error) if isinstance(error, ValidationError) else error}",
+        "correct it",
+        "what served before goes on serving",
     )
     before = _readable(status.get("conditions") or [])
     claims = [Claim(READY, False, "InvalidSpec", message), Claim(STALLED, True, "InvalidSpec", message)]
@@ -237,15 +240,6 @@ def _problem(revision: RevisionStatus | None, observed: Observed) -> str:
     if problem.reason in PASSING:
         return sentence(f"version {revision.version}: {problem.message}")
     return sentence(f"version {revision.version} is held up ({problem.reason}): {problem.message}")
-
-
-def _what_is_wrong(error: ValueError) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    return "; ".join(
-        f"{'.'.join(str(part) for part in detail['loc'])}: {detail['msg'].removeprefix('Value error, ')}"
-        for detail in error.errors(include_url=False, include_context=False, include_input=False)
-    )
 
 
 def _readable(conditions: list[Manifest]) -> list[Condition]:

@@ -370,16 +370,73 @@ async def test_a_deployment_that_loses_its_labels_is_not_lost(
 
 
 async def test_a_spec_that_cannot_be_read_is_explained_once(outside: Outside, cluster: MemoryCluster) -> None:
-    await serving(outside)
+    await serving(outside, scaling={"minReplicas": 2})
     outside.ask_for("2", scaling={"minReplicas": "many"})
     events = len(outside.events)
     for _ in range(3):
-        assert await outside.reconciler(FRAUD) == timedelta(minutes=1)
+        await outside.settle()
     assert [event.reason for event in outside.events[events:]] == ["InvalidSpec"]
     ready = outside.condition("Ready")
     assert ready
     assert (ready["reason"], outside.status["stable"]["version"]) == ("InvalidSpec", "1")
-    assert ("Deployment", "shop") in {key[:2] for key in cluster.objects}
+    assert "spec.scaling.minReplicas" in ready["message"]
+    assert [o["spec"]["replicas"] for key, o in cluster.objects.items() if key[0] == "Deployment"] == [2]
+
+
+async def test_a_first_spec_that_cannot_be_read_is_explained_once(outside: Outside, cluster: MemoryCluster) -> None:
+    outside.ask_for("1", scaling={"minReplicas": "many"})
+    for _ in range(3):
+        assert await outside.reconciler(FRAUD) == timedelta(minutes=1)
+    assert [event.reason for event in outside.events] == ["InvalidSpec"]
+    assert {key[0] for key in cluster.objects} == {"ModelDeployment"}
+
+
+UNREADABLE: dict[str, tuple[Body, str]] = {
+    "a field of a newer release": ({"rollout": {"newField": 1}}, "spec.rollout.newField"),
+    "such a field of the model": ({"model": {"uri": "s3://models/2", "version": "2", "nw": 1}}, "spec.model.nw"),
+    "a strategy of a newer release": ({"rollout": {"strategy": "Rainbow"}}, "spec.rollout.strategy"),
+    "a wrong number": ({"scaling": {"minReplicas": "many"}}, "spec.scaling.minReplicas"),
+    "a wrong route": ({"traffic": {"host": 5}}, "spec.traffic.host"),
+    "no model": ({"model": {}}, "spec.model.uri"),
+}
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize(("changes", "field"), UNREADABLE.values(), ids=UNREADABLE)
+async def test_what_runs_is_judged_while_the_spec_cannot_be_read(
+    outside: Outside, cluster: MemoryCluster, changes: Body, field: str, restarts: bool
+) -> None:
+    await canary(outside)
+    before = outside.status
+    routes = [o for key, o in cluster.objects.items() if key[0] in ("Ingress", "Service")]
+    known = cluster.named("ModelDeployment", "fraud")
+    outside.see({**known, "spec": {**known["spec"], **changes}})
+    if restarts:
+        outside.restart()
+    outside.asked, events = [], len(outside.events)
+    outside.moment += timedelta(seconds=45)
+    await outside.settle()
+    assert outside.asked, "the checks are looked at"
+    assert outside.status["rollout"]["weight"] == before["rollout"]["weight"]
+    assert [o for key, o in cluster.objects.items() if key[0] in ("Ingress", "Service")] == routes
+    stalled = outside.condition("Stalled")
+    assert stalled
+    assert (stalled["reason"], field in stalled["message"]) == ("InvalidSpec", True)
+    told = [event for event in outside.events[events:] if event.reason == "InvalidSpec"]
+    assert [field in event.message for event in told] == [True]
+    again = await outside.one_pass()
+    assert again is not None
+    assert again <= timedelta(seconds=10)
+    outside.crash_candidate()
+    await outside.one_pass()
+    assert (outside.status["rollout"]["weight"], outside.status["candidate"]["version"]) == (0, "2")
+    outside.annotate("abort")
+    await outside.one_pass()
+    assert outside.status["rollout"]["phase"] == "RollingBack"
+    outside.see({**cluster.named("ModelDeployment", "fraud"), "spec": known["spec"]})
+    await outside.one_pass()
+    stalled = outside.condition("Stalled")
+    assert stalled is None or stalled["reason"] != "InvalidSpec"
 
 
 BAD_TEMPLATE = {"podTemplate": {"spec": {"containers": [{"name": "runtime", "$patch": "delete"}]}}}
@@ -536,7 +593,7 @@ async def test_answers_to_what_was_asked_of_an_older_object_decide_nothing(
     await outside.answered()
     assert len(outside.asked) == 2 * asked
     await outside.one_pass()
-    assert cluster.log == ["status ModelDeployment fraud"]
+    assert cluster.log[0] == "status ModelDeployment fraud"
 
 
 def test_an_object_that_is_always_touched_is_judged_all_the_same(
