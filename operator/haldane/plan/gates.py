@@ -154,7 +154,7 @@ def wants_stables_first(md: ModelDeployment, target: str) -> bool:
         and target != stable.revision
         and chosen(md) == "Recreate"
         and not md.spec.rollout.allow_signature_change
-        and standing_rejection(md, status.rejected, target) is None
+        and standing_rejection(md, status, target) is None
     )
 
 

@@ -61,7 +61,7 @@ class Situation:
     @property
     def is_rejected(self) -> bool:
         """Whether the revision that spec asks for was rolled back and nobody asked, by a new token, to try it again."""
-        return standing_rejection(self.md, self.status.rejected, self.target.name) is not None
+        return standing_rejection(self.md, self.status, self.target.name) is not None
 
     @property
     def wants_another(self) -> bool:

@@ -157,7 +157,7 @@ def _claims(
         message = paragraph(stuck(md, status, refusal or failure), *problems, serving)
         return [Claim(READY, False, OVERDUE, message), available, Claim(STALLED, True, OVERDUE, message)]
     wanted = revision_hash(md)
-    rejected = standing_rejection(md, status.rejected, wanted)
+    rejected = standing_rejection(md, status, wanted)
     if refusal:
         message = paragraph(
             f"the cluster refuses what the spec asks for: {refusal}",

@@ -13,6 +13,7 @@ from haldane.plan.annotations import by
 from haldane.plan.capacity import candidate_size
 from haldane.plan.evidence import anew
 from haldane.plan.observed import Event
+from haldane.plan.rejection import lifted, retry_token
 from haldane.plan.revision import Revision
 from haldane.plan.situation import Decision, Situation
 from haldane.plan.strategy import chosen
@@ -68,7 +69,7 @@ def begin(s: Situation) -> Decision:
         replicas = s.stable_size
     else:
         replicas = candidate_size(s.md, s.spec.rollout.steps[0].weight, s.stable_size)
-    rejected = [r for r in s.status.rejected if r.revision != s.target.name]
+    rejected = lifted(s.status.rejected, retry_token(s.md), None)
     rollout = RolloutStatus(
         phase="Preparing",
         strategy=None if strategy == "Canary" else strategy,
@@ -86,7 +87,7 @@ def begin(s: Situation) -> Decision:
     how = f"in place of {before}, whose pods go first" if strategy == "Recreate" else f"beside {before}"
     text = f"Rolling out version {s.target.version} (revision {s.target.name}) {how}."
     events = [Event("Normal", "RolloutStarted", text)]
-    if len(rejected) < len(s.status.rejected):
+    if any(r.revision == s.target.name for r in rejected):
         events.insert(
             0, Event("Normal", "Retried", f"Version {s.target.version} is tried again, as asked{by(s.md, 'retry')}.")
         )
@@ -175,7 +176,8 @@ def promoted(s: Situation) -> Decision:
     how = s.rollout.waived or passed.get(s.rollout.strategy or "", "passed every step")
     how += f"; seen 4 times in 5 would have been, {s.rollout.seen}" if s.rollout.seen else ""
     past = history(s, s.status.stable, "Promoted", f"version {version} {how}")
-    status = decision.status.model_copy(update={"history": past})
+    rejected = [r for r in s.status.rejected if s.status.stable is None or r.revision != s.status.stable.revision]
+    status = decision.status.model_copy(update={"history": past, "rejected": rejected})
     return with_event(
         Decision(status, SOON), "Normal", "Promoted", f"Version {version} is promoted and serves all requests."
     )

@@ -14,6 +14,7 @@ from haldane.plan import setbacks
 from haldane.plan import transitions as to
 from haldane.plan.annotations import Verb, asked, author, by, paused
 from haldane.plan.observed import Event
+from haldane.plan.rejection import is_tried, lifted, may_be_lifted
 from haldane.plan.situation import Decision, Situation
 
 
@@ -48,11 +49,16 @@ def hear(s: Situation) -> Heard:
         approved, event = _approve(s)
         rollout = rollout.model_copy(update={"approved": approved} if approved else {})
         events.append(event)
-    if "retry" in new and not any(rejected.revision == s.target.name for rejected in s.status.rejected):
-        text = f"Nothing to retry{by(s.md, 'retry')}: version {s.target.version} is not among the rejected."
-        events.append(Event("Normal", "NothingToRetry", text))
+    rejected = s.status.rejected
+    if "retry" in new:
+        is_meant = may_be_lifted(s.status, s.target.name)
+        rejected = lifted(rejected, new["retry"], s.target.name if is_meant else None)
+        if not is_meant:
+            why = "is being rolled out" if is_tried(s.status, s.target.name) else "is not among the rejected"
+            text = f"Nothing to retry{by(s.md, 'retry')}: version {s.target.version} {why}."
+            events.append(Event("Normal", "NothingToRetry", text))
     verbs = {verb: value for verb, value in known.items() if verb not in gone} | new
-    heard = _with(s, verbs=verbs or None, rollout=rollout)
+    heard = _with(s, verbs=verbs or None, rollout=rollout, rejected=rejected)
     decision: Decision | None = None
     if "abort" in new:
         if _may_be_undone(heard) and heard.rollout.weight and heard.status.candidate and not heard.may_go_back:

@@ -24,7 +24,7 @@ from haldane.plan.strategy import in_effect
 from haldane.plan.traffic.service import behind_candidate
 
 from . import looking, routes
-from .laws import Rejections, examine
+from .laws import examine
 from .looking import Look
 from .routes import Route
 from .seconds import LOOK, Bare, Capacity, Stint
@@ -92,7 +92,6 @@ class LyingWorld(World):
     due: int = 0
     second: int = 0
     news: Any = None
-    rejections: Rejections = field(default_factory=Rejections)
     bare: Bare = field(default_factory=Bare)
     capacity: Capacity = field(default_factory=Capacity)
     stint: Stint = field(default_factory=Stint)

@@ -139,6 +139,7 @@ def test_what_spec_asks_for_stays_rejected_however_many_others_were_since(world:
     world.run_until("Watching")
     others = [{**entry, "revision": f"{number:010d}"} for number in range(REJECTED_LIMIT - 1)]
     world.status["rejected"] = [entry, *others]
+    world.rejections.known |= {other["revision"] for other in others}
     world.deploy("2")
     world.behaviours["3"].error_rate = 1.0
     world.run_until("RollingBack")

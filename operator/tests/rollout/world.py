@@ -20,6 +20,7 @@ from haldane.plan.rollout import step
 from haldane.plan.strategy import in_effect
 
 from .asked import found
+from .laws import Rejections
 
 BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, math.inf)
 
@@ -74,6 +75,7 @@ class World:
     errand: tuple[Subject, datetime] | None = None
     autoscaled: set[str] = field(default_factory=set)
     """Revisions whose pods an autoscaler has made: more or fewer than asked for stay."""
+    rejections: Rejections = field(default_factory=Rejections)
 
     def deploy(self, version: str) -> str:
         """Put another model into spec; gives its revision."""
@@ -159,6 +161,7 @@ class World:
         decision = step(md, target, observed, analysis, self.now, report)
         again = step(md, target, observed, analysis, self.now, report)
         assert again == decision, "a step taken twice gives the same state"
+        self.rejections.take(md, decision)
         self.events += decision.events
         before, self.status = self.status, decision.status.to_wire()
         self.follow()
@@ -275,13 +278,6 @@ class World:
         if rollout["weight"]:
             assert self.status.get("candidate") or self.status.get("previous")
         assert has_route(md) or rollout["phase"]
-        candidate = self.status.get("candidate")
-        if candidate and rollout["phase"] != "RollingBack":
-            assert candidate["revision"] not in [
-                r["revision"]
-                for r in self.status.get("rejected", [])
-                if r["retry"] == self.annotations.get("haldane.dev/retry", "")
-            ]
 
 
 SPEC: dict[str, Any] = {
