@@ -13,6 +13,7 @@ from haldane_runtime.engine import batching
 from haldane_runtime.engine.base import BatchProfile, Engine
 from haldane_runtime.engine.batching import Budget
 from haldane_runtime.engine.concurrency import LONG_SECONDS, runs_at_once
+from haldane_runtime.engine.fixedcost import has_fixed_cost
 from haldane_runtime.engine.memory import room_for_another
 from haldane_runtime.engine.pair import Pair, pays
 from haldane_runtime.engine.samples import Inputs
@@ -103,6 +104,7 @@ def _load(settings: Settings) -> LoadedModel:
             seconds = profile.seconds.get(1, 0.0)
             engine, runs = beside_each_other(engine, tuned.threads, opening.reopen, tuned.trial.inputs, seconds)
             profile = replace(profile, runs=runs)
+        profile = replace(profile, fixed_cost=has_fixed_cost(opening.path))
     if settings.precision == "int8" and not profile.batchable:
         log.info("with golden requests int8 is scaled once, by them, and not by the rows of each run")
     return LoadedModel(

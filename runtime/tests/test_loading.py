@@ -189,9 +189,15 @@ def test_a_load_gives_all_that_serving_needs(models: Any, tmp_path: Path) -> Non
     (path.parent / "golden.json").unlink()
     assert (loaded.model.device, loaded.model.precision, loaded.path, loaded.threads) == ("cpu", "fp32", path, 3)
     assert loaded.profile.batchable
+    assert loaded.profile.fixed_cost
     assert loaded.inputs is not None
     # The golden request is among what was measured with.
     assert [1, 2, 3] in loaded.inputs["x"].tolist()
+
+
+def test_a_model_whose_values_say_how_long_a_run_takes_is_known(models: Any) -> None:
+    loaded = load(from_environment({"HALDANE_MODEL_URI": f"file://{models.work()}"}))
+    assert not loaded.profile.fixed_cost
 
 
 def test_a_kill_during_a_conversion_leaves_nothing_in_the_way(

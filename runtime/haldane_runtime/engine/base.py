@@ -37,7 +37,8 @@ class BatchProfile:
     `reason` is a sentence that says why it may or may not be batched. `max_rows` is the largest
     batch that still pays, 1 when the model is not batchable. `seconds` maps a number of rows to the
     measured median time of one run of so many rows, in seconds. `runs` is how many runs at once finish
-    the most requests, when so many wait.
+    the most requests, when so many wait. `fixed_cost` says that runs on inputs of the same shapes do the same
+    work whatever the values; where it was not shown, no run tells how long the next one takes.
     """
 
     batchable: bool
@@ -45,3 +46,4 @@ class BatchProfile:
     max_rows: int
     seconds: Mapping[int, float]
     runs: int = 1
+    fixed_cost: bool = False

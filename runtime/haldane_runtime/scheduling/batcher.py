@@ -59,7 +59,7 @@ class Batcher:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._cost = LearnedCost(profile.seconds)
-        self._inline = InlineBound()
+        self._inline = InlineBound(profile.fixed_cost)
         max_rows = min(profile.max_rows, limits.max_rows) if profile.batchable else 1
         self._limits = replace(limits, max_rows=max_rows)
         self._size = sizer(model.signature, max_rows > 1)
@@ -176,7 +176,9 @@ class Batcher:
             return
         expected = self._cost.predict(sum([ticket.rows for ticket in batch]))
         if not self._flights and self._inline.allows(expected, sum([ticket.nbytes for ticket in batch])):
+            self._inline.begin(now)
             run = run_engine(self._engine, [ticket.request for ticket in batch], self._clock)
+            self._inline.end(run.started, run.finished)
             self._finish(Landed(batch, run, run.finished - run.started))
             return
         try:

@@ -1,5 +1,6 @@
 """Who runs the engine: the event loop's own thread for short runs, a thread of its own for long ones."""
 
+import math
 import queue
 import threading
 import time
@@ -13,6 +14,10 @@ from haldane_runtime.scheduling.merge import all_finite, merge
 Clock = Callable[[], float]
 
 INLINE_SECONDS = 0.002
+# What no run that was thought to be quick may take.
+FAR_TOO_SLOW_SECONDS = 10 * INLINE_SECONDS
+# The thread's own clock costs a call of the system: it is read this rarely.
+_LOOK_SECONDS = 0.01
 
 
 @dataclass(slots=True)
@@ -57,18 +62,35 @@ class InlineBound:
     """Which runs may go in the event loop's own thread, where everybody waits for them.
 
     Handing a run to another thread and back takes a good part of INLINE_SECONDS. What costs less by all
-    that is known goes inline; "known" means that inputs of at least half the size have been that
-    quick, since the same rows may hold one word or a thousand. One slow run may be the machine's
-    fault; two in a row take the proof back.
+    that is known goes inline; "known" means that the model's graph ties the cost to the inputs' shapes, and
+    that inputs of at least half the size have been that quick, since the same rows may hold one word or a
+    thousand. One slow run may be the machine's fault; two in a row take the proof back. A run that kept the
+    event loop's own processor at work for far too long shows that nothing was known: no other goes inline.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fixed_cost: bool, processor: Clock = time.thread_time) -> None:
+        """`fixed_cost` as in `BatchProfile`; `processor` tells what the event loop's thread has had of it, in seconds."""
+        self._trusted = fixed_cost
+        self._processor = processor
+        self._looked = self._used = -math.inf
         self._proved_bytes = 0
         self._doubtful = False
 
     def allows(self, expected: float, nbytes: int) -> bool:
         """`expected` seconds (0: unknown) for inputs of `nbytes`."""
-        return 0.0 < expected <= INLINE_SECONDS and nbytes <= 2 * self._proved_bytes
+        return self._trusted and 0.0 < expected <= INLINE_SECONDS and nbytes <= 2 * self._proved_bytes
+
+    def begin(self, now: float) -> None:
+        """A run goes inline at this instant."""
+        if now - self._looked > _LOOK_SECONDS:
+            self._looked, self._used = now, self._processor()
+
+    def end(self, started: float, finished: float) -> None:
+        """It went. What took long by standing still is the machine's fault, what kept the processor busy is the model's."""
+        if finished - started > FAR_TOO_SLOW_SECONDS:
+            # Before the run it cannot have had more than all of the time.
+            used = self._processor() - self._used - (started - self._looked)
+            self._trusted = self._trusted and used <= FAR_TOO_SLOW_SECONDS
 
     def observe(self, seconds: float, nbytes: int) -> None:
         """Learn from a run, wherever it went."""

@@ -64,10 +64,16 @@ class Gated:
 
 
 class Harness:
-    def __init__(self, limits: Limits | None = None, seconds: Mapping[int, float] | None = None, runs: int = 1) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        seconds: Mapping[int, float] | None = None,
+        runs: int = 1,
+        fixed_cost: bool = True,
+    ) -> None:
         self.engine = Gated()
         self.metrics = ModelMetrics()
-        profile = BatchProfile(runs == 1, "proved", 64, LONG if seconds is None else seconds, runs)
+        profile = BatchProfile(runs == 1, "proved", 64, LONG if seconds is None else seconds, runs, fixed_cost)
         self.batcher = Batcher(MODEL, self.engine, profile, limits or Limits(), self.metrics)
 
     def ask(self, *values: float, columns: int = 1, seconds: float = LATER) -> "asyncio.Future[Outcome]":
@@ -209,6 +215,15 @@ async def test_a_run_that_has_proved_to_be_short_goes_in_the_loops_own_thread() 
     assert harness.engine.batches == [[1, 2], [3, 4], [5, 6]]
     harness.batcher.close(LATER)
     assert harness.engine.closed
+
+
+async def test_a_run_that_may_take_any_time_never_goes_in_the_loops_own_thread() -> None:
+    harness = Harness(seconds=SHORT, fixed_cost=False)
+    harness.engine.gate.set()
+    for _ in range(20):
+        assert await values(harness.ask(1)) == [[1]]
+    assert harness.engine.threads == {"engine"}
+    harness.batcher.close(LATER)
 
 
 async def test_a_thread_that_cannot_be_started_fails_the_requests_of_that_moment_alone(

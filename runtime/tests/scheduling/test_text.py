@@ -82,7 +82,8 @@ def engine() -> Iterator[Echo]:
 
 
 def opened(engine: Echo, limits: Limits) -> Batcher:
-    return Batcher(MODEL, engine, BatchProfile(True, "proved", 64, {1: 1e-5, 64: 1e-5}), limits, ModelMetrics())
+    profile = BatchProfile(True, "proved", 64, {1: 1e-5, 64: 1e-5}, fixed_cost=True)
+    return Batcher(MODEL, engine, profile, limits, ModelMetrics())
 
 
 def ask(batcher: Batcher, *elements: str) -> "asyncio.Future[Outcome]":
