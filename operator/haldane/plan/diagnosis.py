@@ -123,7 +123,7 @@ def _container(pod: Manifest, state: Manifest) -> Iterator[_Finding]:
         told = f"container {state['name']} runs but is not ready any more: {_log_command(pod)}"
         yield Severity.READINESS, Problem("NotReady", told)
     elif ended:
-        yield _ended(pod, state, ended)
+        yield cause_of_end(pod, state, ended)
     elif running is not None:
         told = "the model is being loaded" if state["name"] == CONTAINER else f"container {state['name']} starts"
         yield Severity.LOADING, Problem("Loading", f"{told}: {_log_command(pod)}")
@@ -146,7 +146,8 @@ def _was_ready(pod: Manifest, running: Manifest) -> bool:
     return bool(lost > since)
 
 
-def _ended(pod: Manifest, state: Manifest, ended: Manifest) -> _Finding:
+def cause_of_end(pod: Manifest, state: Manifest, ended: Manifest) -> _Finding:
+    """Why a container of a pod ended by itself; `state` is its status, `ended` the end, as the kubelet tells them."""
     load = _load_failure(ended.get("message", "")) if state["name"] == CONTAINER else None
     if load:
         reason, told = load

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from haldane.plan import setbacks
 from haldane.plan import transitions as to
+from haldane.plan.crashes import repeated
 from haldane.plan.situation import Decision, Situation, sized
 
 
@@ -29,7 +30,12 @@ def in_danger(s: Situation) -> Decision | None:
         return setbacks.roll_back(s, "RolledBack", "CheckFailed", f"check {failed.name} failed: {failed.message}")
     pods = s.pods(s.status.candidate)
     # Without a share nobody misses them: a promotion that was asked for waits for them, until its deadline.
-    if pods.ready > 0 or (s.rollout.phase == "Promoting" and s.rollout.weight == 0):
+    if s.rollout.phase == "Promoting" and s.rollout.weight == 0:
+        return None
+    if crash := repeated(pods, s.rollout.weight_changed_at):
+        why = f"its pods crash again and again: {crash.message}"
+        return setbacks.roll_back(s, "RolledBack", "CandidateCrashed", why)
+    if pods.ready > 0:
         return None
     if pods.problem and pods.problem.crashed:
         return setbacks.roll_back(s, "RolledBack", "CandidateCrashed", f"its pods crashed: {pods.problem.message}")
@@ -42,6 +48,9 @@ def collapse(s: Situation) -> Decision | None:
     At once after a crash; otherwise (hung, unready, its nodes gone) when the one before still has ready pods.
     """
     pods = s.pods(s.status.stable)
+    if crash := repeated(pods, s.rollout.weight_changed_at):
+        why = f"its pods crash again and again after the promotion: {crash.message}"
+        return setbacks.undo(s, "RolledBack", "CandidateCrashed", why)
     if pods.ready > 0:
         return None
     if pods.problem and pods.problem.crashed:

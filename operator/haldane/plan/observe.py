@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from haldane.plan import names
+from haldane.plan.crashes import crashes
 from haldane.plan.diagnosis import diagnose
 from haldane.plan.environment import PORT
 from haldane.plan.observed import Observed, RevisionPods
@@ -64,7 +65,7 @@ def _revision_pods(deployment: Manifest, pods: list[Manifest], present: int) -> 
     ready = int(deployment.get("status", {}).get("readyReplicas", 0))
     problem = diagnose(pods, deployment) if ready < replicas else None
     askable = tuple(sorted(_door(pod) for pod in pods if _is_ready(pod)))
-    return RevisionPods(names.revision_of(deployment), replicas, ready, problem, present, askable)
+    return RevisionPods(names.revision_of(deployment), replicas, ready, problem, present, askable, crashes(pods))
 
 
 def _door(pod: Manifest) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 
@@ -15,6 +16,19 @@ class Problem:
     message: str
     crashed: bool = False
     """True when a container of it ended by itself: it started and could not go on."""
+
+
+@dataclass(frozen=True)
+class Crash:
+    """The last run of a container that ended by itself."""
+
+    node: str
+    """Name of the node that it ran on."""
+    began: datetime
+    ended: datetime
+    is_first: bool
+    """Whether no run of it in this pod had ended before."""
+    problem: Problem
 
 
 @dataclass(frozen=True)
@@ -31,6 +45,8 @@ class RevisionPods:
     """Pods that exist, those included that are ending: what they hold is not free yet."""
     askable: tuple[str, ...] = ()
     """The pods that are ready, in order, each as `name:port` of its runtime's HTTP."""
+    crashes: tuple[Crash, ...] = ()
+    """How containers of the pods ended that are still there, whether others are ready or not."""
 
 
 @dataclass(frozen=True)

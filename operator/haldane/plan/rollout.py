@@ -240,6 +240,12 @@ def _passed(s: Situation, index: int) -> Decision:
     """The step has passed; what may be missing is a person's word."""
     if s.step.approval and not s.rollout.approved:
         return to.moved(s, awaits_approval(s.md, s.rollout))
+    pods, needed = s.pods(s.status.candidate), s.needed(index)
+    if s.step.weight and pods.ready < needed:
+        why = f"weight {s.rollout.weight}%: holding, {pods.ready} of {needed} pods are ready"
+        if not is_overdue(s.md, s.now):
+            return to.moved(s, why)
+        return _undecided(s, index, f"{why}: {pods.problem.message}" if pods.problem else why)
     return _advance(s, index, passed_alone(s))
 
 
