@@ -68,6 +68,8 @@ class RequestError(Exception):
         super().__init__(message)
         self.code = code
         self.retry_after = retry_after
+        # The client's own, from a body that was read as far as that; empty when it was not or has none.
+        self.request_id = ""
         # A message may repeat what the client sent, which may be as long as a body.
         self.message = message if len(message) <= MESSAGE_CHARACTERS else message[:MESSAGE_CHARACTERS] + "…"
 

@@ -72,7 +72,9 @@ def _explain(body: bytes, error: orjson.JSONDecodeError, decode: Callable[[dict[
             decode(json.loads(body, parse_constant=lambda _: NotFinite(), parse_float=_finite))
         except RequestError as named:
             # It also reads half of a surrogate pair, which no answer could carry.
-            return invalid(named.message.encode(errors="replace").decode())
+            told = invalid(named.message.encode(errors="replace").decode())
+            told.request_id = named.request_id
+            return told
         except (ValueError, TypeError, AttributeError, RecursionError):
             pass
     return invalid(f"the request body holds NaN or Infinity, which JSON does not have; send finite numbers: {error}")
@@ -127,11 +129,15 @@ def _decode(document: dict[str, Any], tail: memoryview | None, signature: ModelS
     request_id = document.get("id")
     if request_id is not None and not isinstance(request_id, str):
         raise invalid("'id' must be a string")
-    parameters = given.parameters_of(document)
-    if parameters:
-        given.check_request(parameters)
-    arrays = _decode_inputs(document.get("inputs"), tail, signature)
-    outputs, binary = _wanted(document.get("outputs"), parameters, signature)
+    try:
+        parameters = given.parameters_of(document)
+        if parameters:
+            given.check_request(parameters)
+        arrays = _decode_inputs(document.get("inputs"), tail, signature)
+        outputs, binary = _wanted(document.get("outputs"), parameters, signature)
+    except RequestError as error:
+        error.request_id = request_id or ""
+        raise
     return Decoded(request_id, InferRequest(arrays, outputs), binary, parameters)
 
 

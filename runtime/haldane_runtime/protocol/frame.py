@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.watch import Prediction, Watch
 from haldane_runtime.observe.metrics import ModelMetrics
+from haldane_runtime.protocol.headers import REQUEST_ID_HEADER, id_value
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ _ARRIVED = "haldane.arrived"
 _INFERENCE = "haldane.inference"
 _VERSION = "haldane.version"
 _PREDICTION = "haldane.prediction"
+_REQUEST_ID = "haldane.request_id"
+_ID_HEADER = REQUEST_ID_HEADER.encode()
 # In the scope's state, by who was in front of the application: whether the request is one to be told of.
 WATCHED = "haldane.watched"
 
@@ -62,6 +65,11 @@ def sign_version(scope: Scope, version: str) -> None:
     scope[_VERSION] = version
 
 
+def mark_id(scope: Scope, request_id: str) -> None:
+    """The request's id, which its answer carries when that is an error."""
+    scope[_REQUEST_ID] = id_value(request_id)
+
+
 def prediction_of(scope: Scope) -> Prediction | None:
     """What is to be told of this request; None when it is not one of those."""
     prediction: Prediction | None = scope.get(_PREDICTION)
@@ -90,6 +98,8 @@ class RequestFrame:
                 status, answering = message["status"], True
                 if scope.get(_INFERENCE):
                     self._sign(message, scope.get(_VERSION))
+                if status >= 400:
+                    _identify(message, scope)
                 if self._plane.draining:
                     _close_after(message)
             await send(message)
@@ -125,6 +135,14 @@ class RequestFrame:
         )
         signed = [(name, value.encode("latin-1", "replace")) for name, value in identity if value]
         message["headers"] = [*message.get("headers", ()), *signed]
+
+
+def _identify(message: Message, scope: Scope) -> None:
+    """An answer says its id in its body, where an error has its sentence alone."""
+    headers = [*message.get("headers", ())]
+    given = scope.get(_REQUEST_ID) or next((value for key, value in scope["headers"] if key == _ID_HEADER), b"")
+    if given and all(key.lower() != _ID_HEADER for key, _ in headers):
+        message["headers"] = [*headers, (_ID_HEADER, given)]
 
 
 def _close_after(message: Message) -> None:

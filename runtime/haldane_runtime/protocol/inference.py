@@ -18,13 +18,20 @@ from haldane_runtime.protocol.body import read_body
 from haldane_runtime.protocol.codec import HEADER_LENGTH, Decoded, decode_infer, encode_infer, header_length
 from haldane_runtime.protocol.compression import compressed
 from haldane_runtime.protocol.disconnect import while_connected
-from haldane_runtime.protocol.frame import mark_arrival, mark_inference, sign_version, started_at, watch_prediction
+from haldane_runtime.protocol.frame import (
+    mark_arrival,
+    mark_id,
+    mark_inference,
+    sign_version,
+    started_at,
+    watch_prediction,
+)
+from haldane_runtime.protocol.headers import REQUEST_ID_HEADER
 from haldane_runtime.protocol.instances import decode_instances, encode_predictions
 from haldane_runtime.protocol.parameters import NONE, timeout_seconds
 from haldane_runtime.protocol.schema import INFER_SCHEMA, PREDICT_SCHEMA
 
 TIMEOUT_HEADER = "x-request-timeout"
-REQUEST_ID_HEADER = "x-request-id"
 # Reading or writing more takes milliseconds, in which the event loop should have turns for others.
 LONG_BYTES = 1 << 19
 
@@ -46,25 +53,28 @@ class Inference:
     async def answer(self, request: Request, decode: Decode, encode: Encode) -> Response:
         path = request.path_params
         mark_inference(request.scope, self._plane.metrics_of(path.get("model")))
-        prediction = watch_prediction(request.scope, self._plane.watch, f"POST {request.scope['route'].path}")
+        name = f"POST {request.scope['route'].path}"
+        told = watch_prediction(request.scope, self._plane.watch, name) or Prediction("")
+        told.id = request.headers.get(REQUEST_ID_HEADER) or new_request_id()
         try:
-            return await self._answer(request, decode, encode, prediction or Prediction(""))
+            return await self._answer(request, decode, encode, told)
         except RequestError as error:
-            if prediction is not None:
-                prediction.outcome = error.message
+            told.outcome = error.message
             raise
+        finally:
+            mark_id(request.scope, told.id)
 
     async def _answer(self, request: Request, decode: Decode, encode: Encode, told: Prediction) -> Response:
         path = request.path_params
         started = started_at(request.scope)
         timeout, whose = self._timeout(request), TIMEOUT_HEADER
         deadline = started + timeout
-        told.id = request.headers.get(REQUEST_ID_HEADER, "")
         instance = self._plane.find(path.get("model"), path.get("version"))
         told.model, told.version = instance.model.name, instance.model.version
         sign_version(request.scope, instance.model.version)
         json_bytes = header_length(request.headers.get(HEADER_LENGTH))
         arrived = started
+        instance.hold()
         try:
             # Before the body, which would otherwise fill the memory of a server that cannot take it anyway.
             instance.admit(int(request.headers.get("content-length", "0") or 0), deadline)
@@ -84,19 +94,21 @@ class Inference:
                 timeout, whose, deadline = own, "the parameter 'timeout'", started + own
             response = await while_connected(request, instance.infer(decoded.request, deadline))
         except RequestError as error:
+            told.id = error.request_id or told.id
             impatient = timeout < self._request_timeout
             worded = missed_deadline(error, timeout, arrived - started, impatient, whose)
             if worded is error:
                 raise
             raise worded from error
+        finally:
+            instance.release()
         told.queue, told.infer = response.queue_seconds, response.infer_seconds
-        told.id = request_id = told.id or new_request_id()
         begun = self._clock()
         milliseconds = (begun - started) * 1000
         if sum(array.nbytes for array in response.outputs.values()) > LONG_BYTES:
-            encoded, json_bytes = await asyncio.to_thread(encode, response, request_id, milliseconds, decoded.binary)
+            encoded, json_bytes = await asyncio.to_thread(encode, response, told.id, milliseconds, decoded.binary)
         else:
-            encoded, json_bytes = encode(response, request_id, milliseconds, decoded.binary)
+            encoded, json_bytes = encode(response, told.id, milliseconds, decoded.binary)
         answer = await _answer(encoded, json_bytes, request.headers.get("accept-encoding"))
         told.encode = self._clock() - begun
         return answer

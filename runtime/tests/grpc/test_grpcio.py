@@ -165,6 +165,21 @@ def test_who_answered(channel: grpc.Channel) -> None:
     assert metadata["x-haldane-version"] == "1"
 
 
+def test_an_error_has_the_id_of_its_request(channel: grpc.Channel) -> None:
+    def request_id(data: bytes, *metadata: tuple[str, str]) -> str:
+        error = refused(channel, data, metadata=metadata)
+        return str(dict(error.trailing_metadata())["x-request-id"])
+
+    made = request()
+    assert request_id(made.SerializeToString(), ("x-request-id", "given")) == "given"
+    assert request_id(b"\xff", ("x-request-id", "given")) == "given"
+    assert request_id(made.SerializeToString()) != request_id(made.SerializeToString())
+    made.id = "ö/1"
+    assert request_id(made.SerializeToString(), ("x-request-id", "given")) == "%C3%B6/1"
+    _, answer = call(channel, request(raw=[ROW]).SerializeToString())
+    assert "x-request-id" not in dict((*answer.initial_metadata(), *answer.trailing_metadata()))
+
+
 def test_a_message_in_any_words(channel: grpc.Channel) -> None:
     error = refused(channel, request(model="mod\u00e9l 100% \N{SNOWMAN}").SerializeToString())
     assert error.code() == grpc.StatusCode.NOT_FOUND

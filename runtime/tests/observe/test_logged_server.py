@@ -70,7 +70,8 @@ def test_every_prediction_has_a_line_with_its_times(logged: Logged) -> None:
     assert logged.client.post(URL, json=QUESTION).status_code == 200
     chunked = logged.client.post(URL, content=iter([json.dumps(QUESTION).encode()]))
     assert chunked.status_code == 200
-    assert logged.client.post(URL, content=b"{").status_code == 400
+    refused = logged.client.post(URL, content=b"{")
+    assert refused.status_code == 400
     assert logged.client.get("/v2").status_code == 200
     first, second, broken = logged.lines(3)
     for line in (first, second):
@@ -80,6 +81,7 @@ def test_every_prediction_has_a_line_with_its_times(logged: Logged) -> None:
         assert line["milliseconds"]["infer"] > 0
     assert first["input"] == second["input"]
     assert (broken["code"], broken["rows"]) == (400, 0)
+    assert broken["id"] == refused.headers["x-request-id"] != ""
     assert "not valid JSON" in broken["outcome"]
     logged.stop()
     assert len(logged.lines(0)) == 3

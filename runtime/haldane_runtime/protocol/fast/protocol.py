@@ -21,7 +21,7 @@ from haldane_runtime.protocol.fast.head import ignoring_upgrade, looks_like_http
 from haldane_runtime.protocol.fast.request import HotRequest
 from haldane_runtime.protocol.fast.route import HotRoute
 from haldane_runtime.protocol.frame import CLIENT_CLOSED_REQUEST
-from haldane_runtime.protocol.headers import retry_after
+from haldane_runtime.protocol.headers import id_value, retry_after
 from haldane_runtime.scheduling.ticket import Outcome
 
 log = logging.getLogger(__name__)
@@ -178,6 +178,7 @@ class HotProtocol(asyncio.Protocol):
             # The rest of its body is still to be read and thrown away, which the general path knows how to do.
             self._give_up(data)
             return
+        request.hot.instance.hold()
         self._state = _BODY
         request.missing = end - len(data)
         request.timer = self.loop.call_later(request.timeout, self._body_late)
@@ -238,6 +239,7 @@ class HotProtocol(asyncio.Protocol):
 
     def _give_back(self, request: HotRequest) -> None:
         """The body is complete, or nobody wants it any more."""
+        request.hot.instance.release()
         self._route.intake.release(request.taken)
         request.taken = 0
         if request.timer is not None:
@@ -283,13 +285,15 @@ class HotProtocol(asyncio.Protocol):
         headers = JSON + request.hot.signature_headers
         if error.retry_after is not None:
             headers += b"retry-after: %b\r\n" % retry_after(error).encode()
-        self._write(request, HTTP_STATUS[error.code], headers, orjson.dumps({"error": error.message}))
+        own = b"\r\nx-request-id: " + id_value(request.id(self._route))
+        self._write(request, HTTP_STATUS[error.code], headers, orjson.dumps({"error": error.message}), own)
 
-    def _write(self, request: HotRequest, status: int, headers: bytes, body: bytes) -> None:
+    def _write(self, request: HotRequest, status: int, headers: bytes, body: bytes, own: bytes = b"") -> None:
+        """`own` are header lines of this request alone, each after a line's end."""
         close = self._closing or self._route.plane.draining
         opening = self._route.opening(status, headers, self.default_headers)
         end = b"\r\nconnection: close\r\n\r\n" if close else b"\r\n\r\n"
-        self.transport.write(b"%b%d%b%b" % (opening, len(body), end, body))
+        self.transport.write(b"%b%d%b%b%b" % (opening, len(body), own, end, body))
         self._request = None
         self._state = _IDLE
         self._last_used = now = self._route.clock()

@@ -88,11 +88,15 @@ class HotRequest:
         """Header lines and body of the answer."""
         plain = self.plain
         assert plain is not None
-        request_id = plain.id or self.head.request_id or route.new_id()
+        request_id = self.id(route)
         milliseconds = (route.clock() - self.started) * 1000
         if self.head.predict:
             return self.hot.answer_rows(response, request_id, milliseconds)
         return self.hot.answer(response, request_id, milliseconds, plain.binary)
+
+    def id(self, route: HotRoute) -> str:
+        """The client's, or one of our own, another each time."""
+        return (self.plain is not None and self.plain.id) or self.head.request_id or route.new_id()
 
     def worded(self, error: RequestError, request_timeout: float) -> RequestError:
         """The error as this client should read it: neither its own short deadline nor its slow body is our fault."""

@@ -17,6 +17,7 @@ from haldane_runtime.protocol.grpc.sending import Sender
 from haldane_runtime.protocol.grpc.status import HTTP_OF, STATUS, Status, Unserved
 from haldane_runtime.protocol.grpc.stream import Stream
 from haldane_runtime.protocol.grpc.thread import in_thread
+from haldane_runtime.protocol.headers import REQUEST_ID_HEADER, id_value
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ class GrpcCall:
         "on_tick",
         "over",
         "received",
+        "request_id",
         "started",
         "state",
         "told",
@@ -118,6 +120,8 @@ class GrpcCall:
         self.impatient = False
         """Whether the deadline is the client's own, earlier than the server's."""
         self.identity = shared.identity
+        self.request_id = ""
+        """What an error is to be known by; empty for a method whose calls have no id."""
         self.ended = False
         self.told = False
         self.over = False
@@ -291,6 +295,8 @@ class GrpcCall:
         if self.over:
             return
         self._close(code or HTTP_OF[status], message)
+        if self.request_id and status is not Status.OK:
+            metadata = (*metadata, (REQUEST_ID_HEADER.encode(), id_value(self.request_id)))
         if self.told:
             self._sender.trailers(self._stream, trailers_block(status, message, metadata))
         else:

@@ -109,14 +109,10 @@ class Infer(Method):
         told = account.told
         begun = self._shared.clock() if told is not None else 0.0
         message, raw = parse_infer(data)
-        request_id = message.id or _text(call.received.varying.get(b"x-request-id")) or new_request_id()
+        call.request_id = request_id = message.id or _given_id(call)
         prepared = self._of(message.model_name, message.model_version, call, account)
         if told is not None:
-            told.id, told.model, told.version = (
-                request_id,
-                prepared.instance.model.name,
-                prepared.instance.model.version,
-            )
+            told.model, told.version = prepared.instance.model.name, prepared.instance.model.version
         decoded = prepared.codec.decode(message, raw)
         if told is not None:
             told.decode, told.request = self._shared.clock() - begun, decoded.request
@@ -147,8 +143,10 @@ class Infer(Method):
         # As of the other transport: how long a client takes to send its message says nothing of the model.
         seconds = self._shared.clock() - call.arrived
         metrics.request(code, seconds)
+        # Without a message that could be read, its headers alone say which call this was.
+        call.request_id = call.request_id or _given_id(call)
         if account.told is not None and self._plane.watch is not None:
-            account.told.code, account.told.seconds = code, seconds
+            account.told.id, account.told.code, account.told.seconds = call.request_id, code, seconds
             account.told.outcome = message or "ok"
             self._plane.watch.tell(account.told)
 
@@ -180,6 +178,10 @@ class Infer(Method):
 def _worded(error: RequestError, call: GrpcCall) -> RequestError:
     """The error as this client should read it: neither its own short deadline nor its slow message is our fault."""
     return missed_deadline(error, call.deadline - call.started, call.arrived - call.started, call.impatient)
+
+
+def _given_id(call: GrpcCall) -> str:
+    return _text(call.received.varying.get(b"x-request-id")) or new_request_id()
 
 
 def _text(value: bytes | None) -> str | None:
