@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from haldane.api.quantity import parse_duration
 from haldane.api.status import ModelDeploymentStatus
 from haldane.api.v1alpha1 import RETRY_ANNOTATION, ModelDeployment
 from haldane.plan.annotations import paused
@@ -14,11 +13,11 @@ from haldane.plan.capacity import candidate_size, is_autoscaled
 from haldane.plan.deadlines import deadline
 from haldane.plan.observed import Observed
 from haldane.plan.revision import revision_hash
-from haldane.plan.setbacks import REJECTED_LIMIT
 from haldane.plan.situation import Decision
 from haldane.plan.status import compose
 
 from .asked import examine_gates
+from .ends import examine_ends
 
 if TYPE_CHECKING:
     from .lying import LyingWorld
@@ -41,7 +40,7 @@ def examine(world: LyingWorld, md: ModelDeployment, observed: Observed, decision
         assert {name for name, ready in observed.stable_endpoints.items() if ready} == {new.stable.revision}
     _examine_sizes(world, md, new)
     _examine_approval(md, new)
-    _examine_ends(md, decision, now)
+    examine_ends(world, md, observed, decision, now)
     _examine_claims(world, md, observed, decision)
 
 
@@ -113,63 +112,33 @@ def _examine_approval(md: ModelDeployment, new: ModelDeploymentStatus) -> None:
         assert approved or "was promoted" in (new.rollout.waived or ""), "no step is left without its approval"
 
 
-def _examine_ends(md: ModelDeployment, decision: Decision, now: datetime) -> None:
-    """No step and no watch is over before its time, and no step without its proof."""
-    old, new, spec = md.status.rollout, decision.status.rollout, md.spec.rollout
-    if old.phase == "Watching" and new.phase == "Stable" and md.status.previous and old.phase_started_at:
-        lasts = max(parse_duration(spec.keep_stable_for), parse_duration(spec.watch_after_promotion))
-        assert now - old.phase_started_at >= lasts, "the watch lasts as long as was asked for"
-    is_waived = {event.reason for event in decision.events} & {"PromotedNow", "PromotedUndecided"}
-    if old.phase != "Progressing" or is_waived or decision.status.candidate is None:
-        return
-    if new.phase == "Promoting" or (new.phase == "Progressing" and (new.step or 0) > (old.step or 0)):
-        step = spec.steps[min(old.step or 0, len(spec.steps) - 1)]
-        ends = (old.weight_changed_at or now) + parse_duration(step.hold)
-        assert now >= ends, "a step is held"
-        if step.weight:
-            assert {check.name for check in new.checks if check.verdict == "Pass"} >= {c.name for c in spec.checks}
-            assert new.checked_at, "a step is looked at"
-            assert new.checked_at >= ends, "a step passes by a look at its whole hold"
-
-
 @dataclass
 class Rejections:
-    """Which revisions may not be tried, told by what became of rollouts, and which one the last retry asked for."""
+    """Which revisions may not be tried, and the retry token that stood when each went: told by what became of rollouts."""
 
-    known: set[str] = field(default_factory=set)
-    tried: str | None = None
-    """What is being rolled out."""
-    token: str = ""
-    asked: str | None = None
-    """What spec asked for when the token came, if that was rejected and has not been tried since."""
+    tokens: dict[str, str] = field(default_factory=dict)
 
     def take(self, md: ModelDeployment, decision: Decision) -> None:
         """Follow a decision, and hold its status against what is known."""
-        old, new, wanted = md.status, decision.status, revision_hash(md)
+        old, new = md.status, decision.status
         token = md.metadata.annotations.get(RETRY_ANNOTATION, "")
-        if token != self.token:
-            self.token = token
-            self.asked = wanted if token and wanted in self.known and wanted != self.tried else None
+        if not token:
+            self.tokens = dict.fromkeys(self.tokens, "")  # the same value asks anew, once it was gone
         if begins(old, new) and new.candidate and new.rollout.phase == "Preparing":
-            self.tried = new.candidate.revision
-            assert self.tried not in self.known or self.asked == self.tried, "each retry lifts one rejection, and once"
-            self.asked = None
-        is_kept = any(event.reason == "UndoFailed" for event in decision.events)
-        if is_kept and old.stable:
-            self.known.discard(old.stable.revision)
+            name = new.candidate.revision
+            assert token or name not in self.tokens, "rejected stays rejected"
+            assert token != self.tokens.pop(name, None), "rejected stays rejected until there is another token"
+        if any(event.reason == "UndoFailed" for event in decision.events) and old.stable:
+            self.tokens.pop(old.stable.revision, None)
         if new.history and new.history[-1:] != old.history[-1:]:
             entry = new.history[-1]
-            self.tried = None
-            if entry.outcome == "Promoted" and not is_kept:
-                self.known.discard(entry.revision)
-            # Only a spec that asks for another one leaves it as free as it was.
+            # Only a spec that asks for another one leaves it free to be tried again.
             abort = (new.verbs or {}).get("abort")
             aborted = abort is not None and abort != (old.verbs or {}).get("abort")
-            if entry.outcome == "RolledBack" or (entry.outcome == "Aborted" and (aborted or entry.revision == wanted)):
-                self.known.add(entry.revision)
-        remembered = {entry.revision for entry in new.rejected}
-        if len(remembered) == REJECTED_LIMIT:
-            self.known &= remembered | {wanted}  # the oldest are forgotten, but never what spec asks for
-        assert remembered == self.known, "what was rejected is remembered"
+            if entry.outcome == "RolledBack" or (
+                entry.outcome == "Aborted" and (aborted or entry.revision == revision_hash(md))
+            ):
+                self.tokens[entry.revision] = token
+        assert {entry.revision: entry.retry for entry in new.rejected} == self.tokens, "what was rejected is remembered"
         if new.rollout.phase == "Stable" and new.stable:
-            assert new.stable.revision not in self.known, "nothing that was rejected serves at rest"
+            assert new.stable.revision not in self.tokens, "nothing that was rejected serves at rest"

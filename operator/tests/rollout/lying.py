@@ -24,7 +24,8 @@ from haldane.plan.strategy import in_effect
 from haldane.plan.traffic.service import behind_candidate
 
 from . import looking, routes
-from .laws import examine
+from .ends import Losses
+from .laws import Rejections, examine
 from .looking import Look
 from .routes import Route
 from .seconds import LOOK, Bare, Capacity, Stint
@@ -92,6 +93,8 @@ class LyingWorld(World):
     due: int = 0
     second: int = 0
     news: Any = None
+    rejections: Rejections = field(default_factory=Rejections)
+    losses: Losses = field(default_factory=Losses)
     bare: Bare = field(default_factory=Bare)
     capacity: Capacity = field(default_factory=Capacity)
     stint: Stint = field(default_factory=Stint)
@@ -176,6 +179,7 @@ class LyingWorld(World):
             self.due = look.second  # the answers bring it back
             return False
         examine(self, md, observed, decision, now)
+        self.losses.take(self, md, decision, now)
         self.rejections.take(md, decision)
         self.events += decision.events
         before, self.status = self.status, decision.status.to_wire()

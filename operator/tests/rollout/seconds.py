@@ -148,7 +148,9 @@ class Stint:
         is_own = rollout.strategy == "Recreate" or rollout.phase == "Watching"
         if stable and not world.ready(stable) and not is_own:
             return False
-        if world.refused & {"Service"} or (rollout.phase == "Progressing" and world.refused):
+        if rollout.phase == "Progressing" and world.refused:
+            return False
+        if "Service" in world.refused and rollout.phase != "Promoting":
             return False
         if rollout.phase == "Progressing":
             step = md.spec.rollout.steps[min(rollout.step or 0, len(md.spec.rollout.steps) - 1)]
@@ -167,6 +169,8 @@ class Stint:
             watch = max(parse_duration(spec.keep_stable_for), parse_duration(spec.watch_after_promotion))
             return round(watch.total_seconds())
         limit = parse_duration(spec.progress_deadline)
+        if "Deployment" in world.refused:
+            limit *= 2  # pods that were not asked for yet have it once more
         if phase == "Progressing":
             limit += max(parse_duration(step.hold) for step in spec.steps)
         return round(limit.total_seconds()) + LEAST_TRIED
