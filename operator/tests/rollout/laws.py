@@ -13,6 +13,7 @@ from haldane.plan.capacity import candidate_size, is_autoscaled
 from haldane.plan.deadlines import deadline
 from haldane.plan.observed import Observed
 from haldane.plan.revision import revision_hash
+from haldane.plan.setbacks import REJECTED_LIMIT
 from haldane.plan.situation import Decision
 from haldane.plan.status import compose
 
@@ -114,31 +115,42 @@ def _examine_approval(md: ModelDeployment, new: ModelDeploymentStatus) -> None:
 
 @dataclass
 class Rejections:
-    """Which revisions may not be tried, and the retry token that stood when each went: told by what became of rollouts."""
+    """Which revisions may not be tried, told by what became of rollouts, and which one the last retry asked for."""
 
-    tokens: dict[str, str] = field(default_factory=dict)
+    known: set[str] = field(default_factory=set)
+    tried: str | None = None
+    """What is being rolled out."""
+    token: str = ""
+    asked: str | None = None
+    """What spec asked for when the token came, if that was rejected and has not been tried since."""
 
     def take(self, md: ModelDeployment, decision: Decision) -> None:
         """Follow a decision, and hold its status against what is known."""
-        old, new = md.status, decision.status
+        old, new, wanted = md.status, decision.status, revision_hash(md)
         token = md.metadata.annotations.get(RETRY_ANNOTATION, "")
-        if not token:
-            self.tokens = dict.fromkeys(self.tokens, "")  # the same value asks anew, once it was gone
+        if token != self.token:
+            self.token = token
+            self.asked = wanted if token and wanted in self.known and wanted != self.tried else None
         if begins(old, new) and new.candidate and new.rollout.phase == "Preparing":
-            name = new.candidate.revision
-            assert token or name not in self.tokens, "rejected stays rejected"
-            assert token != self.tokens.pop(name, None), "rejected stays rejected until there is another token"
-        if any(event.reason == "UndoFailed" for event in decision.events) and old.stable:
-            self.tokens.pop(old.stable.revision, None)
+            self.tried = new.candidate.revision
+            assert self.tried not in self.known or self.asked == self.tried, "each retry lifts one rejection, and once"
+            self.asked = None
+        is_kept = any(event.reason == "UndoFailed" for event in decision.events)
+        if is_kept and old.stable:
+            self.known.discard(old.stable.revision)
         if new.history and new.history[-1:] != old.history[-1:]:
             entry = new.history[-1]
-            # Only a spec that asks for another one leaves it free to be tried again.
+            self.tried = None
+            if entry.outcome == "Promoted" and not is_kept:
+                self.known.discard(entry.revision)
+            # Only a spec that asks for another one leaves it as free as it was.
             abort = (new.verbs or {}).get("abort")
             aborted = abort is not None and abort != (old.verbs or {}).get("abort")
-            if entry.outcome == "RolledBack" or (
-                entry.outcome == "Aborted" and (aborted or entry.revision == revision_hash(md))
-            ):
-                self.tokens[entry.revision] = token
-        assert {entry.revision: entry.retry for entry in new.rejected} == self.tokens, "what was rejected is remembered"
+            if entry.outcome == "RolledBack" or (entry.outcome == "Aborted" and (aborted or entry.revision == wanted)):
+                self.known.add(entry.revision)
+        remembered = {entry.revision for entry in new.rejected}
+        if len(remembered) == REJECTED_LIMIT:
+            self.known &= remembered | {wanted}  # the oldest are forgotten, but never what spec asks for
+        assert remembered == self.known, "what was rejected is remembered"
         if new.rollout.phase == "Stable" and new.stable:
-            assert new.stable.revision not in self.tokens, "nothing that was rejected serves at rest"
+            assert new.stable.revision not in self.known, "nothing that was rejected serves at rest"

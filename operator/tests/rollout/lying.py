@@ -25,7 +25,7 @@ from haldane.plan.traffic.service import behind_candidate
 
 from . import looking, routes
 from .ends import Losses
-from .laws import Rejections, examine
+from .laws import examine
 from .looking import Look
 from .routes import Route
 from .seconds import LOOK, Bare, Capacity, Stint
@@ -93,7 +93,6 @@ class LyingWorld(World):
     due: int = 0
     second: int = 0
     news: Any = None
-    rejections: Rejections = field(default_factory=Rejections)
     losses: Losses = field(default_factory=Losses)
     bare: Bare = field(default_factory=Bare)
     capacity: Capacity = field(default_factory=Capacity)
