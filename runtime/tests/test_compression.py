@@ -34,6 +34,24 @@ def test_what_was_compressed_comes_back(coding: str, size: int, chunk: int) -> N
     assert inflate(coding, *chunks) == bytes(size)
 
 
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
+def test_gzip_of_several_members_is_what_they_hold_together(chunk: int) -> None:
+    sent = gzip.compress(b"ab") + GZIPPED + gzip.compress(b"") + gzip.compress(bytes(3 * PIECE_BYTES))
+    chunks = [sent[start : start + chunk] for start in range(0, len(sent), chunk)]
+    assert inflate("gzip", *chunks) == b"ab{}" + bytes(3 * PIECE_BYTES)
+    assert inflate("x-gzip", *chunks) == b"ab{}" + bytes(3 * PIECE_BYTES)
+
+
+def test_the_limit_holds_over_all_members() -> None:
+    member = gzip.compress(bytes(PIECE_BYTES))
+    assert len(inflate("gzip", 10 * member)) == LIMIT
+    with pytest.raises(RequestError, match="also when it is inflated"):
+        inflate("gzip", 10 * member, gzip.compress(b"!"))
+    # Each costs more than its bytes say.
+    with pytest.raises(RequestError, match="at most 10000 members"):
+        inflate("gzip", 10_001 * gzip.compress(b""))
+
+
 @given(st.binary(max_size=300), st.integers(1, 20), st.sampled_from(sorted(CODINGS)))
 def test_however_it_is_cut(data: bytes, chunk: int, coding: str) -> None:
     sent = deflate(data, coding)
@@ -59,6 +77,10 @@ def test_a_bomb_is_refused_when_it_passes_the_limit(coding: str, size: int) -> N
         ("deflate", GZIPPED, "is not deflate data"),
         ("gzip", GZIPPED[:-1], "ends before its gzip data does"),
         ("gzip", GZIPPED + b"!", "goes on after the end of its gzip data"),
+        ("gzip", GZIPPED + GZIPPED[:-1], "ends before its gzip data does"),
+        ("gzip", GZIPPED + GZIPPED[:1], "ends before its gzip data does"),
+        ("gzip", GZIPPED + b"\x1f!", "is not gzip data"),
+        ("deflate", 2 * zlib.compress(b"{}"), "goes on after the end of its deflate data"),
         ("deflate", zlib.compress(b"{}")[:-1] + b"!", "is not deflate data"),
     ],
 )
@@ -68,7 +90,7 @@ def test_broken_streams_are_told(coding: str, sent: bytes, message: str) -> None
     assert caught.value.code is Code.INVALID
 
 
-@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, gzip", "", "x"])
+@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, gzip", "", "x", "x-deflate"])
 def test_other_codings_are_not_served(coding: str) -> None:
     with pytest.raises(RequestError) as caught:
         Inflater(coding, LIMIT)

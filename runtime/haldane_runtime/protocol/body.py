@@ -7,6 +7,7 @@ from starlette.requests import Request
 from haldane_runtime.core.errors import Code, RequestError
 from haldane_runtime.core.intake import Intake
 from haldane_runtime.protocol.compression import Inflater
+from haldane_runtime.protocol.headers import content_coding
 
 
 async def read_body(request: Request, limit: int, seconds: float, intake: Intake | None = None) -> bytes:
@@ -19,8 +20,8 @@ async def read_body(request: Request, limit: int, seconds: float, intake: Intake
         RequestError: TOO_LARGE, BODY_TIMEOUT, UNSUPPORTED_ENCODING, INVALID, UNAVAILABLE when `intake` is full.
         ClientDisconnect: when the client leaves before the end.
     """
-    coding = request.headers.get("content-encoding", "identity").strip().lower()
-    inflater = None if coding in ("", "identity") else Inflater(coding, limit)
+    coding = content_coding(request.headers)
+    inflater = None if coding == "identity" else Inflater(coding, limit)
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit, f"{declared} bytes")

@@ -17,6 +17,11 @@ from haldane_runtime.core.errors import Code, RequestError, invalid
 
 _WINDOW_BITS: Mapping[str, int] = {"gzip": 31, "deflate": 15}
 CODINGS = tuple(_WINDOW_BITS)
+# RFC 9110 has them mean the same.
+_ALIASES: Mapping[str, str] = {"x-gzip": "gzip"}
+_GZIP_START = b"\x1f"
+# A new member costs some microseconds, however little is in it.
+MOST_MEMBERS = 10_000
 # Inflating this much takes about a millisecond, for which other requests may wait.
 PIECE_BYTES = 256 << 10
 
@@ -28,12 +33,12 @@ LEVEL = 1
 
 
 class Inflater:
-    """One request's body, of one coding, to at most `limit` bytes."""
+    """One request's body, of one coding, to at most `limit` bytes; gzip may have several members, one after another."""
 
     def __init__(self, coding: str, limit: int) -> None:
         """Raises: RequestError: UNSUPPORTED_ENCODING, for a coding other than gzip and deflate."""
-        bits = _WINDOW_BITS.get(coding)
-        if bits is None:
+        coding = _ALIASES.get(coding, coding)
+        if coding not in _WINDOW_BITS:
             raise RequestError(
                 Code.UNSUPPORTED_ENCODING,
                 f"the content encoding '{coding}' is not served here; send the body as it is, or as gzip or deflate",
@@ -41,7 +46,8 @@ class Inflater:
         self._coding = coding
         self._limit = limit
         self._left = limit
-        self._stream = zlib.decompressobj(bits)
+        self._members = 0
+        self._stream = self._next_member()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The inflated bytes of one chunk, in pieces of at most PIECE_BYTES.
@@ -52,7 +58,9 @@ class Inflater:
         full = bool(data)
         while data or full:
             if self._stream.eof:
-                raise invalid(f"the request body goes on after the end of its {self._coding} data")
+                if self._coding != "gzip" or not data.startswith(_GZIP_START):
+                    raise invalid(f"the request body goes on after the end of its {self._coding} data")
+                self._stream = self._next_member()
             room = min(PIECE_BYTES, self._left + 1)
             try:
                 piece = self._stream.decompress(data, room)
@@ -69,6 +77,12 @@ class Inflater:
             data = self._stream.unconsumed_tail or self._stream.unused_data
             # With its input used up, the stream may still hold what did not fit into a full piece.
             full = len(piece) == room and not self._stream.eof
+
+    def _next_member(self) -> "zlib._Decompress":
+        self._members += 1
+        if self._members > MOST_MEMBERS:
+            raise invalid(f"the request body may have at most {MOST_MEMBERS} members of gzip; compress it in one")
+        return zlib.decompressobj(_WINDOW_BITS[self._coding])
 
     def finish(self) -> None:
         """Raises: RequestError: INVALID, when the stream has not come to its end."""

@@ -26,7 +26,7 @@ from haldane_runtime.protocol.frame import (
     started_at,
     watch_prediction,
 )
-from haldane_runtime.protocol.headers import REQUEST_ID_HEADER
+from haldane_runtime.protocol.headers import REQUEST_ID_HEADER, only
 from haldane_runtime.protocol.instances import decode_instances, encode_predictions
 from haldane_runtime.protocol.parameters import NONE, timeout_seconds
 from haldane_runtime.protocol.schema import INFER_SCHEMA, PREDICT_SCHEMA
@@ -72,7 +72,7 @@ class Inference:
         instance = self._plane.find(path.get("model"), path.get("version"))
         told.model, told.version = instance.model.name, instance.model.version
         sign_version(request.scope, instance.model.version)
-        json_bytes = header_length(request.headers.get(HEADER_LENGTH))
+        json_bytes = header_length(only(request.headers, HEADER_LENGTH))
         arrived = started
         instance.hold()
         try:

@@ -223,6 +223,34 @@ CASES: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("over-long chunks", INFER, {"content": chunks(REQUEST_BYTES + (1 << 20))}, 413, "may have at most 8388608 bytes"),
     ("unknown encoding", INFER, encoded("br", document()), 415, "the content encoding 'br' is not served here"),
     ("two encodings", INFER, encoded("gzip, gzip", gzip.compress(document())), 415, "is not served here"),
+    (
+        "two lines of encodings",
+        INFER,
+        {"content": gzip.compress(document()), "headers": [("content-encoding", "gzip")] * 2},
+        415,
+        "'gzip, gzip' is not served here",
+    ),
+    (
+        "two lengths of the JSON",
+        INFER,
+        {"content": document(), "headers": [("Inference-Header-Content-Length", length) for length in ("83", "84")]},
+        400,
+        "the header Inference-Header-Content-Length is there 2 times; send it once",
+    ),
+    (
+        "gzip and more",
+        INFER,
+        encoded("gzip", gzip.compress(document()) + b"!"),
+        400,
+        "goes on after the end of its gzip",
+    ),
+    (
+        "gzip bomb of several members",
+        INFER,
+        encoded("gzip", 9 * gzip.compress(bytes(REQUEST_BYTES // 8))),
+        413,
+        "at most 8388608 bytes, also when it is inflated",
+    ),
     ("gzip that is none", INFER, encoded("gzip", document()), 400, "is not gzip data, as its content encoding says"),
     ("gzip cut off", INFER, encoded("gzip", gzip.compress(document())[:-9]), 400, "ends before its gzip data does"),
     ("deflate that is none", INFER, encoded("deflate", document()), 400, "is not deflate data"),
@@ -299,9 +327,30 @@ def raw(server: Any, sent: bytes, *, end: bool = False) -> bytes:
         return answer
 
 
+def in_chunks(*lines: bytes) -> bytes:
+    return b"POST %b HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (
+        INFER.encode(),
+        b"\r\n".join(lines),
+        len(document()),
+        document(),
+    )
+
+
 @pytest.mark.parametrize(
     ("sent", "status", "words"),
     [
+        (
+            in_chunks(b"Transfer-Encoding: gzip, chunked"),
+            400,
+            "the transfer encoding 'gzip, chunked' is not served here",
+        ),
+        (
+            in_chunks(b"Transfer-Encoding: gzip", b"Transfer-Encoding: chunked"),
+            400,
+            "'gzip, chunked' is not served here",
+        ),
+        (in_chunks(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"), 400, ""),
+        (in_chunks(b"Transfer-Encoding: gzip"), 400, "not valid HTTP"),
         (b"hello\r\n\r\n", 400, "not valid HTTP"),
         (b"POST / HTTP/9.9\r\n\r\n", 400, "not valid HTTP"),
         (b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: two\r\n\r\n" % INFER.encode(), 400, "not valid HTTP"),
