@@ -28,7 +28,7 @@ def stuck(md: ModelDeployment, status: ModelDeploymentStatus, cause: str | None)
         status.rollout.message,
         f"for {limit} the cluster has not taken what the operator writes into {written}",
         f"the last try: {cause}" if cause else elsewhere,
-        "it is tried again every few seconds, and goes on by itself",
+        "it is tried again and again, and goes on by itself",
         _MEANWHILE.get(status.rollout.phase, ""),
     )
 
