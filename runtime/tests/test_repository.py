@@ -22,6 +22,7 @@ from haldane_runtime.repository.repository import IndexEntry, ModelRepository, M
 from haldane_runtime.settings import Settings, from_environment
 
 WAIT = 10.0
+HOURS = 10_000.0
 SPEC = TensorSpec("x", Datatype.FP32, ("n",))
 
 
@@ -219,17 +220,45 @@ async def test_a_version_that_cannot_be_loaded_leaves_what_is_served(place: Plac
     assert await place.ask("iris") == 1
 
 
-async def test_a_request_that_found_the_replaced_version_is_still_answered(place: Place, loader: Loader) -> None:
+async def test_a_request_that_found_the_replaced_version_is_still_answered(tmp_path: Path, loader: Loader) -> None:
+    place = Place(tmp_path, loader, timeout=HOURS)
     place.put("iris/1", "1")
     await place.repository.load_all()
     found = place.plane.find("iris")
+    found.hold()
     place.put("iris/1", "11")
     await place.repository.load("iris")
     assert await place.ask("iris") == 11
     request = InferRequest({"x": np.zeros(1, np.float32)}, ("y",))
     assert (await found.infer(request, time.monotonic() + WAIT)).outputs["y"][0] == 1
+    assert not loader.engines[0].closed
+    found.release()
     await until(lambda: loader.engines[0].closed)
     assert not loader.engines[1].closed
+
+
+async def test_who_never_comes_holds_a_replaced_version_no_longer_than_a_request_may_take(
+    place: Place, loader: Loader
+) -> None:
+    place.put("iris/1", "1")
+    await place.repository.load_all()
+    place.plane.find("iris").hold()
+    place.put("iris/1", "11")
+    await place.repository.load("iris")
+    await until(lambda: loader.engines[0].closed)
+
+
+async def test_quick_reloads_leave_one_copy_of_a_model(tmp_path: Path, loader: Loader) -> None:
+    place = Place(tmp_path, loader, timeout=HOURS)
+    for number in range(5):
+        place.put("iris/1", str(number))
+        place.put("iris/2", str(number))
+        await place.repository.load("iris")
+        assert await place.ask("iris") == number
+    shutil.rmtree(tmp_path / "iris/2")
+    await place.repository.load("iris")
+    await until(lambda: sum(not engine.closed for engine in loader.engines) == 1)
+    assert await place.ask("iris") == 4
 
 
 async def test_an_unload_waits_for_what_is_queued(tmp_path: Path, loader: Loader) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -160,6 +161,33 @@ def test_a_new_version_takes_over_without_a_failed_request(
     assert {status for status, _ in seen} == {200}
     assert seen[-1][1] == 6
     assert {value for _, value in seen} <= {2, 3, 4, 5, 6}
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"X-Request-Timeout: 15\r\nTransfer-Encoding: chunked\r\n"], ids=["hot", "general"]
+)
+def test_a_body_that_arrives_while_its_version_is_replaced_is_answered(
+    serve: Callable[..., Any], repository: Path, models: Any, line: bytes
+) -> None:
+    server = serve(HALDANE_MODEL_CONTROL="explicit", HALDANE_REQUEST_TIMEOUT="20")
+    body = b'{"instances": [[1, 1, 1]]}'
+    first, last = body[:9], body[9:]
+    if line:
+        first, last = (b"%x\r\n%b\r\n" % (len(part), part) for part in (first, last))
+    else:
+        line = b"Content-Length: %d\r\n" % len(body)
+    url = httpx.URL(server.url)
+    with socket.create_connection((url.host, url.port or 0), timeout=WAIT) as connection:
+        connection.sendall(b"POST /v1/models/twice:predict HTTP/1.1\r\nHost: x\r\n%b\r\n%b" % (line, first))
+        # Answered after what came before it on another connection.
+        assert server.client.get("/health").status_code == 200
+        for factor in (3, 4):
+            times(models, repository / "twice/1/model.onnx", factor)
+            assert server.client.post("/v2/repository/models/twice/load").status_code == 200
+        connection.sendall(last + (b"0\r\n\r\n" if b"chunked" in line else b""))
+        answer = connection.recv(1 << 16)
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
+    assert b"[[2.0,2.0,2.0]]" in answer
 
 
 def test_without_model_control_a_load_is_refused(serve: Callable[..., Any]) -> None:

@@ -6,6 +6,7 @@ import time
 from haldane_runtime.cache.key import key_of
 from haldane_runtime.cache.responses import ResponseCache
 from haldane_runtime.core.errors import Code, RequestError
+from haldane_runtime.core.holders import Holders
 from haldane_runtime.core.types import InferRequest, InferResponse, ServedModel, tensor_bytes
 from haldane_runtime.scheduling.batcher import Batcher
 from haldane_runtime.scheduling.ticket import Done, Outcome, Ticket
@@ -29,7 +30,11 @@ class CachedQueue:
     bounds and requests to their deadlines: a cache that fails or has too much to do sends them to the engine at once.
     """
 
-    def __init__(self, model: ServedModel, batcher: Batcher, cache: ResponseCache) -> None:
+    def __init__(
+        self, model: ServedModel, batcher: Batcher, cache: ResponseCache, holders: Holders | None = None
+    ) -> None:
+        """`holders` are who need the batcher to stay."""
+        self._holders = holders or Holders()
         self._model = model
         self._batcher = batcher
         self._cache = cache
@@ -42,7 +47,9 @@ class CachedQueue:
         if not admitted:
             self._batcher.admit(tensor_bytes(request.inputs.values()), deadline)
         ticket = LookupTicket(request, deadline, done, self._loop.time())
+        self._holders.hold()
         ticket.task = self._loop.create_task(self._look_up(ticket))
+        ticket.task.add_done_callback(lambda _: self._holders.release())
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:

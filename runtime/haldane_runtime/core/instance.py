@@ -6,6 +6,7 @@ import contextlib
 from haldane_runtime.cache.responses import ResponseCache
 from haldane_runtime.core.cached import CachedQueue
 from haldane_runtime.core.errors import RequestError
+from haldane_runtime.core.holders import Holders
 from haldane_runtime.core.types import InferRequest, InferResponse, ServedModel
 from haldane_runtime.engine.base import BatchProfile
 from haldane_runtime.observe.metrics import ModelMetrics
@@ -19,7 +20,9 @@ class ModelInstance:
     """Belongs to the event loop's thread; `ready` is False once it is being unloaded.
 
     `submit` and `infer` are two ways to the same queue: with a callback for the paths that are
-    answered without a task, and to be awaited for the others.
+    answered without a task, and to be awaited for the others. Who finds an instance and submits in a
+    later turn of the loop calls `hold` before and `release` afterwards: until then a version that
+    another has replaced is not closed.
     """
 
     def __init__(
@@ -35,7 +38,10 @@ class ModelInstance:
         self.metrics = metrics
         self.ready = True
         self.batcher = batcher
-        queue = batcher if cache is None else CachedQueue(model, batcher, cache)
+        self._holders = Holders()
+        self.hold = self._holders.hold
+        self.release = self._holders.release
+        queue = batcher if cache is None else CachedQueue(model, batcher, cache, self._holders)
         self.admit = batcher.admit
         self.foresee = batcher.foresee
         self.submit = queue.submit
@@ -62,6 +68,11 @@ class ModelInstance:
         if isinstance(outcome, RequestError):
             raise outcome
         return outcome
+
+    async def retire(self, seconds: float) -> None:
+        """Unload once nobody who has found it is still on the way to it, or after `seconds`."""
+        await self._holders.gone(seconds)
+        await self.unload(seconds)
 
     async def unload(self, seconds: float) -> None:
         """Admit nothing more, let what waits and runs end within `seconds`, then close the engine."""

@@ -52,6 +52,11 @@ class RemoteModel:
     # Nothing is counted here.
     foresee = admit
 
+    def hold(self) -> None:
+        """See `ModelInstance`: the server's end holds for its front what it has offered."""
+
+    release = hold
+
     def submit(self, request: InferRequest, deadline: float, done: Done, admitted: bool = False) -> int:
         """See `Batcher.submit`; the ticket is a number."""
         front = self._front

@@ -184,6 +184,8 @@ class FrontEnd(asyncio.Protocol):
             if number < 0:
                 number = next(self._numbers)
                 self._models[number] = (instance, TensorNames(model.signature))
+                # Requests for it may come until another offer has taken the place of the next one.
+                instance.hold()
             models[number] = self._models[number]
             for place in ((model.name, model.version), (model.name, None), (None, None)):
                 if _is_at(plane, place, instance):
@@ -242,6 +244,9 @@ class FrontEnd(asyncio.Protocol):
         for instance, ticket in self._tickets.values():
             instance.cancel(ticket)
         self._tickets.clear()
+        for instance, _ in self._models.values():
+            instance.release()
+        self._models.clear()
         self._handover.close()
         for connection in self._sockets.values():
             connection.close()
@@ -308,11 +313,14 @@ class FrontEnd(asyncio.Protocol):
         """Models of older offers, once nothing of them is under way."""
         used = {id(instance) for instance, _ in self._tickets.values()}
         previous, self._offered = self._offered, offered
+        models = self._models
         self._models = {
             number: found
-            for number, found in self._models.items()
+            for number, found in models.items()
             if number in offered or number in previous or id(found[0]) in used
         }
+        for number in models.keys() - self._models.keys():
+            models[number][0].release()
 
 
 def _is_at(plane: DataPlane, place: tuple[str | None, str | None], instance: ModelInstance) -> bool:

@@ -221,12 +221,7 @@ class ModelRepository:
 
     def _retire(self, replaced: ModelInstance) -> None:
         """A request that has found an instance whose place another takes may still be on its way to it, no longer than it may take."""
-
-        async def later() -> None:
-            await asyncio.sleep(self._request_timeout)
-            await replaced.unload(self._request_timeout)
-
-        self._keep(asyncio.create_task(later()))
+        self._keep(asyncio.create_task(replaced.retire(self._request_timeout)))
 
     async def _unload_served(self, name: str) -> None:
         served = self._served(name)
