@@ -4,6 +4,7 @@ import argparse
 import gc
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -14,7 +15,9 @@ from typing import Any
 from haldane_runtime.core.errors import LoadError
 from haldane_runtime.observe.termination import DEFAULT_TERMINATION_LOG, report_failure
 from haldane_runtime.repository.target import with_target
-from haldane_runtime.settings import from_environment
+from haldane_runtime.settings import from_environment, unknown_names
+
+log = logging.getLogger(__name__)
 
 _ENVIRONMENT = """\
 environment, what to serve:
@@ -60,6 +63,9 @@ environment, the server:
                                where traces go (default: nowhere)
 """
 
+KNOWN = frozenset(re.findall(r"HALDANE_\w+", _ENVIRONMENT))
+"""Every variable of ours that is read."""
+
 _EXIT_CODES = """
 A failed load ends the process: 10 InvalidConfiguration, 11 ModelNotFound, 12 AccessDenied,
 13 StorageUnreachable, 14 ChecksumMismatch, 15 InvalidModel, 16 DeviceUnavailable, 17 LoadFailed,
@@ -93,6 +99,8 @@ def _serve(options: argparse.Namespace, started: float) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     # Its start and stop lines repeat ours.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    for warning in unknown_names(os.environ, KNOWN):
+        log.warning("%s", warning)
     try:
         settings = from_environment(_environment(options))
         # Next to nothing of what the imports make is garbage, and looking for it takes a sixth of their time; see
@@ -123,6 +131,8 @@ def _bench(options: argparse.Namespace, _: float) -> int:
 def _reporting(options: argparse.Namespace, command: Callable[[], int]) -> int:
     level = logging.INFO if options.verbose else logging.ERROR
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(message)s")
+    for warning in unknown_names(os.environ, KNOWN):
+        print(warning, file=sys.stderr)
     try:
         return command()
     except LoadError as error:

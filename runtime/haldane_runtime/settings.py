@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,11 @@ FREE_PORT = -1
 DRAIN_SECONDS = 1.0
 
 PROVIDERS = ("TensorRT", "CUDA", "CPU")
+
+# Kubernetes tells every pod of the Services of its namespace in variables that begin with their names.
+_SERVICE = re.compile(r"HALDANE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+_SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
+_NEAR = 0.8
 
 _NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
 
@@ -118,12 +123,30 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
     )
 
 
+def unknown_names(environ: Mapping[str, str], known: Collection[str]) -> list[str]:
+    """A sentence for each `HALDANE_*` that is not `known`, with the setting that may be meant."""
+    told = []
+    for name in sorted(environ.keys() - set(known)):
+        if not name.startswith("HALDANE_") or _SERVICE.fullmatch(name) or _SERVICE_ADDRESS.match(environ[name]):
+            continue
+        # Hardly ever needed, and the start waits for each import.
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, known, 1, _NEAR)
+        told.append(f"{name} is no setting of the runtime and is ignored" + (f"; is {near[0]} meant?" if near else "."))
+    return told
+
+
 class _Reader:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
 
     def text(self, name: str, default: str) -> str:
-        return self._environ.get(name, "").strip() or default
+        value = self._environ.get(name, "").strip()
+        if name.endswith("_PORT") and _SERVICE_ADDRESS.match(value):
+            # The address of a Service called haldane or haldane-grpc, which says nothing of where to listen.
+            return default
+        return value or default
 
     def pattern(self, name: str, default: str, pattern: str, expected: str) -> str:
         value = self.text(name, default)

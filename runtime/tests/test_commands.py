@@ -86,6 +86,13 @@ def test_the_environment_names_the_model_when_the_command_line_does_not(models: 
     assert command("check").returncode == 10
 
 
+@pytest.mark.parametrize("name", ["serve", "check"])
+def test_a_misspelt_variable_is_told(name: str) -> None:
+    told = command(name, HALDANE_MODEL_URL="file:///m.onnx")
+    assert told.returncode == 10
+    assert "HALDANE_MODEL_URL is no setting of the runtime and is ignored; is HALDANE_MODEL_URI meant?" in told.stderr
+
+
 def test_bench_measures_and_recommends_settings(models: Any) -> None:
     told = command("bench", str(models.double()), "--seconds", "1")
     assert told.returncode == 0, told.stderr

@@ -1,9 +1,12 @@
+import re
 from pathlib import Path
 
 import pytest
 
+import haldane_runtime
 from haldane_runtime.core.errors import LoadError, Reason
-from haldane_runtime.settings import FREE_PORT, from_environment
+from haldane_runtime.server import KNOWN
+from haldane_runtime.settings import FREE_PORT, from_environment, unknown_names
 
 URI = {"HALDANE_MODEL_URI": "file:///m.onnx"}
 
@@ -120,3 +123,46 @@ def test_a_wrong_value_is_named_with_what_was_expected(name: str, value: str, ex
     assert caught.value.reason is Reason.INVALID_CONFIGURATION
     assert name in caught.value.message
     assert expected in caught.value.message
+
+
+def test_the_help_names_every_variable_that_is_read() -> None:
+    sources = Path(haldane_runtime.__file__).parent.rglob("*.py")
+    assert set(re.findall(r"HALDANE_[A-Z0-9_]*[A-Z0-9]", "".join(map(Path.read_text, sources)))) == KNOWN
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "warning"),
+    [
+        ("HALDANE_QEUE", "10", "HALDANE_QEUE is no setting of the runtime and is ignored; is HALDANE_QUEUE meant?"),
+        ("HALDANE_MODEL_URL", "s3://b/m", "is HALDANE_MODEL_URI meant?"),
+        ("HALDANE_FAVOURITE_COLOUR", "red", "HALDANE_FAVOURITE_COLOUR is no setting of the runtime and is ignored."),
+        ("HALDANE_SERVICE_POT", "80", "is no setting"),
+    ],
+)
+def test_a_name_that_is_no_setting_is_told(name: str, value: str, warning: str) -> None:
+    (told,) = unknown_names({**URI, name: value, "PATH": "/bin"}, KNOWN)
+    assert warning in told
+
+
+# As Kubernetes tells a pod of the Services haldane and haldane-grpc of its namespace.
+SERVICES = {
+    "HALDANE_SERVICE_HOST": "10.0.0.1",
+    "HALDANE_SERVICE_PORT": "80",
+    "HALDANE_SERVICE_PORT_HTTP": "80",
+    "HALDANE_PORT": "tcp://10.0.0.1:80",
+    "HALDANE_PORT_80_TCP": "tcp://10.0.0.1:80",
+    "HALDANE_PORT_80_TCP_PROTO": "tcp",
+    "HALDANE_PORT_80_TCP_PORT": "80",
+    "HALDANE_PORT_80_TCP_ADDR": "10.0.0.1",
+    "HALDANE_GRPC_SERVICE_HOST": "10.0.0.2",
+    "HALDANE_GRPC_SERVICE_PORT": "8081",
+    "HALDANE_GRPC_PORT": "tcp://10.0.0.2:8081",
+    "HALDANE_GRPC_PORT_8081_TCP": "tcp://10.0.0.2:8081",
+    "HALDANE_OTHER_PORT": "udp://10.0.0.3:53",
+}
+
+
+def test_what_kubernetes_tells_of_services_is_no_setting_and_no_mistake() -> None:
+    assert unknown_names({**URI, **SERVICES}, KNOWN) == []
+    settings = from_environment({**URI, **SERVICES})
+    assert (settings.port, settings.grpc_port) == (8080, 8081)
