@@ -192,7 +192,7 @@ class Analysis(ApiModel):
         None, description="Hold a step, up to its deadline, until so many times the limit would be seen 4 times in 5."
     )
     failure_limit: int = Field(
-        3, ge=1, le=1000, description="Consecutive failed evaluations of a query check that roll back."
+        3, ge=1, le=1000, description="Failures of a query check, with no pass between, that roll back."
     )
     on_inconclusive: Literal["Hold", "Promote", "Rollback"] = Field(
         "Hold",

@@ -66,7 +66,7 @@ class CheckStatus(Written):
     limit: str | None = Field(None, description="What value was held against.")
     requests: int | None = Field(None, description="Candidate requests that it rests on.")
     detectable: str | None = Field(None, description="Smallest true value called too high 4 times in 5.")
-    failures: int = Field(0, description="Consecutive failed evaluations.")
+    failures: int = Field(0, description="Failures since it last passed.")
     at: Time = Field(description="When it was evaluated.")
     message: str = Field(description="The verdict as a sentence.")
     evidence: str | None = Field(None, description="The operator's own.")

@@ -16,7 +16,7 @@ from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import nonfinite
 from haldane.plan.asking import BEFORE, Scope, scope_of
 from haldane.plan.deadlines import deadline, is_overdue
-from haldane.plan.evidence import Evidence
+from haldane.plan.evidence import Evidence, is_of, marked
 from haldane.plan.latency import judge_latency
 from haldane.plan.looks import POOR, look_at
 from haldane.plan.nobody import doubted
@@ -58,7 +58,7 @@ class Analysis:
     """A Fail that no check has to ask for: the candidate gives NaN where stable gives numbers."""
 
     def failed(self, md: ModelDeployment) -> CheckStatus | None:
-        """The first check that demands a rollback: a limit shown to be crossed, or a query failing too often in a row."""
+        """The first check that demands a rollback: a limit shown to be crossed, or a query failing too often without a pass."""
         limits = {
             check.name: md.spec.rollout.analysis.failure_limit if check.query else 1 for check in md.spec.rollout.checks
         }
@@ -94,13 +94,17 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
     checks = []
     for check in md.spec.rollout.checks:
         last = latest.get(check.name)
+        known = Evidence.from_text(last.evidence) if last else None
+        if last and not is_of(last, check):
+            # What was counted stays counted, but nothing was found out by it of this check.
+            last, known = None, replace(known, planned=0) if known else None
         if last and last.verdict == "Fail" and not check.query:
             # What was shown once stays shown: a test that is not acted upon at once must not be given another chance.
             checks.append(last.model_copy(update={"at": now, "failures": last.failures + 1}))
             continue
         trial = Trial(
             look,
-            Evidence.from_text(last.evidence) if last else None,
+            known,
             md.spec.rollout.analysis.min_requests,
             detect,
             scope.past is not None,
@@ -110,13 +114,14 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
         )
         judged = _judge_one(md, check, scope, answers, recent, counted, outages, trial)
         # Also when it finds nothing out: what passed before the end of the hold is no planned look at all of it.
-        is_planned = not check.query and look.planned > (trial.before.planned if trial.before else 0)
+        is_planned = not check.query and look.planned > (known.planned if known else 0)
         is_early = last is not None and last.at > changed and now < next_look(md.metadata.uid, last.at, interval)
         if last and is_early and not judged.aborts and not is_planned:
             # Looked at again only for the share: a verdict is given, and counted, once an interval.
             checks.append(last)
             continue
-        failures = last.failures if last else 0
+        # An outage between two failures is no pass between them: it does not end the count.
+        failures, kept = last.failures if last else 0, judged.evidence or known
         checks.append(
             CheckStatus(
                 name=check.name,
@@ -129,7 +134,7 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
                 failures={"Pass": 0, "Fail": failures + 1, "Inconclusive": failures}[judged.verdict],
                 at=now,
                 message=judged.message,
-                evidence=judged.evidence.to_text() if judged.evidence else last and last.evidence,
+                evidence=marked(kept.to_text() if kept else None, check),
             )
         )
     return Analysis(now, tuple(checks), share, outage, None if scope.past else _alarm(scope, answers, counted, now))
@@ -140,7 +145,9 @@ def unjudged(md: ModelDeployment, why: str, now: datetime) -> Analysis:
     latest = {check.name: check for check in md.status.rollout.checks}
     checks = []
     for check in md.spec.rollout.checks:
-        last = latest.get(check.name) or CheckStatus(name=check.name, verdict="Inconclusive", at=now, message=why)
+        last = latest.get(check.name)
+        if last is None or not is_of(last, check):
+            last = CheckStatus(name=check.name, verdict="Inconclusive", at=now, message=why, evidence=marked("", check))
         is_shown = last.verdict == "Fail" and not check.query
         told = {"at": now} if is_shown else {"at": now, "verdict": "Inconclusive", "message": why}
         checks.append(last.model_copy(update=told))

@@ -3,17 +3,24 @@
 It stands in status as one line of text, because nothing may live in memory alone and nobody else is to read it. What is
 tested are cumulative counts, which every look asks for anew: a line that is lost costs only caution. What steps that have
 ended counted is added up in it when the weight changes, in the very status that changes it, so nothing is added twice.
+
+The line ends with a mark of the check that was judged: one that is edited is another check, though it has the same name.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields
 from typing import Any
+from zlib import crc32
 
+from haldane.api.rollout import Check
 from haldane.api.status import CheckStatus, RolloutStatus
+from haldane.api.v1alpha1 import ModelDeployment
 
 _WITHOUT_EARLIER = 11
 """Words of a line by a version that kept nothing of earlier steps."""
+_MARK = "#"
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class Evidence:
     @classmethod
     def from_text(cls, text: str | None) -> Evidence | None:
         """Read it back; None for none, and for what another version wrote."""
-        words = (text or "").split()
+        words = [word for word in (text or "").split() if not word.startswith(_MARK)]
         if len(words) not in (_WITHOUT_EARLIER, len(fields(cls))):
             return None
         defaults: list[Any] = [field.default for field in fields(cls)]
@@ -76,6 +83,29 @@ class Evidence:
             return cls(*(type(default)(word) for default, word in zip(defaults, words, strict=False)))
         except ValueError:
             return None
+
+
+def marked(line: str | None, check: Check) -> str:
+    """The line with the mark of the check that it is of."""
+    words = [word for word in (line or "").split() if not word.startswith(_MARK)]
+    definition = json.dumps(check.to_wire(), sort_keys=True)
+    return " ".join([*words, f"{_MARK}{crc32(definition.encode()):x}"])
+
+
+def is_of(judged: CheckStatus, check: Check) -> bool:
+    """Whether a verdict is of the check as it is in spec now; so is one by a version that set no marks."""
+    marks = _marks(judged)
+    return judged.name == check.name and (not marks or marked("", check).split() == marks)
+
+
+def unseen(md: ModelDeployment) -> list[str]:
+    """The checks of spec that were not looked at since they were last edited."""
+    judged = md.status.rollout.checks
+    return [check.name for check in md.spec.rollout.checks if not any(is_of(each, check) for each in judged)]
+
+
+def _marks(judged: CheckStatus) -> list[str]:
+    return [word for word in (judged.evidence or "").split() if word.startswith(_MARK)]
 
 
 def anew(rollout: RolloutStatus, weight: int) -> list[CheckStatus]:
@@ -90,7 +120,7 @@ def anew(rollout: RolloutStatus, weight: int) -> list[CheckStatus]:
         evidence = Evidence.from_text(check.evidence)
         if evidence:
             message = f"not looked at yet at weight {weight}%"
-            line = evidence.for_the_next_step().to_text()
+            line = " ".join([evidence.for_the_next_step().to_text(), *_marks(check)])
             kept.append(
                 CheckStatus(name=check.name, verdict="Inconclusive", at=check.at, message=message, evidence=line)
             )

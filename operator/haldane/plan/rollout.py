@@ -25,6 +25,7 @@ from haldane.plan.arrival import hold_began, passed_alone, share_missing, told_a
 from haldane.plan.asking import due_at
 from haldane.plan.capacity import full_size
 from haldane.plan.deadlines import is_overdue
+from haldane.plan.evidence import unseen
 from haldane.plan.gates import Report
 from haldane.plan.gates_verdicts import recorded
 from haldane.plan.hazards import in_danger, interrupted, not_asked_for, not_ready_in_time
@@ -202,11 +203,10 @@ def _held(s: Situation, index: int, current: Step) -> Decision:
     if left > timedelta(0):
         return to.moved(s, f"weight {current.weight}%: holding for {current.hold}", after=left)
     open_checks = [c for c in s.rollout.checks if c.verdict != "Pass"]
-    unseen = {check.name for check in s.spec.rollout.checks} - {c.name for c in s.rollout.checks}
     # Prometheus may take a while to answer: a look that was asked for before the end of the hold is not the one at its end.
     ended = s.rollout.step_started_at + parse_duration(current.hold)
     is_last_look = not s.spec.rollout.checks or (s.rollout.checked_at is not None and s.rollout.checked_at >= ended)
-    if not checks_decide(s.md, current) or (not open_checks and not unseen and is_last_look):
+    if not checks_decide(s.md, current) or (not open_checks and not unseen(s.md) and is_last_look):
         return _passed(s, index)
     reasons = (
         "; ".join(f"check {c.name}: {c.message}" for c in open_checks) or "the checks are to be evaluated once more"

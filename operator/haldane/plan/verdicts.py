@@ -1,7 +1,7 @@
 """One check against its limits: the rules, each as a pure function of counts.
 
 A limit on a rate or a quantile is a claim about the true value, so it fails only when the data show it to be crossed
-(`shares`); a free query has no counts to test, so it is compared, and fails for good after several in a row.
+(`shares`); a free query has no counts to test, so it is compared, and fails for good after several without a pass.
 """
 
 from __future__ import annotations
