@@ -54,6 +54,8 @@ class Analysis:
     """None when Prometheus could not say, or has no samples since the weight was changed."""
     outage: str | None = None
     """Why Prometheus could not say, as a sentence."""
+    is_sparse: bool = False
+    """Whether it has samples of the pods, but too few of them in one window to tell a rate."""
     alarm: CheckStatus | None = None
     """A Fail that no check has to ask for: the candidate gives NaN where stable gives numbers."""
 
@@ -76,6 +78,7 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
     before, before_outage = read_requests(answers.get(f"{BEFORE}requests"))
     outages = _Outages(recent_outage, counted_outage, before_outage)
     outage = recent_outage or counted_outage or before_outage
+    is_sparse = bool(counted) and not recent and not recent_outage
     if scope.past:
         counted = {**counted, **before}
     share = None
@@ -137,7 +140,8 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
                 evidence=marked(kept.to_text() if kept else None, check),
             )
         )
-    return Analysis(now, tuple(checks), share, outage, None if scope.past else _alarm(scope, answers, counted, now))
+    alarm = None if scope.past else _alarm(scope, answers, counted, now)
+    return Analysis(now, tuple(checks), share, outage, is_sparse, alarm)
 
 
 def unjudged(md: ModelDeployment, why: str, now: datetime) -> Analysis:

@@ -57,12 +57,13 @@ def step(
     `target` is the revision that the spec asks for; `analysis` is this pass's evaluation, None when none was due, or while one
     `is_looking`; `gates` is what was found before any traffic, None where nobody is to be asked.
     """
-    before = md.status.rollout.gates
+    before, earlier = md.status.rollout.gates, md.status.rollout
     md = without_old_tokens(md)
     md = recorded(md, gates.findings if gates else None, now)
     judged = in_effect(_recorded(md, observed, analysis, now))
     heard = hear(Situation(judged, target, observed, analysis, now, gates, is_looking))
     s, decision = heard.situation, heard.decision or _next(heard.situation)
+    decision = told_alone(earlier, s, decision)
     told = gating.told(before, md.status.rollout.gates)
     return Decision(decision.status, _next_look(s, decision), (*told, *heard.events, *decision.events))
 
@@ -198,7 +199,7 @@ def _held(s: Situation, index: int, current: Step) -> Decision:
         if missing:
             return _undecided(s, index, missing) if overdue else to.moved(s, missing)
         holding = f"weight {current.weight}%: holding for {current.hold}"
-        return told_alone(s, to.moved(s, holding, after=to.SOON, step_started_at=hold_began(s)))
+        return to.moved(s, holding, after=to.SOON, step_started_at=hold_began(s))
     left = parse_duration(current.hold) - s.since(s.rollout.step_started_at)
     if left > timedelta(0):
         return to.moved(s, f"weight {current.weight}%: holding for {current.hold}", after=left)

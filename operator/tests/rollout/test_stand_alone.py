@@ -151,3 +151,17 @@ def test_a_loss_is_forgotten_when_stable_is_back(world: Any) -> None:
     world.behaviours["1"].hangs = False
     world.run(2)
     assert "stableLostAt" not in world.status["rollout"]
+
+
+def test_it_is_told_once_when_stable_is_lost_in_the_middle_of_a_step(relative: Any) -> None:
+    relative.spec["rollout"]["steps"] = [{"weight": 50, "hold": "2m"}, {"weight": 60, "hold": "20s"}]
+    relative.deploy("2")
+    relative.run(40)
+    assert relative.status["rollout"].get("stepStartedAt") is not None
+    relative.behaviours["1"].hangs = True
+    relative.run(int(LONG_ENOUGH.total_seconds()) - 2)
+    assert events(relative, "StableUnavailable") == []
+    relative.run(10)
+    assert len(events(relative, "StableUnavailable")) == 1
+    relative.run_until("Promoting", 300)
+    assert len(events(relative, "StableUnavailable")) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -123,10 +124,21 @@ def test_a_query_that_gives_nothing_is_told_though_requests_come(world: Any) -> 
 
 def test_a_share_that_does_not_come_is_told_without_any_check(world: Any) -> None:
     world.spec["rollout"]["checks"] = []
-    world.prometheus_down = REFUSED
+    answered = world.answer
+    candidate = world.status["candidate"]["revision"]
+    world.answer = lambda promql, ago: tuple(
+        series for series in answered(promql, ago) if series.labels["revision"] != candidate
+    )
     (told,) = heard(world, 60)
-    assert REFUSED in told.message
+    assert "waiting until the observed share is near 5%" in told.message
     assert "the step's hold begins when the candidate has its share".capitalize() in told.message
+
+
+def test_a_window_of_less_than_two_scrapes_is_told(world: Any) -> None:
+    answered = world.answer
+    world.answer = lambda promql, ago: answered(promql, ago) if re.search(r"\[[6-9][0-9]s\]", promql) else ()
+    _, told = heard(world, 80)
+    assert "raise spec.rollout.analysis.window to several times its scrape interval" in told.message
 
 
 def test_a_step_that_a_person_decides_is_not_held(world: Any) -> None:
