@@ -33,7 +33,8 @@ _BUDGET = {"cpu": Budget(plenty=0.06, most=1.5), "gpu": Budget(plenty=1.0, most=
 class LoadedModel:
     """A warm engine, what it serves and what batching does to it.
 
-    `path` is the .onnx file that was opened, `threads` how many a run takes, `inputs` some that the
+    `source` is the .onnx file that was fetched, `path` the one that was opened, which a lower precision
+    makes another, `threads` how many a run takes, `inputs` some that the
     model takes, None when none were found, `golden_requests` how many it was held against. `reopen`
     opens it once more, with another number of threads.
     """
@@ -41,6 +42,7 @@ class LoadedModel:
     model: ServedModel
     engine: Engine
     profile: BatchProfile
+    source: Path
     path: Path
     threads: int
     inputs: Inputs | None
@@ -111,6 +113,7 @@ def _load(settings: Settings) -> LoadedModel:
         model,
         engine,
         profile,
+        fetched.path,
         opening.path,
         tuned.threads,
         tuned.trial.inputs,

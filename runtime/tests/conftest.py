@@ -56,6 +56,20 @@ class Models:
             name, [helper.make_node(op, ["x", "x"], ["y"])], [_info("x", ["N", 3])], [_info("y", ["N", 3])], opset=opset
         )
 
+    def layers(self) -> Path:
+        """Two layers of 64 with weights."""
+        random = np.random.default_rng(7)
+        weights = [
+            numpy_helper.from_array((random.standard_normal(shape) / 8).astype(np.float32), name)
+            for name, shape in (("w1", (64, 64)), ("w2", (64, 8)))
+        ]
+        nodes = [
+            helper.make_node("Gemm", ["x", "w1"], ["h"]),
+            helper.make_node("Relu", ["h"], ["a"]),
+            helper.make_node("Gemm", ["a", "w2"], ["y"]),
+        ]
+        return self.save("layers", nodes, [_info("x", ["N", 64])], [_info("y", ["N", 8])], weights)
+
     def person(self) -> Path:
         """Inputs `age` and `name` of [N, 1], outputs log(age), NaN below 0, and the name again."""
         nodes = [helper.make_node("Log", ["age"], ["log"]), helper.make_node("Identity", ["name"], ["echo"])]

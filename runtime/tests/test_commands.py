@@ -44,6 +44,18 @@ def test_check_says_what_would_be_served_and_how(models: Any) -> None:
     assert "CPU" in report["providers"]
 
 
+def test_check_at_a_lower_precision_tells_of_the_source_and_of_what_was_made_of_it(models: Any, tmp_path: Path) -> None:
+    path, size = models.layers(), models.layers().stat().st_size
+    settings = {"HALDANE_PRECISION": "fp16", "HALDANE_CACHE_DIR": str(tmp_path)}
+    told = command("check", str(path), **settings).stdout
+    assert "3 nodes: 2 Gemm, 1 Relu; 4,608 parameters" in told
+    assert "made by" not in told
+    assert re.search(r"fp16, converted from the source to \d", told)
+    report = json.loads(command("check", str(path), "--json", **settings).stdout)
+    assert (report["bytes"], report["operators"], report["precision"]) == (size, {"Gemm": 2, "Relu": 1}, "fp16")
+    assert 0 < report["converted_bytes"] < 0.6 * size
+
+
 def test_check_says_why_a_model_is_not_batched(models: Any) -> None:
     report = json.loads(command("check", str(models.work()), "--json").stdout)
     assert not report["batching"]["batchable"]

@@ -80,7 +80,9 @@ class Loader:
         self.engines.append(engine)
         version = settings.model_version or f"of-{text}"
         model = ServedModel(settings.model_name, version, text, "cpu", engine.signature)
-        return LoadedModel(model, engine, BatchProfile(False, "It is not.", 1, {}), file, 1, None, 0, lambda _: engine)
+        return LoadedModel(
+            model, engine, BatchProfile(False, "It is not.", 1, {}), file, file, 1, None, 0, lambda _: engine
+        )
 
 
 class Place:

@@ -52,14 +52,14 @@ def describe(loaded: Loaded) -> dict[str, Any]:
     """The report of a model that would be served, as JSON has it; sizes in bytes, times in seconds."""
     model, profile = loaded.model.model, loaded.model.profile
     folder = not loaded.offer.settings.model_uri.lower().endswith(".onnx")
-    file = _read(loaded.model.path)
+    file = _read(loaded.model.source)
     return {
         "name": model.name,
         "version": model.version,
         "served": True,
         "source": loaded.offer.settings.model_uri.split("?", 1)[0],
         "digest": model.digest,
-        "bytes": _bytes(loaded.model.path, folder),
+        "bytes": _bytes(loaded.model.source, folder),
         **_graph(file),
         "inputs": [_tensor(spec) for spec in model.signature.inputs],
         "outputs": [_tensor(spec) for spec in model.signature.outputs],
@@ -80,11 +80,13 @@ def _engine(loaded: Loaded) -> dict[str, Any]:
     from haldane_runtime.engine import onnx
 
     version, providers = onnx.build()
+    converted = loaded.model.path != loaded.model.source
     return {
         "onnxruntime": version,
         "providers": providers,
         "device": loaded.model.model.device,
         "precision": loaded.model.model.precision,
+        **({"converted_bytes": _model_bytes(loaded.model.path.parent)} if converted else {}),
         "threads": loaded.model.threads,
         "threads_allowed": usable_threads(),
     }
@@ -115,6 +117,11 @@ def _bytes(path: Path, folder: bool) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
+def _model_bytes(folder: Path) -> int:
+    """Of a converted model, whose weights may lie beside it, as its loss does."""
+    return sum(file.stat().st_size for file in folder.iterdir() if file.suffix != ".json")
+
+
 def _tensor(spec: TensorSpec) -> dict[str, Any]:
     return {
         "name": spec.name,
@@ -131,13 +138,19 @@ def _facts(report: dict[str, Any], loaded: Loaded) -> list[tuple[str, str]]:
         *_graph_facts(report),
         *_tensor_facts("inputs", signature.inputs),
         *_tensor_facts("outputs", signature.outputs),
-        ("engine", f"ONNX Runtime {report['onnxruntime']} on {report['device']}, {report['precision']}"),
+        ("engine", f"ONNX Runtime {report['onnxruntime']} on {report['device']}, {_precision_fact(report)}"),
         ("", f"providers here: {', '.join(report['providers'])}"),
         ("threads", f"{report['threads']} for one run, of {report['threads_allowed']} allowed"),
         *_batching_facts(report["batching"]),
         ("golden", _golden_fact(report["golden_requests"])),
         ("load", f"{report['load_seconds']:.2f} s"),
     ]
+
+
+def _precision_fact(report: dict[str, Any]) -> str:
+    if "converted_bytes" not in report:
+        return str(report["precision"])
+    return f"{report['precision']}, converted from the source to {size(report['converted_bytes'])}"
 
 
 def _graph_facts(report: dict[str, Any]) -> list[tuple[str, str]]:
