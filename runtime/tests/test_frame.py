@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, cast
 
 import httpx
 import numpy as np
@@ -9,6 +10,7 @@ from haldane_runtime.core.errors import Code, RequestError
 from haldane_runtime.core.types import Array, Datatype, ModelSignature, ServedModel, TensorSpec
 from haldane_runtime.engine.base import BatchProfile
 from haldane_runtime.observe.metrics import Metrics
+from haldane_runtime.protocol.frame import RequestFrame, mark_inference
 from haldane_runtime.protocol.http import create_app
 
 SIGNATURE = ModelSignature(
@@ -63,6 +65,24 @@ async def test_every_inference_answer_says_who_gave_it(plane: DataPlane, path: s
     assert answer.status_code == status
     assert answer.headers["x-haldane-revision"] == "abc123"
     assert answer.headers["x-haldane-version"] == "v7"
+
+
+async def test_what_follows_the_answer_is_not_the_clients_time(plane: DataPlane) -> None:
+    now = 0.0
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal now
+        mark_inference(scope, plane.metrics.model("m"))
+        now += 0.5
+        await send({"type": "http.response.start", "status": 413, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}", "more_body": True})
+        now += 5.0
+        await send({"type": "http.response.body"})
+
+    async def ignore(_: object) -> None: ...
+
+    await RequestFrame(app, plane, lambda: now)({"type": "http", "headers": []}, cast(Any, None), ignore)
+    assert plane.metrics.model("m").duration.sum == 0.5
 
 
 async def test_while_it_loads_only_the_revision_is_known(plane: DataPlane) -> None:

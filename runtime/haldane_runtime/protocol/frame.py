@@ -91,9 +91,10 @@ class RequestFrame:
         started = scope[_STARTED] = self._clock()
         status = CLIENT_CLOSED_REQUEST
         answering = False
+        answered: float | None = None
 
         async def framed(message: Message) -> None:
-            nonlocal status, answering
+            nonlocal status, answering, answered
             if message["type"] == "http.response.start":
                 status, answering = message["status"], True
                 if scope.get(_INFERENCE):
@@ -103,6 +104,9 @@ class RequestFrame:
                 if self._plane.draining:
                     _close_after(message)
             await send(message)
+            if message.get("body"):
+                # What comes after the last of these is nothing that the client waits for.
+                answered = self._clock()
 
         try:
             await self._app(scope, receive, framed)
@@ -115,7 +119,7 @@ class RequestFrame:
         finally:
             metrics: ModelMetrics | None = scope.get(_INFERENCE)
             if metrics is not None:
-                seconds = self._clock() - scope.get(_ARRIVED, started)
+                seconds = (answered or self._clock()) - scope.get(_ARRIVED, started)
                 metrics.request(status, seconds)
                 self._tell(prediction_of(scope), status, seconds)
 

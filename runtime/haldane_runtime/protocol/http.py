@@ -16,10 +16,12 @@ from starlette.requests import ClientDisconnect
 from haldane_runtime.core.dataplane import DataPlane
 from haldane_runtime.core.errors import HTTP_STATUS, Code, RequestError
 from haldane_runtime.observe.metrics import CONTENT_TYPE
+from haldane_runtime.protocol.codec import dumps
 from haldane_runtime.protocol.compression import CODINGS
 from haldane_runtime.protocol.frame import CLIENT_CLOSED_REQUEST, RequestFrame
 from haldane_runtime.protocol.headers import retry_after
 from haldane_runtime.protocol.inference import Inference, routes
+from haldane_runtime.protocol.lingering import LingeringResponse
 from haldane_runtime.protocol.models import answer, model_routes
 
 log = logging.getLogger(__name__)
@@ -90,6 +92,11 @@ def _add_errors(app: FastAPI) -> None:
             headers["Retry-After"] = retry_after(error)
         if error.code is Code.UNSUPPORTED_ENCODING:
             headers["Accept-Encoding"] = ", ".join(CODINGS)
+        if error.code is Code.TOO_LARGE:
+            content = dumps({"error": error.message})
+            return LingeringResponse(content, HTTP_STATUS[error.code], headers, "application/json")
+        if error.code is Code.BODY_TIMEOUT:
+            headers["Connection"] = "close"
         return answer({"error": error.message}, HTTP_STATUS[error.code], headers)
 
     async def unroutable(request: Request, error: Exception) -> Response:

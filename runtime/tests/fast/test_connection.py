@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from haldane_runtime.protocol import lingering
 from haldane_runtime.protocol.fast.connection import HotConnection
 from haldane_runtime.scheduling.policy import Limits
 from runtime.tests.inprocess import LATER, infer, read, serving, until
@@ -182,15 +183,87 @@ async def test_a_body_that_never_comes_ends_the_connection() -> None:
         writer.close()
 
 
-async def test_a_body_over_the_limit_is_refused_and_the_connection_is_usable() -> None:
+async def test_a_body_that_stalls_on_the_general_path_ends_the_connection_too() -> None:
+    async with serving(seconds=0.2) as server:
+        reader, writer = await server.connect()
+        writer.write(chunked(1)[:-9])
+        answer = await read(reader)
+        assert (answer.status, answer.headers["connection"]) == (408, "close")
+        assert await reader.read() == b""
+        writer.close()
+
+
+HEAD = b"POST /v2/models/%b/infer HTTP/1.1\r\nHost: h\r\n"
+DECLARED = HEAD % b"m" + b"Content-Length: 1000000000000\r\n\r\n"
+CHUNKED = HEAD % b"m" + b"Transfer-Encoding: chunked\r\n\r\n" + b"7d0\r\n" + bytes(2000) + b"\r\n"
+UNKNOWN = HEAD % b"nobody" + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+async def pushed(writer: asyncio.StreamWriter) -> None:
+    """Returns when the other side takes nothing more."""
+    async with asyncio.timeout(LATER):
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"400\r\n" + bytes(1024) + b"\r\n")
+                await writer.drain()
+                await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("message", [DECLARED, CHUNKED], ids=["declared", "chunked"])
+@pytest.mark.parametrize(("seconds", "most"), [(LATER, 10_000), (0.05, 1 << 40)], ids=["by bytes", "by time"])
+async def test_the_rest_of_a_body_over_the_limit_is_read_for_a_short_while_only(
+    monkeypatch: pytest.MonkeyPatch, message: bytes, seconds: float, most: int
+) -> None:
+    monkeypatch.setattr(lingering, "LINGER_SECONDS", seconds)
+    monkeypatch.setattr(lingering, "LINGER_BYTES", most)
     async with serving() as server:
         reader, writer = await server.connect()
-        writer.write(infer(1, length=2000)[:-10])
+        writer.write(message)
+        answer = await read(reader)
+        assert (answer.status, answer.headers["connection"]) == (413, "close")
+        await pushed(writer)
+        await until(lambda: server.count(413) == 1)
+        writer.close()
+
+
+async def test_a_client_that_sends_all_of_a_body_over_the_limit_reads_why() -> None:
+    async with serving() as server:
+        reader, writer = await server.connect()
+        writer.write(HEAD % b"m" + b"Content-Length: 8000000\r\n\r\n")
+        for _ in range(8):
+            writer.write(bytes(1_000_000))
+            await writer.drain()
         assert (await read(reader)).status == 413
+        assert await reader.read() == b""
         writer.close()
         reader, writer = await server.connect()
         writer.write(infer(1))
         assert (await read(reader)).value() == 2
+        writer.close()
+
+
+@pytest.mark.parametrize("push", [True, False], ids=["by bytes", "by time"])
+async def test_a_body_that_nobody_asked_for_may_be_no_larger_and_slower_than_one_that_is_wanted(push: bool) -> None:
+    async with serving(seconds=LATER if push else 0.2) as server:
+        reader, writer = await server.connect()
+        writer.write(UNKNOWN)
+        assert (await read(reader)).status == 404
+        if push:
+            await pushed(writer)
+        else:
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_connection_outlives_a_short_body_that_nobody_asked_for() -> None:
+    async with serving() as server:
+        reader, writer = await server.connect()
+        for _ in range(3):
+            writer.write(UNKNOWN)
+            assert (await read(reader)).status == 404
+            writer.write(b"190\r\n" + bytes(400) + b"\r\n0\r\n\r\n")
+            writer.write(infer(1))
+            assert (await read(reader)).value() == 2
         writer.close()
 
 

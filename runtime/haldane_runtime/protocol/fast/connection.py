@@ -39,6 +39,9 @@ class HotConnection(HotProtocol, HttpToolsProtocol):
         self._head_bytes = 0
         self._first = b""
         self._leave: Callable[[HotConnection], None] | None = None
+        # Of a body whose request has been answered already.
+        self._rest_timer: asyncio.TimerHandle | None = None
+        self._rest_bytes = 0
 
     def resume(self, data: bytes) -> None:
         """Begin with `data`, which was read from this connection elsewhere. To be called before it is made."""
@@ -82,6 +85,10 @@ class HotConnection(HotProtocol, HttpToolsProtocol):
         self._head_bytes = self._head_bytes + len(data) if self._in_head and self._begun == began else 0
         if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response("the request's headers are too long")
+        if self._rest_timer is not None:
+            self._rest_bytes += len(data)
+            if self._rest_bytes > self._route.request_bytes:
+                self.close_for_good()
         self._settle()
 
     def send_400_response(self, msg: str) -> None:
@@ -108,10 +115,15 @@ class HotConnection(HotProtocol, HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._ended += 1
+        self._stop_rest_timer()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self.cycle.response_complete and self._begun != self._ended and not self._in_head:
+            # Nobody wants the rest of this body: it may take as long and be as large as one that is wanted.
+            self._rest_bytes = 0
+            self._rest_timer = self.loop.call_later(self._route.request_timeout, self.close_for_good)
         self._settle()
 
     def _settle(self) -> None:
@@ -126,6 +138,11 @@ class HotConnection(HotProtocol, HttpToolsProtocol):
         ):
             self._state = State.IDLE
             self._last_used = self._route.clock()
+
+    def _stop_rest_timer(self) -> None:
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+            self._rest_timer = None
 
     # To another process
 
@@ -166,6 +183,7 @@ class HotConnection(HotProtocol, HttpToolsProtocol):
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._idle_timer.cancel()
+        self._stop_rest_timer()
 
     def timeout_keep_alive_handler(self) -> None:
         """uvicorn's own timer, which knows of its own answers only; `_close_when_idle` looks at all."""
