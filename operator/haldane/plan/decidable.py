@@ -125,6 +125,7 @@ def concerns(md: ModelDeployment, rate: float | None = None, base: float = 0.01)
     for check in rollout.checks:
         if check.latency and check.latency.max:
             found += _between_bounds(check.name, check.latency.max)
+        found += never_reached(md, check.name)
         found += unknown_metrics(md, check.name)
     return found
 
@@ -137,6 +138,26 @@ def unknown_metrics(md: ModelDeployment, name: str) -> list[str]:
         texts += [check.proportion.hits, check.proportion.total or ""]
     unknown = sorted({metric for text in texts for metric in _OWN_METRIC.findall(text)} - METRICS)
     return [f"check {name}: the runtime has no metric {metric}" for metric in unknown]
+
+
+def never_reached(md: ModelDeployment, name: str) -> list[str]:
+    """Why a check's limit on the latency lies where it can fail nothing, as a sentence."""
+    check = next((check for check in md.spec.rollout.checks if check.name == name), None)
+    limit = check and check.latency and check.latency.max
+    if not limit:
+        return []
+    seconds, timeout = parse_duration(limit).total_seconds(), md.spec.runtime.limits.request_timeout
+    if seconds >= parse_duration(timeout).total_seconds():
+        return [
+            f"check {name}: only requests that are answered 504 take as long as {limit}, as spec.runtime.limits.requestTimeout is"
+            f" {timeout}: write a max below it"
+        ]
+    if seconds > BOUNDS[-1]:
+        return [
+            f"check {name}: {limit} lies beyond the last bound of the runtime's histogram: nothing tells how many requests take"
+            f" longer; write a max of at most {BOUNDS[-1]:g}s"
+        ]
+    return []
 
 
 def hopeless_steps(md: ModelDeployment, rate: float) -> list[str]:

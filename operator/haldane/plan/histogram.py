@@ -45,15 +45,20 @@ class Histogram:
         finite = [bound for bound in self.bounds if not math.isinf(bound)]
         return next((bound for bound in finite if bound >= seconds), finite[-1] if finite else math.inf)
 
+    @property
+    def highest(self) -> float:
+        """The highest finite bound: nobody knows how much longer requests took than that."""
+        return self.bound_above(math.inf)
+
     def above(self, seconds: float, tail: float = 0.01) -> float:
-        """Requests that took longer than `seconds`; of those beyond the highest finite bound, all up to it and none after.
+        """Requests that took longer than `seconds`; where that is beyond the highest finite bound, all that are: no more took so long.
 
         `tail` is the share of slow requests that the question is about, 1 - q for the q-quantile.
         """
         for lower, upper, longer_than_lower, longer in self._buckets():
             if seconds < upper:
                 if math.isinf(upper):
-                    return longer_than_lower if seconds <= lower else 0.0
+                    return longer_than_lower
                 if lower <= 0.0:
                     return longer_than_lower - (longer_than_lower - longer) * max(0.0, seconds) / upper
                 part = math.log(seconds / lower) / math.log(upper / lower)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from haldane.api.quantity import parse_duration, parse_percent
@@ -86,7 +87,33 @@ def judge_latency(
         there = subject.quantile(1.0 - share) if share < 1.0 else 0.0
         return seconds(value * tightest / there) if there > 0.0 else "no latency"
 
-    return answer(told, trial, evidence, questions, as_duration)
+    def decided(asked: list[Question]) -> Judged:
+        return answer(told, trial, evidence, asked, as_duration)
+
+    beyond = [question for question in questions if limits[question.short] > subject.highest]
+    return _decided(decided, subject, told, questions, beyond)
+
+
+def _decided(
+    by: Callable[[list[Question]], Judged],
+    subject: Histogram,
+    told: Told,
+    questions: list[Question],
+    beyond: list[Question],
+) -> Judged:
+    """The verdict, which no limit `beyond` the last bound makes a Fail: who took longer than the one may not than the other."""
+    judged = by(questions)
+    if judged.verdict != "Fail" or not beyond:
+        return judged
+    judged = by([question for question in questions if question not in beyond])
+    if judged.verdict == "Fail":
+        return judged
+    longest, slow = seconds(subject.highest), round(subject.above(subject.highest))
+    message = (
+        f"{told.what} {told.value} of {told.requests} requests is not shown to be within {beyond[0].short}: {slow} took longer than"
+        f" {longest}, and no bound of the histogram tells how much longer; write a max of at most {longest}"
+    )
+    return told.judged("Inconclusive", message, beyond[0].short, evidence=judged.evidence)
 
 
 def _slow(histogram: Histogram, limit: float, tail: float) -> Counts:

@@ -16,7 +16,7 @@ from haldane.api.status import Condition, ModelDeploymentStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import queries as promql
 from haldane.plan.conditions import UNDECIDABLE, Claim, paragraph
-from haldane.plan.decidable import demands, hopeless_steps, unknown_metrics
+from haldane.plan.decidable import demands, hopeless_steps, never_reached, unknown_metrics
 from haldane.plan.nobody import NOBODY, made_up, unproven
 from haldane.plan.observed import Answer, Event, Unavailable
 from haldane.plan.samples import one_number, read_requests
@@ -28,7 +28,8 @@ REQUESTS, NOBODYS = "requests", "/nobody"
 
 def certain(md: ModelDeployment) -> list[str]:
     """What is wrong by the text of the spec alone, as clauses."""
-    return [text for check in md.spec.rollout.checks for text in unknown_metrics(md, check.name)]
+    names = [check.name for check in md.spec.rollout.checks]
+    return [text for name in names for text in (*unknown_metrics(md, name), *never_reached(md, name))]
 
 
 def doubtful(md: ModelDeployment, found: Sequence[str] | None) -> Claim | None:

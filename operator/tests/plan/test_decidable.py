@@ -16,8 +16,9 @@ from haldane.plan.undecided import undecided
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
 
-def model(rollout: dict[str, Any] | None = None, route: bool = True) -> ModelDeployment:
+def model(rollout: dict[str, Any] | None = None, route: bool = True, **more: Any) -> ModelDeployment:
     spec: dict[str, Any] = {"model": {"uri": "s3://models/a/"}, "scaling": {"minReplicas": 3}, "rollout": rollout or {}}
+    spec |= more
     if route:
         spec["traffic"] = {"host": "a.example.com", "ingress": {"className": "nginx"}}
     metadata = {"name": "a", "namespace": "b", "uid": "u", "generation": 1}
@@ -81,6 +82,11 @@ def test_the_defaults_decide_at_100_requests_a_second() -> None:
             "between the runtime's histogram bounds 200ms and 250ms",
         ),
         (
+            {"checks": [{"name": "p99", "latency": {"max": "10s"}}]},
+            100,
+            "check p99: only requests that are answered 504 take as long as 10s, as spec.runtime.limits.requestTimeout is 10s",
+        ),
+        (
             {"checks": [{"name": "x", "query": {"promql": "haldane_latency{r='{{revision}}'}", "max": "1"}}]},
             100,
             "the runtime has no metric haldane_latency",
@@ -97,6 +103,16 @@ def test_a_demand_that_every_hold_meets_is_worth_no_word_nor_what_nobody_can_kno
     assert concerns(model({"checks": [{"name": "part", "proportion": counted}], "analysis": {"detect": "2x"}}), 10) == [
         text for text in concerns(model(), 10) if "are needed" in text
     ]
+
+
+def test_a_limit_beyond_the_last_bound_of_the_histogram_is_told() -> None:
+    patient = {"limits": {"requestTimeout": "2m"}}
+    texts = {}
+    for limit in ("9s", "30s", "45s"):
+        md = model({"checks": [{"name": "p99", "latency": {"max": limit}}]}, runtime=patient)
+        texts[limit] = [text for text in concerns(md) if "last bound" in text]
+    assert (texts["9s"], texts["30s"]) == ([], [])
+    assert "45s lies beyond the last bound of the runtime's histogram" in texts["45s"][0]
 
 
 def test_limits_at_a_bound_and_known_metrics_are_fine() -> None:

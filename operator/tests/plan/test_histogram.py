@@ -16,7 +16,7 @@ BUCKETS = {0.1: 50.0, 0.2: 90.0, 0.5: 99.0, INF: 100.0}
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
-    [(0.0, 100), (0.05, 75), (0.1, 50), (0.15, 19.58), (0.2, 10), (0.35, 2.59), (0.5, 1), (0.6, 0)],
+    [(0.0, 100), (0.05, 75), (0.1, 50), (0.15, 19.58), (0.2, 10), (0.35, 2.59), (0.5, 1), (0.6, 1), (INF, 0)],
 )
 def test_above(seconds: float, expected: float) -> None:
     assert Histogram.from_buckets(BUCKETS).above(seconds) == pytest.approx(expected, abs=0.01)

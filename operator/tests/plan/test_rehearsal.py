@@ -187,3 +187,10 @@ def test_a_metric_that_the_runtime_does_not_have_is_told_without_asking_anybody(
     told = doubt(shown(at_rest(model_deployment, checks=[check]), None))
     assert told is not None
     assert told.message == "Check slow: the runtime has no metric haldane_latency."
+
+
+def test_a_limit_that_no_request_can_cross_is_told_without_asking_anybody(model_deployment: Make) -> None:
+    check = {"name": "slow", "latency": {"max": "45s"}}
+    told = doubt(shown(at_rest(model_deployment, checks=[check]), None))
+    assert told is not None
+    assert "write a max below it" in told.message
