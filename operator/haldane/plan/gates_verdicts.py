@@ -7,14 +7,15 @@ from datetime import datetime
 from typing import Literal
 
 from haldane.api.status import GateStatus, ModelDeploymentStatus, RevisionStatus
-from haldane.api.v1alpha1 import ModelDeployment
+from haldane.api.v1alpha1 import RETRY_ANNOTATION, ModelDeployment
 from haldane.plan import gates_smoke as smoke
 from haldane.plan.gates import NO_SIGNATURE, Findings, Told, has_waited, open_gates
 from haldane.plan.gates_signature import Signature, differences, from_text, to_text, told
 from haldane.plan.verdicts import seconds
 
 LONGEST_MESSAGE = 1024
-ALLOW = "set rollout.allowSignatureChange: true if all clients are ready for it"
+AND_RETRY = f"and the annotation {RETRY_ANNOTATION} to a new value"
+ALLOW = f"if all clients are ready for it, set rollout.allowSignatureChange: true, {AND_RETRY}"
 
 Verdict = Literal["Pass", "Fail", "Inconclusive", "Skipped"]
 _Said = tuple[str, Verdict, str]
@@ -147,8 +148,8 @@ def _latency(
     if measured is None:
         return "latency", "Skipped", "nothing was answered that could be timed"
     if reason := smoke.too_slow(md.spec, measured, stable.version):
-        limit = "" if md.spec.rollout.smoke_latency else ": set rollout.smokeLatency if that is fast enough"
-        return "latency", "Fail", reason + limit
+        verb = "raise" if md.spec.rollout.smoke_latency else "set"
+        return "latency", "Fail", f"{reason}: if that is fast enough, {verb} rollout.smokeLatency, {AND_RETRY}"
     theirs = f", {seconds(measured.theirs)} in version {stable.version}" if measured.theirs is not None else ""
     return "latency", "Pass", f"{seconds(measured.own)} for the fastest of {measured.timed} requests{theirs}"
 

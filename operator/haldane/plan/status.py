@@ -171,7 +171,8 @@ def _claims(
         message = paragraph(
             f"version {rejected.version} was rolled back: {_evidence(status, rejected)}",
             serving,
-            f"correct the spec, or set the annotation {RETRY_ANNOTATION} to a new value to try the same again",
+            "correct spec.model or spec.runtime, or, to try the same again, also by other rules of spec.rollout, set the "
+            f"annotation {RETRY_ANNOTATION} to a new value",
             *problems,
         )
         return [Claim(READY, False, "RolledBack", message), available, Claim(STALLED, True, "RolledBack", message)]

@@ -164,7 +164,8 @@ def test_rolled_back(model_deployment: Make, status_of: StatusOf, phase: Phase) 
         == (
             "Version 1 was rolled back: check p99 failed: p99 310ms is beyond the limit 250ms: 40 of 512 requests took longer "
             "(value 310ms, stable 98ms, limit 250ms, requests 512). Version 0 serves with 2 ready pods. "
-            "Correct the spec, or set the annotation haldane.dev/retry to a new value to try the same again."
+            "Correct spec.model or spec.runtime, or, to try the same again, also by other rules of spec.rollout, "
+            "set the annotation haldane.dev/retry to a new value."
         )
     )
 

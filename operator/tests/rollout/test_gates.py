@@ -55,7 +55,7 @@ REFUSED = [
     (
         {"classes": 12},
         "SignatureChanged",
-        'output "y" is FP32 [-1,10] in version 1 and FP32 [-1,12] here: set rollout.allowSignatureChange: true',
+        'output "y" is FP32 [-1,10] in version 1 and FP32 [-1,12] here: if all clients are ready for it, set rollout.allowSignatureChange: true, and the annotation haldane.dev/retry',
     ),
     ({"nonfinite": True}, "BadAnswers", 'output "y" holds NaN or Infinity for every request'),
     ({"idle": 0.9}, "TooSlow", "took 900ms, 225 times the 4ms of version 1"),

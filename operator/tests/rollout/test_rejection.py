@@ -8,6 +8,8 @@ import pytest
 
 from haldane.plan.status import compose
 
+from .world import Behaviour
+
 RETRY = "haldane.dev/retry"
 
 
@@ -107,6 +109,39 @@ def test_what_proved_nothing_in_its_retry_stays_rejected(world: Any, phase: str,
     world.run(300, lambda w: w.phase == "Stable" and w.version("stable") == then)
     assert stays(world, "2")
     assert [entry["message"] for entry in world.status["rejected"]] == [reason]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "refusal", "rules"),
+    [
+        ({"classes": 12}, {}, {"allowSignatureChange": True}),
+        ({"idle": 0.9}, {}, {"smokeLatency": "1s"}),
+        ({"idle": 0.9}, {"smokeLatency": "500ms"}, {"smokeLatency": "1s"}),
+        ({"latency": 0.4}, {}, {"checks": [{"name": "p99", "latency": {"quantile": "0.99", "max": "500ms"}}]}),
+    ],
+)
+def test_other_rules_of_the_rollout_are_for_the_retry_that_the_refusal_speaks_of(
+    world: Any, behaviour: dict[str, Any], refusal: dict[str, Any], rules: dict[str, Any]
+) -> None:
+    world.gates = True
+    world.spec["rollout"] |= refusal
+    world.deploy("2")
+    world.behaviours["2"] = Behaviour(**behaviour)
+    world.run(200, lambda w: w.phase == "Stable" and w.status.get("rejected"))
+    (entry,) = world.status["rejected"]
+    told = compose(world.md, world.md.status, world.observe(), world.now).conditions[0]
+    if entry["reason"] != "CheckFailed":
+        assert f"{next(iter(rules))}" in entry["message"]
+        assert entry["message"].endswith(f", and the annotation {RETRY} to a new value")
+    assert (
+        "to try the same again, also by other rules of spec.rollout, set the annotation haldane.dev/retry"
+        in told.message
+    )
+    world.spec["rollout"] |= rules
+    world.run(60)
+    assert (world.phase, world.version("candidate")) == ("Stable", None)
+    world.annotations[RETRY] = "now"
+    world.run_until("Watching")
 
 
 def test_what_is_promoted_is_rejected_no_more(world: Any) -> None:
