@@ -72,7 +72,7 @@ class Rehearsals:
 
     async def _ask(self, md: ModelDeployment, now: datetime) -> tuple[str, ...] | None:
         asked = {
-            name: self._metrics.query(promql, now, owner=None if name == rehearsal.REQUESTS else md.metadata.namespace)
+            name: self._metrics.query(promql, now, owner=None if name in rehearsal.OWN else md.metadata.namespace)
             for name, promql in rehearsal.questions(md).items()
         }
         return rehearsal.findings(md, await answers.within(DEADLINE, asked), now)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from haldane.api.quantity import parse_duration
 from haldane.api.rollout import Check
-from haldane.api.status import Condition, ModelDeploymentStatus
+from haldane.api.status import Condition, ModelDeploymentStatus, RevisionStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import queries as promql
 from haldane.plan.conditions import UNDECIDABLE, Claim, paragraph
@@ -22,8 +22,10 @@ from haldane.plan.observed import Answer, Event, Unavailable
 from haldane.plan.samples import one_number, read_requests
 
 SPAN = timedelta(minutes=15)
-"""How much of stable's requests tells the rate: as long as that it must have served."""
-REQUESTS, NOBODYS = "requests", "/nobody"
+"""How much of the requests tells their rate: as long as that stable must have served."""
+REQUESTS, LATELY, NOBODYS = "requests", "lately", "/nobody"
+OWN = frozenset({REQUESTS, LATELY})
+"""What is asked for no check of a user's: the requests of `SPAN`, and those of one window."""
 
 
 def certain(md: ModelDeployment) -> list[str]:
@@ -57,10 +59,15 @@ def _words(condition: Condition) -> str:
 
 
 def subject(md: ModelDeployment) -> str | None:
-    """The revision to ask about; None while it has no requests that could tell anything."""
-    stable = md.status.stable
-    is_waiting = md.status.rollout.phase in ("Stable", "Preparing")
-    return stable.revision if stable and stable.ready_replicas and is_waiting and md.spec.rollout.checks else None
+    """The revision to ask about; None while it has no pods that could tell anything, or is about to lose its place."""
+    stable, is_moving = md.status.stable, md.status.rollout.phase in ("Initializing", "RollingBack")
+    return stable.revision if stable and stable.ready_replicas and not is_moving and md.spec.rollout.checks else None
+
+
+def _answering(md: ModelDeployment) -> tuple[str, ...]:
+    """The revisions that answer the requests now, or have in the last `SPAN`: in a rollout they share them."""
+    status = md.status
+    return tuple(part.revision for part in (status.stable, status.candidate, status.previous) if part)
 
 
 def questions(md: ModelDeployment) -> dict[str, str]:
@@ -68,8 +75,9 @@ def questions(md: ModelDeployment) -> dict[str, str]:
     revision = subject(md)
     if revision is None:
         return {}
-    asked: dict[str, str] = {REQUESTS: promql.requests(md, (revision,), int(SPAN.total_seconds()))}
     window = int(parse_duration(md.spec.rollout.analysis.window).total_seconds())
+    asked: dict[str, str] = {REQUESTS: promql.requests(md, _answering(md), int(SPAN.total_seconds()))}
+    asked[LATELY] = promql.requests(md, (revision,), window)
     for check in md.spec.rollout.checks:
         for part, query in _own(check).items():
             key = f"query/{check.name}{part}"
@@ -86,8 +94,16 @@ def findings(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) 
     if outage or revision is None:
         return None
     found = []
+    lately, not_lately = read_requests(answers.get(LATELY))
+    if requests and LATELY in answers and not lately and not not_lately:
+        window = md.spec.rollout.analysis.window
+        found.append(
+            f"spec.rollout.analysis.window: in {window} Prometheus has fewer than two samples of each pod, though it has more in"
+            f" {SPAN // timedelta(minutes=1)} min, so that no share and no sudden fault can be seen: raise it to several times the"
+            " scrape interval"
+        )
     served = sum(counts.total for counts in requests.values())
-    if served and _has_served(md, revision, now):
+    if served and _has_served(md, (md.status.previous or md.status.stable), now):
         rate, failing = served / SPAN.total_seconds(), sum(counts.errors for counts in requests.values())
         found += hopeless_steps(md, rate) or demands(md, rate, failing / served, too_late_only=True)
     for check in md.spec.rollout.checks:
@@ -122,7 +138,7 @@ def _wrong(answer: Answer | None) -> str:
     return one_number(answer)[1] if isinstance(answer, Unavailable) or len(answer) > 1 else ""
 
 
-def _has_served(md: ModelDeployment, revision: str, now: datetime) -> bool:
-    """Whether the revision has been stable for the whole of `SPAN`, as far as the history goes back."""
-    since = [entry.finished_at for entry in md.status.history if entry.revision == revision]
+def _has_served(md: ModelDeployment, known: RevisionStatus | None, now: datetime) -> bool:
+    """Whether all of `SPAN` is known, as far as the history goes back: since before that a revision was stable, alone or not."""
+    since = [entry.finished_at for entry in md.status.history if known and entry.revision == known.revision]
     return not since or now - since[-1] >= SPAN

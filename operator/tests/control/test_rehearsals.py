@@ -65,11 +65,11 @@ async def test_what_is_fine_is_asked_once_for_each_spec(world: World) -> None:
     assert world.rehearsals.of(KEY, model(), NOW) is None, "a pass never waits for it"
     assert await world.of(model()) == ()
     assert await world.of(model(), 3 * AGAIN) == ()
-    assert world.asked == [False, True, True]
+    assert world.asked == [False, False, True, True]
     assert world.woken == [KEY]
     assert world.rehearsals.again(KEY, NOW) is None
     assert await world.of(model(generation=2)) == ()
-    assert len(world.asked) == 6
+    assert len(world.asked) == 8
 
 
 async def test_doubts_are_asked_about_again(world: World) -> None:
@@ -79,10 +79,10 @@ async def test_doubts_are_asked_about_again(world: World) -> None:
     assert "2 series" in found[0]
     assert world.rehearsals.again(KEY, NOW) == AGAIN
     assert await world.of(model(), AGAIN / 2) == found
-    assert await world.of(model(phase="Progressing"), AGAIN) == found, (
-        "in a rollout nobody asks, and what is known stays"
+    assert await world.of(model(phase="RollingBack"), AGAIN) == found, (
+        "on the way back nobody asks, and what is known stays"
     )
-    assert len(world.asked) == 3
+    assert len(world.asked) == 4
     world.answers["free"] = FINE
     assert await world.of(model(), AGAIN) == ()
 
@@ -99,5 +99,5 @@ async def test_an_outage_is_no_doubt_and_is_tried_again(world: World) -> None:
 async def test_nothing_is_known_of_what_is_gone_or_in_a_first_deployment(world: World) -> None:
     await world.of(model())
     world.rehearsals.forget(KEY)
-    assert world.rehearsals.of(KEY, model(phase="Progressing"), NOW) is None
+    assert world.rehearsals.of(KEY, model(phase="RollingBack"), NOW) is None
     assert world.rehearsals.again(KEY, NOW) is None

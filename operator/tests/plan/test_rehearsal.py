@@ -54,14 +54,14 @@ def requests(rate: float) -> Answer:
 
 def test_it_asks_of_stable_what_a_rollout_will_ask_of_the_candidate(model_deployment: Make) -> None:
     asked = questions(at_rest(model_deployment, checks=[APPROVALS, DECLINED]))
-    assert asked.keys() == {"requests", "query/approvals", "query/approvals/nobody", "query/declined/hits"}
+    assert asked.keys() == {"requests", "lately", "query/approvals", "query/approvals/nobody", "query/declined/hits"}
     assert asked["query/approvals"] == 'a{revision="aaaaaaaaaa"}[120s]'
     assert asked["query/approvals/nobody"] == f'a{{revision="{NOBODY}"}}[120s]'
     assert asked["query/declined/hits"] == "daaaaaaaaaa[120s]"
 
 
-@pytest.mark.parametrize("phase", ["Initializing", "Progressing", "Promoting", "Watching", "RollingBack"])
-def test_it_asks_nothing_while_requests_move(model_deployment: Make, phase: str) -> None:
+@pytest.mark.parametrize("phase", ["Initializing", "RollingBack"])
+def test_it_asks_nothing_of_who_may_have_no_requests(model_deployment: Make, phase: str) -> None:
     md = at_rest(model_deployment, phase=phase, checks=[APPROVALS])
     assert questions(md) == {}
     assert findings(md, {}, NOW) is None
@@ -194,3 +194,51 @@ def test_a_limit_that_no_request_can_cross_is_told_without_asking_anybody(model_
     told = doubt(shown(at_rest(model_deployment, checks=[check]), None))
     assert told is not None
     assert "write a max below it" in told.message
+
+
+@pytest.mark.parametrize(
+    ("phase", "served", "steps"),
+    [
+        ("Preparing", timedelta(hours=1), ["step 1 (1%)"]),
+        ("Progressing", timedelta(hours=1), ["step 1 (1%)"]),
+        ("Promoting", timedelta(hours=1), ["step 1 (1%)"]),
+        ("Watching", timedelta(hours=1), ["step 1 (1%)"]),
+        ("Progressing", timedelta(minutes=5), []),
+    ],
+)
+def test_a_spec_that_is_edited_in_a_rollout_is_rehearsed_there(
+    model_deployment: Make, phase: str, served: timedelta, steps: list[str]
+) -> None:
+    md = at_rest(model_deployment, served, phase=phase)
+    stable, other = md.status.stable, RevisionStatus(revision="bbbbbbbbbb", version="2", replicas=2, ready_replicas=2)
+    assert stable is not None
+    parts: dict[str, Any] = {"stable": stable, "candidate": other}
+    if phase == "Watching":
+        parts = {"stable": other, "previous": stable}
+    md = md.model_copy(update={"status": md.status.model_copy(update=parts)})
+    asked = questions(md)
+    assert ("aaaaaaaaaa" in asked["requests"], "bbbbbbbbbb" in asked["requests"]) == (True, True)
+    shared = tuple(
+        Series({"revision": name, "code": "200"}, part * 900) for name, part in (("aaaaaaaaaa", 1), ("bbbbbbbbbb", 9))
+    )
+    found = findings(md, {"requests": shared}, NOW)
+    assert found is not None
+    assert [text.partition(":")[0] for text in found] == steps
+
+
+@pytest.mark.parametrize(
+    ("counted", "lately", "is_told"),
+    [
+        (requests(1000), (), True),
+        (requests(1000), requests(1), False),
+        (requests(0), (), True),
+        ((), (), False),
+        (requests(1000), Unavailable("timed out"), False),
+    ],
+)
+def test_a_window_of_less_than_two_scrapes(
+    model_deployment: Make, counted: Answer, lately: Answer, is_told: bool
+) -> None:
+    found = findings(at_rest(model_deployment), {"requests": counted, "lately": lately}, NOW)
+    assert found is not None
+    assert any("raise it to several times the scrape interval" in text for text in found) == is_told
