@@ -181,18 +181,23 @@ def weights_in_bounds(record: Record) -> list[str]:
 
 
 def rejected_stay_away(record: Record) -> list[str]:
-    """A revision that was rejected is tried again only with a new value of the retry annotation, as the operator reads it, and never serves at rest."""
+    """A revision that was rejected is tried again only with a new value of the retry annotation, as the operator reads it, and never serves at rest.
+
+    Unless what served before it could not be brought back.
+    """
     breaches = []
     states = record.states()
     for (_, before), (at, now) in pairwise(states):
-        known = without_old_tokens(before).status.rejected
+        known = without_old_tokens(before).status
         began, old = now.status.candidate, before.status.candidate
         begins = now.status.rollout.phase == "Preparing" and before.status.rollout.phase != "Preparing"
         is_new = began and begins and (old is None or old.revision != began.revision)
         if began and is_new and standing_rejection(now, known, began.revision):
             breaches.append(f"{record.name}: {began.version} was rejected and began again at {at:.1f} s")
         stable, rejected = now.status.stable, {entry.revision for entry in now.status.rejected}
-        if now.status.rollout.phase == "Stable" and stable and stable.revision in rejected:
+        goes_on = {entry.revision for entry in now.status.history if "could not be brought back" in entry.message}
+        at_rest = now.status.rollout.phase == "Stable"
+        if at_rest and stable and stable.revision in rejected - goes_on:
             breaches.append(f"{record.name}: {stable.version} is rejected and serves at rest at {at:.1f} s")
     return breaches
 

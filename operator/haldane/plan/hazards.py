@@ -25,8 +25,7 @@ def in_danger(s: Situation) -> Decision | None:
     ended = interrupted(s)
     if ended:
         return ended
-    failed = s.analysis.failed(s.md) if s.analysis else None
-    if failed:
+    if failed := s.failed:
         return setbacks.roll_back(s, "RolledBack", "CheckFailed", f"check {failed.name} failed: {failed.message}")
     pods = s.pods(s.status.candidate)
     # Without a share nobody misses them: a promotion that was asked for waits for them, until its deadline.

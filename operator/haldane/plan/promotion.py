@@ -124,9 +124,15 @@ def rolling_back(s: Situation) -> Decision:
     previous = s.status.previous
     if previous is not None:
         ready, failing = s.pods(previous).ready, s.pods(s.status.stable).ready
-        if ready >= previous.replicas or (ready > 0 and failing == 0):
+        is_over, serving = is_overdue(s.md, s.now), s.status.stable
+        # What was found bad does not stay for want of a part of the others' pods: those that are missing get its room then.
+        is_bad = serving is not None and serving.revision in {rejected.revision for rejected in s.status.rejected}
+        if ready >= previous.replicas or (ready > 0 and (failing == 0 or (is_over and is_bad))):
             return setbacks.restore(s, Decision(s.status))
-        return setbacks.undo_failed(s) if s.wants_another or is_overdue(s.md, s.now) else Decision(s.status, to.SOON)
+        # Whatever leads to pods of the next rollout must have heard before that its share was taken.
+        is_settled = s.since(s.rollout.weight_changed_at) > to.ROUTE_SETTLE
+        may_give_up = is_over or (s.wants_another and is_settled)
+        return setbacks.undo_failed(s) if may_give_up else Decision(s.status, to.SOON)
     if s.is_unled:
         return route.awaited(s, s.rollout.message)
     if follows := route.followed(s):

@@ -139,7 +139,8 @@ def _stable(s: Situation) -> Decision:
         at_rest = s.rollout.phase == "Stable"
         if not stable or not at_rest:
             return Decision(s.status)
-        return to.moved(s, f"version {stable.version} serves", step_started_at=None)
+        decision = to.moved(s, f"version {stable.version} serves", step_started_at=None)
+        return setbacks.accepted(s, decision) if stable.revision == s.target.name and not s.is_rejected else decision
     if s.hold:
         return to.moved(s, f"version {s.target.version} is not rolled out: {s.hold}", step_started_at=None)
     return route.occupied(s) or route.followed(s) or route.settling(s) or gating.not_yet(s) or to.begin(s)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from haldane.api.quantity import parse_duration
 from haldane.api.status import Outcome, Rejected, RevisionStatus
 from haldane.plan import transitions as to
+from haldane.plan.annotations import by
+from haldane.plan.capacity import candidate_size
 from haldane.plan.deadlines import step_limit
 from haldane.plan.rejection import retry_token
-from haldane.plan.situation import Decision, Situation
+from haldane.plan.situation import Decision, Situation, sized
+from haldane.plan.stand_alone import is_alone
 
 REJECTED_LIMIT = 20
 
@@ -39,7 +43,7 @@ def roll_back(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision
     Whatever the reason, a deadline as well: requests are not taken from pods that are ready to where none are.
     """
     if s.rollout.weight and not s.may_go_back:
-        return stay(s)
+        return take_over(s, outcome, reason, why) if _is_not_awaited(s) else stay(s)
     decision = to.without_weight(s, "RollingBack", f"weight 0%: {why}")
     if s.rollout.strategy == "Recreate":
         decision = _emptied(decision)
@@ -47,7 +51,11 @@ def roll_back(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision
 
 
 def undo(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision:
-    """Go back after the promotion: the previous revision becomes stable again, at once when it still has ready pods."""
+    """Go back after the promotion: the previous revision becomes stable again, at once when it still has all of its pods.
+
+    As many as carry the traffic now: it may have grown since. Pods that are missing are waited for, up to a deadline
+    (`promotion.rolling_back`), unless what serves is so bad that too few are better.
+    """
     failing, previous = s.status.stable, s.status.previous
     if failing is None or previous is None:
         return Decision(s.status)
@@ -61,27 +69,91 @@ def undo(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision:
     if s.rollout.strategy == "Recreate":
         return _emptied(restore(s, decision))
     ready = s.pods(previous).ready
-    # Who only set the spec back loses nothing by waiting for all of them; a failing version costs every second.
-    return restore(s, decision) if ready >= needed or (ready > 0 and reason not in BLAMELESS) else decision
+    is_dire = s.pods(failing).ready == 0 or (reason == "CheckFailed" and _is_beyond_abort(s))
+    return restore(s, decision) if ready >= needed or (ready > 0 and is_dire) else decision
 
 
 def undo_failed(s: Situation) -> Decision:
-    """The previous revision cannot be brought back, or another is wanted by now: what serves goes on, and is no longer rejected."""
+    """The previous revision cannot be brought back, or another is wanted by now: what serves goes on.
+
+    What was found wrong with it stays on record: it serves for want of another, and status says so.
+    """
     stable, previous = s.status.stable, s.status.previous
     if stable is None or previous is None:
         return Decision(s.status)
     message = f"version {previous.version} could not be brought back; version {stable.version} goes on"
+    against = next((r.message for r in s.status.rejected if r.revision == stable.revision), None)
+    message += f", with this against it: {against}" if against else ""
     decision = to.settled(s, message)
-    rejected = [r for r in s.status.rejected if r.revision != stable.revision]
-    status = decision.status.model_copy(update={"rejected": rejected})
+    status = decision.status.model_copy(update={"history": to.history(s, stable, "Promoted", message)})
     return to.with_event(Decision(status, to.SOON), "Warning", "UndoFailed", f"{message[0].upper()}{message[1:]}.")
 
 
+def accepted(s: Situation, decision: Decision) -> Decision:
+    """What serves for want of another, and a person wants it as it is: nothing stands against it any more."""
+    stable = s.status.stable
+    if stable is None or stable.revision not in {r.revision for r in s.status.rejected}:
+        return decision
+    status = decision.status.model_copy(
+        update={"rejected": [r for r in s.status.rejected if r.revision != stable.revision]}
+    )
+    text = f"Version {stable.version} serves and is no longer rejected, as asked{by(s.md, 'retry')}."
+    return to.with_event(Decision(status, decision.requeue_after, decision.events), "Normal", "Retried", text)
+
+
 def stay(s: Situation) -> Decision:
-    """The candidate should go, but stable has no ready pod to take its requests."""
-    version = s.status.stable.version if s.status.stable else ""
-    return to.moved(
-        s, f"weight {s.rollout.weight}%: not going back yet, no pod of version {version} is ready", after=to.SOON
+    """The candidate should go, but stable has no ready pod to take its requests: it gets the pods to serve alone."""
+    stable, candidate = s.status.stable, s.status.candidate
+    version = stable.version if stable else ""
+    message = f"weight {s.rollout.weight}%: not going back yet, no pod of version {version} is ready"
+    least = candidate_size(s.md, 100 if is_alone(s.rollout, s.now) else s.rollout.weight, s.stable_size)
+    return sized(to.moved(s, message, after=to.SOON), max(least, candidate.replicas if candidate else 0))
+
+
+def take_over(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision:
+    """Stable has had no ready pod for so long that the candidate, which should go, serves everything until it has some.
+
+    From here on it is the undo of a promotion that never was: stable's pods are waited for, up to a deadline or until spec asks
+    for another revision, which is then rolled out beside what serves.
+    """
+    stable, candidate = s.status.stable, s.status.candidate
+    if stable is None or candidate is None:
+        return Decision(s.status)
+    if reason in BLAMELESS and (failed := s.failed):
+        outcome, reason, why = "RolledBack", "CheckFailed", f"check {failed.name} failed: {failed.message}"
+    message = (
+        f"going back to version {stable.version} when its pods are ready: version {candidate.version} serves alone"
+    )
+    decision = to.without_weight(s, "RollingBack", message, stable_lost_at=None)
+    decision = _ended_badly(s, decision, candidate, outcome, reason, why)
+    status = decision.status.model_copy(
+        update={
+            "stable": candidate.model_copy(update={"replicas": max(candidate.replicas, s.stable_size)}),
+            "candidate": None,
+            "previous": stable.model_copy(update={"replicas": max(stable.replicas, s.pods(stable).replicas)}),
+        }
+    )
+    lost = f"{s.rollout.stable_lost_at:%H:%M:%S} UTC" if s.rollout.stable_lost_at else "long"
+    text = f"No pod of version {stable.version} has been ready since {lost}: version {candidate.version} gets all requests."
+    return to.with_event(Decision(status, to.SOON, decision.events), "Warning", "TookOver", text)
+
+
+def _is_not_awaited(s: Situation) -> bool:
+    """Whether the candidate, which alone has pods, takes over from stable: when it has enough for everything, or at a deadline."""
+    if not is_alone(s.rollout, s.now):
+        return False
+    is_overdue = s.since(s.rollout.stable_lost_at) > parse_duration(s.spec.rollout.progress_deadline)
+    return is_overdue or s.pods(s.status.candidate).ready >= s.stable_size
+
+
+def _is_beyond_abort(s: Situation) -> bool:
+    """Whether the check that failed says that too many answers are spoilt to wait: its hard limit, or NaN for numbers."""
+    failed = s.failed
+    check = next((c for c in s.spec.rollout.checks if failed and c.name == failed.name), None)
+    if failed is None or check is None:
+        return failed is not None
+    return (
+        check.error_rate is not None and check.error_rate.abort is not None and failed.limit == check.error_rate.abort
     )
 
 

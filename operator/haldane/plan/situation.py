@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from haldane.api.rollout import Step
 from haldane.api.spec import ModelDeploymentSpec
-from haldane.api.status import ModelDeploymentStatus, RevisionStatus, RolloutStatus
+from haldane.api.status import CheckStatus, ModelDeploymentStatus, RevisionStatus, RolloutStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.analysis import Analysis
 from haldane.plan.annotations import paused
@@ -92,6 +92,14 @@ class Situation:
     def may_go_back(self) -> bool:
         """Whether stable can take the candidate's requests: without a ready pod it would lose them all."""
         return self.pods(self.status.stable).ready > 0 or self.pods(self.status.candidate).ready == 0
+
+    @property
+    def failed(self) -> CheckStatus | None:
+        """The check that demands a rollback: of this pass's look, or of the last one while stable has no pods to go back to."""
+        if self.analysis:
+            return self.analysis.failed(self.md)
+        last = Analysis(self.now, tuple(self.rollout.checks), None)
+        return last.failed(self.md) if self.rollout.stable_lost_at else None
 
     def since(self, moment: datetime | None) -> timedelta:
         """Time since a moment in status; 0 for one that is missing or, after a clock was set back, still to come."""

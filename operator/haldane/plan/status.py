@@ -170,6 +170,14 @@ def _claims(
     if rejected:
         message = paragraph(
             f"version {rejected.version} was rolled back: {_evidence(status, rejected)}",
+    if rejected and phase == "Stable" and stable and stable.revision == wanted:
+        message = paragraph(
+            serving,
+            f"it was to go, and stays for want of another that can serve: {_evidence(status, rejected)}",
+            f"correct the spec, or set the annotation {RETRY_ANNOTATION} to a new value to keep it as it is",
+            *problems,
+        )
+        return [Claim(READY, False, "UndoFailed", message), available, Claim(STALLED, True, "UndoFailed", message)]
             serving,
             "correct spec.model or spec.runtime, or, to try the same again, also by other rules of spec.rollout, set the "
             f"annotation {RETRY_ANNOTATION} to a new value",

@@ -61,11 +61,12 @@ def hear(s: Situation) -> Heard:
     heard = _with(s, verbs=verbs or None, rollout=rollout, rejected=rejected)
     decision: Decision | None = None
     if "abort" in new:
-        if _may_be_undone(heard) and heard.rollout.weight and heard.status.candidate and not heard.may_go_back:
+        decision = _abort(heard)
+        if decision and decision.status.rollout.phase != "RollingBack":
             # It stays to be done: as soon as there is a pod that takes the requests.
             waiting = {verb: value for verb, value in verbs.items() if verb != "abort"}
-            return Heard(heard, setbacks.stay(_with(heard, verbs=waiting or None)), tuple(events))
-        decision = _abort(heard)
+            status = decision.status.model_copy(update={"verbs": waiting or None})
+            return Heard(heard, replace(decision, status=status), tuple(events))
         if decision is None:
             events.append(
                 Event("Normal", "NothingToAbort", f"Nothing to abort{by(s.md, 'abort')}: no rollout is under way.")

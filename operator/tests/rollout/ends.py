@@ -58,7 +58,8 @@ def _examine_verdicts(md: ModelDeployment, observed: Observed, decision: Decisio
 
 def _examine_handover(world: LyingWorld, md: ModelDeployment, decision: Decision) -> None:
     old, new = md.status, decision.status
-    is_handed_over = old.rollout.phase == "Promoting" and old.candidate and new.candidate is None and new.previous
+    is_forward = (old.rollout.phase, new.rollout.phase) == ("Promoting", "Promoting")
+    is_handed_over = is_forward and old.candidate and new.candidate is None and new.previous
     if not is_handed_over or not old.stable or not new.previous or old.rollout.strategy == "Recreate":
         return
     assert new.previous.replicas >= old.stable.replicas, "the old pods stay, warm"

@@ -137,7 +137,10 @@ class Rejections:
             self.asked = None
         is_kept = any(event.reason == "UndoFailed" for event in decision.events)
         if is_kept and old.stable:
-            self.known.discard(old.stable.revision)
+            self.serves = old.stable.revision
+        if any(event.reason == "Retried" for event in decision.events) and new.candidate is None and new.stable:
+            assert self.asked == new.stable.revision, "what serves is no longer rejected when that was asked for"
+            self.known.discard(new.stable.revision)
         if new.history and new.history[-1:] != old.history[-1:]:
             entry = new.history[-1]
             self.tried = None
@@ -153,4 +156,9 @@ class Rejections:
             self.known &= remembered | {wanted}  # the oldest are forgotten, but never what spec asks for
         assert remembered == self.known, "what was rejected is remembered"
         if new.rollout.phase == "Stable" and new.stable:
-            assert new.stable.revision not in self.known, "nothing that was rejected serves at rest"
+    serves: str | None = None
+    """What goes on to serve because the one before could not be brought back."""
+            is_known = new.stable.revision in self.known
+            assert not is_known or new.stable.revision == self.serves, (
+                "what was rejected serves for want of another alone"
+            )

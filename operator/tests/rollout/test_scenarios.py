@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from haldane.plan.status import compose
+
 
 def reasons(world: Any) -> list[str]:
     return [event.reason for event in world.events]
@@ -432,8 +434,37 @@ def test_an_undo_that_cannot_be_ends_at_its_deadline(world: Any) -> None:
     gone_for_good(world)
     world.run_until("Stable", 130)
     assert world.version("stable") == "2"
-    assert world.status.get("rejected", []) == []
     assert reasons(world)[-1] == "UndoFailed"
+    assert [entry["version"] for entry in world.status["rejected"]] == ["2"], "what was found wrong with it stays known"
+    last = world.status["history"][-1]
+    assert last["version"] == "2"
+    assert last["message"].startswith(
+        "version 1 could not be brought back; version 2 goes on, with this against it: check errors failed"
+    )
+    conditions = {c.type: c for c in compose(world.md, world.md.status, world.observe(), world.now).conditions}
+    assert (conditions["Ready"].status, conditions["Ready"].reason) == ("False", "UndoFailed")
+    assert "check errors failed" in conditions["Ready"].message
+    assert conditions["Available"].status == "True"
+
+
+def test_what_serves_for_want_of_another_is_accepted_by_a_retry(world: Any) -> None:
+    gone_for_good(world)
+    world.run_until("Stable", 130)
+    world.annotations["haldane.dev/retry"] = "so be it"
+    world.run(3)
+    del world.annotations["haldane.dev/retry"]
+    world.run(3)
+    assert (world.phase, world.version("stable"), world.status.get("rejected", [])) == ("Stable", "2", [])
+    conditions = {c.type: c for c in compose(world.md, world.md.status, world.observe(), world.now).conditions}
+    assert conditions["Ready"].status == "True"
+
+
+def test_what_serves_for_want_of_another_stays_rejected_when_another_takes_over(world: Any) -> None:
+    gone_for_good(world)
+    world.run_until("Stable", 130)
+    world.deploy("3")
+    world.run_until("Watching", 200)
+    assert [entry["version"] for entry in world.status["rejected"]] == ["2"]
 
 
 def test_a_new_spec_does_not_wait_for_an_undo_that_cannot_be(world: Any) -> None:
@@ -458,12 +489,17 @@ def test_traffic_does_not_go_back_to_a_stable_without_pods(world: Any, cause: st
         world.annotations["haldane.dev/promote"] = "now"
     else:
         world.deploy("3")
-    world.run(300 if cause in ("undecided", "too few pods") else 15)
-    assert world.status["rollout"]["weight"] == 50
-    assert "no pod of version 1 is ready" in world.status["rollout"]["message"]
+    alone = world.deploy("2") if cause != "a newer spec" else world.status["candidate"]["revision"]
+    if cause in ("undecided", "too few pods"):
+        world.run_until("RollingBack", 300)
+        assert world.serving == alone, "what alone has pods serves everything until stable has some"
+    else:
+        world.run(15)
+        assert world.status["rollout"]["weight"] == 50
+        assert "no pod of version 1 is ready" in world.status["rollout"]["message"]
     world.behaviours["1"].hangs = False
-    world.run(8, lambda w: w.status["rollout"]["weight"] == 0)
-    assert world.phase == "RollingBack"
+    world.run(8, lambda w: w.version("stable") == "1" and w.status["rollout"]["weight"] == 0)
+    assert (world.phase, world.version("stable")) == ("RollingBack", "1")
 
 
 def test_setting_the_spec_back_waits_for_all_of_the_old_pods(world: Any) -> None:

@@ -69,10 +69,11 @@ def test_an_absolute_limit_stands_without_stable(relative: Any) -> None:
     relative.behaviours["1"].hangs = True
     relative.deploy("2")
     relative.behaviours["2"].error_rate = 0.4
-    relative.run(300)
-    assert relative.version("stable") == "1"
+    relative.run_until("RollingBack", 300)
+    assert relative.version("previous") == "1", "it is waited for"
     assert "beyond the abort limit 20%" in checks(relative)["errors"].message
-    assert "no pod of version 1 is ready" in relative.status["rollout"]["message"]
+    relative.run_until("Stable", 300)
+    assert [entry["reason"] for entry in relative.status["rejected"]] == ["CheckFailed"]
 
 
 def test_a_short_loss_of_stables_pods_waives_nothing(relative: Any) -> None:
