@@ -100,8 +100,9 @@ def _recorded(md: ModelDeployment, observed: Observed, analysis: Analysis | None
         status = status.model_copy(update={"rollout": rollout})
     if status.stable and status.rollout.phase != "RollingBack":
         replicas = full_size(md, observed, status.stable.revision)
-        if status.candidate:
-            # An autoscaler shrinks stable as its share falls; promotion and rollback need what carried everything.
+        if status.candidate or observed.pods(status.stable.revision).replicas == 0:
+            # An autoscaler shrinks stable as its share falls; promotion and rollback need what carried everything. So does
+            # a Deployment that somebody deleted, and that is made again.
             replicas = max(replicas, min(status.stable.replicas, md.spec.scaling.max_replicas or 0))
         rollout = status.rollout.model_copy(update={"stable_lost_at": lost_since(status, observed, now)})
         stable = status.stable.model_copy(update={"replicas": replicas})
@@ -177,18 +178,19 @@ def _progressing(s: Situation) -> Decision:
     index, current = s.step_index, s.step
     needed = s.needed(index)
     if s.hold:
-        return sized(to.moved(s, f"weight {s.rollout.weight}%: {s.hold}"), needed)
+        return sized(to.moved(s, f"weight {s.rollout.weight}%: {s.hold}"), size)
     if current.weight == 0 and (s.rollout.weight or s.rollout.step_started_at is None):
-        return sized(to.preview(s, index), needed)  # the step was edited while it was under way
+        return to.preview(s, index)  # the step was edited while it was under way
     if s.rollout.weight != current.weight:
+    size = route.still_needed(s, needed)
         needed = s.prepared(needed, current.weight)
         if s.pods(s.status.candidate).ready >= needed:
             return to.set_weight(s, index, current.weight)
         if is_overdue(s.md, s.now):
             return not_ready_in_time(s, needed)
         waiting = f"weight {s.rollout.weight}%: waiting for {needed} ready pods before weight {current.weight}%"
-        return sized(to.moved(s, waiting), needed)
-    return sized(_held(s, index, current), needed)
+        return sized(to.moved(s, waiting), max(needed, size))
+    return sized(_held(s, index, current), size)
 
 
 def _held(s: Situation, index: int, current: Step) -> Decision:

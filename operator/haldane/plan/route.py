@@ -13,6 +13,7 @@ from haldane.plan import setbacks
 from haldane.plan import transitions as to
 from haldane.plan.deadlines import awaited_since
 from haldane.plan.situation import Decision, Situation
+from haldane.plan.stand_alone import is_alone
 
 WITHOUT_PODS = 2 * to.ROUTE_SETTLE
 """How long a share that was taken from pods that are gone may stay in the route before the Service takes it from them."""
@@ -58,3 +59,15 @@ def not_given_up(s: Situation) -> Decision | None:
     carried = s.observed.route_weight
     why = f"none of its pods is ready, and the route still gives them {carried}% of the requests"
     return setbacks.roll_back(s, "RolledBack", "CandidateLost", why)
+
+
+def still_needed(s: Situation, size: int) -> int:
+    """Pods of the candidate's that stay for now, when its step needs `size` of them.
+
+    A weight that is lowered is what proxies go on to act on until it has settled; and without stable all depends on them.
+    """
+    candidate, changed = s.status.candidate, s.rollout.weight_changed_at
+    is_settled = s.route_shows(s.rollout.weight) and (changed is None or s.since(changed) >= to.ROUTE_SETTLE)
+    if candidate is None or (is_settled and s.step.weight >= s.rollout.weight and not is_alone(s.rollout, s.now)):
+        return size
+    return max(size, candidate.replicas)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from haldane.api.status import ModelDeploymentStatus
 from haldane.api.v1alpha1 import RETRY_ANNOTATION, ModelDeployment
 from haldane.plan.annotations import paused
-from haldane.plan.capacity import candidate_size, is_autoscaled
-from haldane.plan.deadlines import deadline
+from haldane.plan.capacity import candidate_size, full_size, has_route, is_autoscaled
+from haldane.plan.deadlines import deadline, is_overdue
 from haldane.plan.observed import Observed
 from haldane.plan.revision import revision_hash
 from haldane.plan.setbacks import REJECTED_LIMIT
 from haldane.plan.situation import Decision
 from haldane.plan.status import compose
+from haldane.plan.transitions import ROUTE_SETTLE
 
 from .asked import examine_gates
 from .ends import examine_ends
@@ -40,6 +41,8 @@ def examine(world: LyingWorld, md: ModelDeployment, observed: Observed, decision
     if rollout.phase == "Watching" and old.rollout.phase == "Promoting" and new.stable:
         assert {name for name, ready in observed.stable_endpoints.items() if ready} == {new.stable.revision}
     _examine_sizes(world, md, new)
+    _examine_undo(md, observed, decision, now)
+    _examine_lowered(md, observed, new, now)
     _examine_approval(md, new)
     examine_ends(world, md, observed, decision, now)
     _examine_claims(world, md, observed, decision)
@@ -83,6 +86,33 @@ def _examine_sizes(world: LyingWorld, md: ModelDeployment, new: ModelDeploymentS
         assert new.stable.replicas >= min(world.carried, highest or 0), "and goes on to be able to"
 
 
+def _examine_undo(md: ModelDeployment, observed: Observed, decision: Decision, now: datetime) -> None:
+    """Requests go back to as many pods as they need, unless what serves is dire or the others are waited for too long."""
+    old, new = md.status, decision.status
+    is_undone = old.stable and old.previous and new.stable and new.stable.revision == old.previous.revision
+    if not is_undone or not old.stable or not old.previous or old.rollout.strategy == "Recreate":
+        return
+    needed = full_size(md, observed, old.stable.revision)
+    told = " ".join(event.message for event in decision.events)
+    is_dire = "beyond the abort limit" in told or "nonfinite" in told or observed.pods(old.stable.revision).ready == 0
+    is_late = old.rollout.phase == "RollingBack" and is_overdue(md, now)
+    assert is_dire or is_late or observed.pods(old.previous.revision).ready >= needed, (
+        "too few pods for what comes back"
+    )
+
+
+def _examine_lowered(md: ModelDeployment, observed: Observed, new: ModelDeploymentStatus, now: datetime) -> None:
+    """A candidate's pods go when its requests have."""
+    old, rollout = md.status, new.rollout
+    if not old.candidate or not new.candidate or {old.rollout.phase, rollout.phase} != {"Progressing"}:
+        return
+    if new.candidate.replicas < old.candidate.replicas:
+        changed = old.rollout.weight_changed_at
+        assert not has_route(md) or observed.route_weight in (rollout.weight, rollout.weight or None)
+        assert rollout.weight == old.rollout.weight
+        assert changed is None or now - changed >= ROUTE_SETTLE or now < changed, "proxies lead to these pods yet"
+
+
 def _examine_claims(world: LyingWorld, md: ModelDeployment, observed: Observed, decision: Decision) -> None:
     """What is told must have been seen."""
     told = compose(md, decision.status, observed, world.now + world.skew)
@@ -123,6 +153,8 @@ class Rejections:
     token: str = ""
     asked: str | None = None
     """What spec asked for when the token came, if that was rejected and has not been tried since."""
+    serves: str | None = None
+    """What goes on to serve because the one before could not be brought back."""
 
     def take(self, md: ModelDeployment, decision: Decision) -> None:
         """Follow a decision, and hold its status against what is known."""
@@ -156,8 +188,6 @@ class Rejections:
             self.known &= remembered | {wanted}  # the oldest are forgotten, but never what spec asks for
         assert remembered == self.known, "what was rejected is remembered"
         if new.rollout.phase == "Stable" and new.stable:
-    serves: str | None = None
-    """What goes on to serve because the one before could not be brought back."""
             is_known = new.stable.revision in self.known
             assert not is_known or new.stable.revision == self.serves, (
                 "what was rejected serves for want of another alone"
