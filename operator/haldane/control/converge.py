@@ -174,6 +174,11 @@ def _demand_ours(live: Manifest, parent: Manifest) -> None:
                 f"{live['kind']} {metadata['name']} still belongs to a deleted ModelDeployment of the same name",
                 timedelta(seconds=1),
             )
+    if not ours and controller is not None and controller["kind"] == parent["kind"]:
+        raise Terminal(
+            f"{live['kind']} {metadata['name']} belongs to ModelDeployment {controller['name']}: "
+            f"give that or ModelDeployment {name} another name"
+        )
     if not ours:
         raise Terminal(
             f"{live['kind']} {metadata['name']} exists and does not belong to ModelDeployment {name}: "

@@ -17,7 +17,7 @@ from haldane.api.quantity import parse_duration
 from haldane.api.rollout import Step
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import gates_rollout as gating
-from haldane.plan import recreate, route, setbacks
+from haldane.plan import names, recreate, route, setbacks
 from haldane.plan import transitions as to
 from haldane.plan.analysis import Analysis
 from haldane.plan.annotations import awaits_approval
@@ -163,6 +163,11 @@ def _preparing(s: Situation) -> Decision:
         if waiting := gating.held(s):
             return sized(waiting, needed)
         return to.set_weight(s, index, s.step.weight) if s.step.weight else to.preview(s, index)
+    if pods.ready >= needed:
+        # No fault of the version, and no way round it: it is told of when its deadline has passed (`stuck`).
+        service = names.candidate_service(s.md.metadata.name)
+        text = f"waiting for Service {service} to show the pods of version {s.target.version}: {pods.ready} are ready"
+        return sized(to.moved(s, f"{text}, none is among its endpoints", after=to.SOON), needed)
     if waiting := not_asked_for(s, needed) or route.not_given_up(s):
         return sized(waiting, needed)
     if is_overdue(s.md, s.now):

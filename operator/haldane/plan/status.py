@@ -35,7 +35,7 @@ from haldane.plan.rehearsal import doubtful
 from haldane.plan.rejection import standing_rejection
 from haldane.plan.revision import revision_hash
 from haldane.plan.stuck import REASON as OVERDUE
-from haldane.plan.stuck import stuck
+from haldane.plan.stuck import is_unshown, stuck, unshown
 from haldane.plan.traffic.ingress import url
 from haldane.plan.undecided import undecided
 
@@ -155,6 +155,9 @@ def _claims(
         return [Claim(READY, False, "InvalidSpec", message), available, Claim(STALLED, True, "InvalidSpec", message)]
     if is_stuck(md.model_copy(update={"status": status}), now):
         message = paragraph(stuck(md, status, refusal or failure), *problems, serving)
+        return [Claim(READY, False, OVERDUE, message), available, Claim(STALLED, True, OVERDUE, message)]
+    if is_unshown(md.model_copy(update={"status": status}), observed, now):
+        message = paragraph(unshown(md, status, refusal or failure), serving)
         return [Claim(READY, False, OVERDUE, message), available, Claim(STALLED, True, OVERDUE, message)]
     wanted = revision_hash(md)
     rejected = standing_rejection(md, status, wanted)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from haldane.api.status import ModelDeploymentStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import names
 from haldane.plan.conditions import STALLED, paragraph
-from haldane.plan.observed import Event
+from haldane.plan.deadlines import is_overdue
+from haldane.plan.observed import Event, Observed
 
 REASON = "ProgressDeadlineExceeded"
 
@@ -30,6 +33,27 @@ def stuck(md: ModelDeployment, status: ModelDeploymentStatus, cause: str | None)
         f"the last try: {cause}" if cause else elsewhere,
         "it is tried again and again, and goes on by itself",
         _MEANWHILE.get(status.rollout.phase, ""),
+    )
+
+
+def is_unshown(md: ModelDeployment, observed: Observed, now: datetime) -> bool:
+    """Whether the candidate's Service has shown none of its ready pods for longer than that may take."""
+    candidate, rollout = md.status.candidate, md.status.rollout
+    if candidate is None or rollout.phase != "Preparing" or not is_overdue(md, now):
+        return False
+    shown = observed.candidate_endpoints.get(candidate.revision, 0)
+    return shown == 0 and observed.pods(candidate.revision).ready >= max(1, candidate.replicas)
+
+
+def unshown(md: ModelDeployment, status: ModelDeploymentStatus, cause: str | None) -> str:
+    """What is waited for, why, and what ends it. `cause`: why the last pass could not write, if it could not."""
+    service = names.candidate_service(md.metadata.name)
+    return paragraph(
+        status.rollout.message,
+        f"for {md.spec.rollout.progress_deadline} the Service has had no endpoint of them",
+        cause
+        or f"nothing refuses it just now: see what it selects and that its endpoints are made (kubectl describe service {service})",
+        "the version is not rejected for it, and goes on by itself",
     )
 
 

@@ -308,7 +308,11 @@ STRANGER = "Service fraud exists and does not belong to ModelDeployment fraud: d
         (None, None, STRANGER),
         ({**LABELS, "haldane.dev/model": "other"}, [], STRANGER),
         (LABELS, [{"kind": "Deployment", "name": "x", "uid": "d", "controller": True}], STRANGER),
-        (LABELS, [owner("p2", "other")], STRANGER),
+        (
+            LABELS,
+            [owner("p2", "other")],
+            "Service fraud belongs to ModelDeployment other: give that or ModelDeployment fraud",
+        ),
         (LABELS, [owner("p0")], "Service fraud still belongs to a deleted ModelDeployment of the same name"),
         (LABELS, [], None),
         (LABELS, [owner()], None),

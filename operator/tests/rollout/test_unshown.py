@@ -1,0 +1,65 @@
+"""A candidate whose pods are ready, and whose Service leads nowhere: no fault of the version."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from haldane.plan.status import compose
+from haldane.plan.stuck import stuck_events
+
+TAKEN = "Service fraud-candidate belongs to ModelDeployment fraud-candidate"
+
+
+@pytest.fixture
+def unshown(world: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Version 2 is deployed, and the candidate's Service has no endpoints."""
+    seen = type(world).observe
+    monkeypatch.setattr(type(world), "observe", lambda self: replace(seen(self), candidate_endpoints={}))
+    world.deploy("2")
+    return world
+
+
+def conditions(world: Any, refusal: str | None = None) -> Any:
+    told = compose(world.md, world.md.status, world.observe(), world.now, refusal)
+    return {condition.type: condition for condition in told.conditions}
+
+
+def test_what_is_waited_for_is_said(unshown: Any) -> None:
+    unshown.run(20)
+    message = unshown.status["rollout"]["message"]
+    assert message == (
+        "waiting for Service fraud-candidate to show the pods of version 2: 1 are ready, none is among its endpoints"
+    )
+    assert conditions(unshown)["Ready"].reason == "Progressing"
+
+
+@pytest.mark.parametrize("refusal", [None, TAKEN])
+def test_the_version_is_not_rejected_for_it(unshown: Any, refusal: str | None) -> None:
+    unshown.run(100)
+    before = compose(unshown.md, unshown.md.status, unshown.observe(), unshown.now, refusal)
+    unshown.run(100)
+    assert (unshown.phase, unshown.status.get("rejected", [])) == ("Preparing", [])
+    told = conditions(unshown, refusal)
+    assert (told["Stalled"].status, told["Stalled"].reason) == ("True", "ProgressDeadlineExceeded")
+    assert (refusal or "kubectl describe service fraud-candidate") in told["Ready"].message
+    assert told["Available"].status == "True"
+    after = compose(unshown.md, unshown.md.status, unshown.observe(), unshown.now, refusal)
+    assert [event.reason for event in stuck_events(before, after)] == ["ProgressDeadlineExceeded"]
+
+
+def test_it_goes_on_as_soon_as_the_service_leads_there(unshown: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    unshown.run(300)
+    monkeypatch.undo()
+    unshown.run_until("Progressing", 5)
+    unshown.run_until("Stable", 300)
+    assert unshown.version("stable") == "2"
+
+
+def test_another_spec_ends_the_wait(unshown: Any) -> None:
+    unshown.run(300)
+    unshown.deploy("1")
+    unshown.run_until("Stable", 20)
+    assert unshown.status.get("rejected", []) == []
