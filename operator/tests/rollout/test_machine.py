@@ -171,6 +171,9 @@ class Machine(RuleBasedStateMachine):
         self.world.excused_until = self.world.second + 15
         self.world.run(then)
 
+    buried: str | None = None
+    """The version whose pods are gone for good."""
+
     def teardown(self) -> None:
         """From wherever it is: an honest world leads to rest, and the next version is served."""
         world = getattr(self, "world", None)
@@ -179,7 +182,8 @@ class Machine(RuleBasedStateMachine):
         world.lag, world.deaf, world.heedless, world.late, world.dies_after = 0, False, False, 0, None
         world.prometheus_down, world.rate, world.refused = None, 200, frozenset()
         for behaviour in world.behaviours.values():
-            behaviour.hangs = behaviour.crashed = behaviour.never_ready = False
+            behaviour.hangs = behaviour.crashed = False
+            behaviour.never_ready = behaviour is world.behaviours.get(self.buried or "")
             behaviour.error_rate, behaviour.latency, behaviour.starts_in = 0.0, 0.008, 3.0
             behaviour.mute, behaviour.nonfinite, behaviour.idle = False, False, 0.004
         world.annotations.pop("haldane.dev/pause", None)
@@ -246,6 +250,18 @@ class HarshMachine(Machine):
             self.world.harm(partial(setattr, self.world.behaviours[version], how, True))
         self.world.run(harmed_for)
         setattr(self.world.behaviours[versions[0]], how, not heals)
+
+    @precondition(lambda self: hasattr(self, "world") and self.buried is None)
+    @rule(phase=PHASES, then=THEN)
+    def bury_stable(self, phase: str, then: int) -> None:
+        """What served before the rollout never has a pod again: nothing may wait for that without end."""
+        if self.world.phase == "Stable":
+            self.roll_out_until(phase)
+        version = self.world.version("stable")
+        if version and self.world.status.get("candidate"):
+            self.buried = version
+            self.world.harm(partial(setattr, self.world.behaviours[version], "never_ready", True))
+        self.world.run(then)
 
 
 EXAMPLES = os.environ.get("HALDANE_ROLLOUT_EXAMPLES")
