@@ -83,7 +83,15 @@ def _load(settings: Settings) -> LoadedModel:
     with _step(f"opened the session on {settings.device}"):
         tuned = opening.open()
     engine = tuned.engine
-    log.info("one run takes %d of the %d threads allowed", tuned.threads, opening.available)
+    usable = usable_threads()
+    if tuned.threads > usable:
+        log.warning(
+            "one run takes %d threads, as HALDANE_INTRA_OP_THREADS says, where %d could run at once; more only wait",
+            tuned.threads,
+            usable,
+        )
+    else:
+        log.info("one run takes %d of the %d threads allowed", tuned.threads, usable)
     require_run(engine, tuned.trial)
     model = ServedModel(
         name=settings.model_name,

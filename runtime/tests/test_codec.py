@@ -90,6 +90,8 @@ def test_the_id_is_kept() -> None:
         ({"parameters": {"binary_data_size": 12}, "data": ...}, "no header Inference-Header-Content-Length"),
         ({"parameters": {"binary_data_size": 12}}, "input 'x' has both 'data' and 'binary_data_size'"),
         ({"parameters": {"binary_data_size": -1}, "data": ...}, "must be a whole number of bytes from 0 up"),
+        ({"parameters": {"binary_data_size": 2**64}, "data": ...}, "whole number of bytes from 0 up, below 2^63"),
+        ({"shape": [2**64, 3]}, "its 'shape' must be a list of whole numbers from 0 up, below 2^63"),
         ({"parameters": {"binary_data_size": True}, "data": ...}, "must be a whole number of bytes from 0 up"),
         ({"parameters": {"shared_memory_region": "r"}, "data": ...}, "lies in shared memory, which is not served"),
     ],
@@ -128,7 +130,9 @@ def test_nan_names_its_input_and_what_was_expected(word: str) -> None:
 
 
 def test_nan_where_nobody_reads_it_is_refused_too() -> None:
-    assert "holds NaN or Infinity" in refusal(body()[:-1] + b', "parameters": {"p": NaN}}')
+    for word in (b"NaN", b"1" + 400 * b"0"):
+        message = refusal(body()[:-1] + b', "parameters": {"p": %b}}' % word)
+        assert "holds NaN or Infinity, which JSON does not have, or a number too large for FP64" in message
 
 
 def test_a_message_can_always_be_sent() -> None:
@@ -150,6 +154,7 @@ def test_nan_in_a_large_body_is_told_without_a_second_parse() -> None:
         (Datatype.UINT8, 256, "outside the range of UINT8"),
         (Datatype.UINT8, -1, "outside the range of UINT8"),
         (Datatype.INT64, 2**63, "outside the range of INT64"),
+        (Datatype.INT64, 2**64, "got a number with a fraction or of more than 64 bits"),
         (Datatype.INT32, 1.0, "which are whole numbers in JSON, got a number with a fraction"),
         (Datatype.FP16, 70000, "outside the range of FP16"),
         (Datatype.FP64, 10**400, "outside the range of FP64"),
@@ -223,6 +228,15 @@ def test_an_outputs_own_wish_for_binary_data_beats_the_requests(more: dict[str, 
             "the parameter 'binary_data_output' of the request must be true or",
         ),
         ({"parameters": {"timeout": -1}}, "the parameter 'timeout' must be a whole number of microseconds from 0 up"),
+        (
+            {"parameters": {"timeout": 2**63}},
+            "the parameter 'timeout' must be a whole number of microseconds from 0 up, below",
+        ),
+        (
+            {"parameters": {"timeout": 2**64}},
+            "the parameter 'timeout' must be a whole number of microseconds from 0 up, below",
+        ),
+        ({"parameters": {"timeout": 10**400}}, "the parameter 'timeout' must be a whole number of microseconds"),
         ({"parameters": {"timeout": "1s"}}, "the parameter 'timeout' must be a whole number of microseconds"),
         ({"parameters": {"sequence_id": 7, "sequence_start": True}}, "sequences are not served"),
         ({"parameters": {"sequence_id": "a"}}, "sequences are not served"),

@@ -79,7 +79,9 @@ def test_outputs_that_are_no_tensors_are_refused_with_the_way_out(models: Any) -
 
 
 def test_a_gpu_that_is_not_there_is_an_error(models: Any) -> None:
-    refused(models.double(), Reason.DEVICE_UNAVAILABLE, "use the runtime-gpu image or device: cpu", device="gpu")
+    refused(
+        models.double(), Reason.DEVICE_UNAVAILABLE, "HALDANE_DEVICE asks for a GPU, but the ONNX Runtime", device="gpu"
+    )
 
 
 def test_a_failing_model_is_the_models_fault(models: Any) -> None:

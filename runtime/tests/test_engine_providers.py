@@ -147,7 +147,7 @@ def test_what_may_be_recorded_as_a_cuda_graph(
             "gpu",
             "[ONNXRuntimeError] : 1 : FAIL : CUDA failure 35: CUDA driver version is insufficient",
             Reason.DEVICE_UNAVAILABLE,
-            "A GPU was asked for, but CUDA does not work here: CUDA failure 35: CUDA driver version is insufficient.",
+            "HALDANE_DEVICE asks for a GPU, but CUDA does not work here: CUDA failure 35: CUDA driver version is insufficient.",
         ),
         (
             "gpu",

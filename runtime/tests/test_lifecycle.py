@@ -56,7 +56,7 @@ def rounds_for(server: Any, seconds: float) -> int:
     [
         ({"HALDANE_QUEUE": "many"}, 10, "InvalidConfiguration", "HALDANE_QUEUE must be a whole number"),
         ({"HALDANE_MODEL_URI": "file:///absent/model.onnx"}, 11, "ModelNotFound", "does not exist"),
-        ({"HALDANE_DEVICE": "gpu"}, 16, "DeviceUnavailable", "A GPU was asked for"),
+        ({"HALDANE_DEVICE": "gpu"}, 16, "DeviceUnavailable", "HALDANE_DEVICE asks for a GPU"),
     ],
 )
 def test_a_failed_load_says_why_and_ends_with_its_own_code(

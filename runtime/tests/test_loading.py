@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, load_model, numpy_helper, save_model
 
+from haldane_runtime.engine.threads import usable_threads
 from haldane_runtime.loading import load
 from haldane_runtime.settings import from_environment
 
@@ -193,6 +194,26 @@ def test_a_load_gives_all_that_serving_needs(models: Any, tmp_path: Path) -> Non
     assert loaded.inputs is not None
     # The golden request is among what was measured with.
     assert [1, 2, 3] in loaded.inputs["x"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (0, "one run takes {0} of the {0} threads allowed"),
+        (1, "one run takes {1} threads, as HALDANE_INTRA_OP_THREADS says"),
+    ],
+)
+def test_threads_beyond_what_can_run_are_told(
+    models: Any, caplog: pytest.LogCaptureFixture, more: int, message: str
+) -> None:
+    usable = usable_threads()
+    environment = {
+        "HALDANE_MODEL_URI": f"file://{models.double()}",
+        "HALDANE_INTRA_OP_THREADS": str(usable + more),
+    }
+    with caplog.at_level("INFO"):
+        load(from_environment(environment)).engine.close()
+    assert message.format(usable, usable + more) in caplog.text
 
 
 def test_a_model_whose_values_say_how_long_a_run_takes_is_known(models: Any) -> None:

@@ -59,7 +59,11 @@ def require_available(chosen: Sequence[str], available: Collection[str]) -> None
     Raises:
         LoadError: DeviceUnavailable.
     """
-    _require(chosen, available, "this image's ONNX Runtime has no {}; use the runtime-gpu image or device: cpu.")
+    obstacle = (
+        "the ONNX Runtime installed here has no {}; use the runtime-gpu image, or pip's extra runtime-gpu in place of "
+        "runtime, or ask for the CPU (HALDANE_DEVICE=cpu, or device: cpu of a ModelDeployment)."
+    )
+    _require(chosen, available, obstacle)
 
 
 def require_started(chosen: Sequence[str], started: Collection[str]) -> None:
@@ -85,7 +89,7 @@ def _require(
     for name in chosen:
         if EXECUTION_PROVIDER[name] not in there:
             why = special.get(name, obstacle.format(name))
-            raise LoadError(Reason.DEVICE_UNAVAILABLE, f"A GPU was asked for, but {why}")
+            raise LoadError(Reason.DEVICE_UNAVAILABLE, f"HALDANE_DEVICE asks for a GPU, but {why}")
 
 
 def session_entries(chosen: Sequence[str]) -> dict[str, str]:

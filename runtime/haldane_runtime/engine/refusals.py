@@ -19,7 +19,7 @@ _GPU: Sequence[_Pattern] = (
     (
         r"CUDA|cudnn|cublas|ExecutionProvider",
         Reason.DEVICE_UNAVAILABLE,
-        "A GPU was asked for, but CUDA does not work here: {said}.",
+        "HALDANE_DEVICE asks for a GPU, but CUDA does not work here: {said}.",
     ),
 )
 _ANY: Sequence[_Pattern] = (

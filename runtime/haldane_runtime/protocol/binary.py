@@ -108,7 +108,7 @@ def whole_body(spec: TensorSpec, data: memoryview) -> Array:
     element without a length before it.
 
     Raises:
-        RequestError: INVALID, when no shape of the model's has that many bytes.
+        RequestError: INVALID, when no shape of the model's has that many bytes, or they are less than a row.
     """
     if spec.datatype is Datatype.BYTES:
         if any(isinstance(dim, int) and dim != 1 for dim in spec.shape):
@@ -125,5 +125,8 @@ def _shape_of_body(spec: TensorSpec, size: int) -> list[int]:
     shape = [dim if isinstance(dim, int) else 1 for dim in spec.shape]
     free = [axis for axis, dim in enumerate(spec.shape) if not isinstance(dim, int)]
     if free:
-        shape[free[-1]] = count // (math.prod(shape) or 1)
+        rest = math.prod(shape)
+        # Less than a row is no answerable request, unless rows have no bytes.
+        least = 1 if free[-1] == 0 and rest else 0
+        shape[free[-1]] = max(least, count // (rest or 1))
     return shape

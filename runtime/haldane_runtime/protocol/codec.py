@@ -77,7 +77,9 @@ def _explain(body: bytes, error: orjson.JSONDecodeError, decode: Callable[[dict[
             return told
         except (ValueError, TypeError, AttributeError, RecursionError):
             pass
-    return invalid(f"the request body holds NaN or Infinity, which JSON does not have; send finite numbers: {error}")
+    return invalid(
+        f"the request body holds NaN or Infinity, which JSON does not have, or a number too large for FP64: {error}"
+    )
 
 
 def _finite(literal: str) -> float | NotFinite:
@@ -187,7 +189,9 @@ def _shape(item: dict[str, Any], spec: TensorSpec, symbols: dict[str, tuple[str,
 
 
 def _no_shape(spec: TensorSpec) -> RequestError:
-    return invalid(f"input '{spec.name}' expects {spec}; its 'shape' must be a list of whole numbers from 0 up")
+    return invalid(
+        f"input '{spec.name}' expects {spec}; its 'shape' must be a list of whole numbers from 0 up, below 2^63"
+    )
 
 
 def _binary_size(item: dict[str, Any], spec: TensorSpec) -> int | None:

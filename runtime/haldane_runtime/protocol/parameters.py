@@ -12,6 +12,9 @@ from haldane_runtime.core.errors import invalid
 
 _SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
 _SHARED_MEMORY = "shared_memory_region"
+# Numbers of the protocol's parameters have 64 bits; far above that JSON's are read as fractions.
+_MOST = 1 << 63
+_COUNT = "from 0 up, below 2^63"
 NONE: Mapping[str, Any] = {}
 
 
@@ -38,8 +41,8 @@ def check_request(parameters: Mapping[str, Any]) -> None:
             "the model keeps no state between requests, so that sequences are not served; leave sequence_id out"
         )
     timeout = parameters.get("timeout")
-    if timeout is not None and (type(timeout) is not int or timeout < 0):
-        raise invalid("the parameter 'timeout' must be a whole number of microseconds from 0 up")
+    if timeout is not None and not _is_count(timeout):
+        raise invalid(f"the parameter 'timeout' must be a whole number of microseconds {_COUNT}")
 
 
 def timeout_seconds(parameters: Mapping[str, Any]) -> float | None:
@@ -76,9 +79,13 @@ def flag(parameters: Mapping[str, Any], key: str, *whose: str) -> bool | None:
 def size(parameters: Mapping[str, Any], key: str, *whose: str) -> int | None:
     """A number of bytes, None when not given. Raises: RequestError: INVALID, for anything else."""
     value = parameters.get(key)
-    if value is not None and (type(value) is not int or value < 0):
-        raise invalid(f"the parameter '{key}' of {_owner(*whose)} must be a whole number of bytes from 0 up")
+    if value is not None and not _is_count(value):
+        raise invalid(f"the parameter '{key}' of {_owner(*whose)} must be a whole number of bytes {_COUNT}")
     return value
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < _MOST
 
 
 def _owner(kind: str = "", name: str = "") -> str:

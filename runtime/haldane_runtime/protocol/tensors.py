@@ -54,7 +54,7 @@ _JSON_NAME: dict[type, str] = {
     type(None): "null",
     list: "a list",
     dict: "an object",
-    float: "a number with a fraction",
+    float: "a number with a fraction or of more than 64 bits",
     int: "a number",
     NotFinite: "NaN, Infinity or a number out of range",
 }
