@@ -10,6 +10,7 @@ from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.annotations import paused
 from haldane.plan.capacity import is_autoscaled
 from haldane.plan.rollout import LOOK_AGAIN
+from haldane.plan.route import WITHOUT_PODS
 from haldane.plan.status import compose
 from haldane.plan.stuck import REASON
 from haldane.plan.transitions import ROUTE_SETTLE
@@ -23,6 +24,8 @@ REACTION = 4
 """Seconds that a share may lead to pods that are gone, beside what it takes until that is seen and until proxies follow."""
 SETTLING = 2 * round(ROUTE_SETTLE.total_seconds())
 """More of them for stable: a Service that was just moved may be what is late, and is moved again after an operator's death."""
+GIVING_UP = round(WITHOUT_PODS.total_seconds()) + 3
+"""More of them where nobody may write the route: until it is waited for no longer, and the Service moves instead."""
 OVERRUN = 20
 """Seconds that a phase may last beyond its deadline: the engine looks every 10 s at least, and lets routes settle."""
 LEAST_TRIED = 30
@@ -52,6 +55,8 @@ class Bare:
             patience = REACTION + world.blindness + world.proxy_lag
             if name == _revision(world, "stable"):
                 patience += SETTLING
+            if "Ingress" in world.refused:
+                patience += GIVING_UP
             self.seconds[name] = self.seconds.get(name, 0) + 1
             self.patience[name] = max(patience, self.patience.get(name, 0))
             assert self.seconds[name] <= self.patience[name], f"{where}, and nothing is done about it"

@@ -101,6 +101,15 @@ def test_a_way_back_that_may_not_be_written() -> None:
     assert driven.world.version("candidate") is None
 
 
+def test_pods_that_are_lost_while_the_route_may_not_be_written() -> None:
+    driven = machine()
+    driven.world.run(AWHILE, lambda world: world.route_weight == 50)
+    driven.world.refused = frozenset({"Ingress"})
+    harm(driven, "2", "hangs")
+    driven.world.run(AWHILE)
+    assert ("2", "RolledBack") in history(driven)
+
+
 @pytest.mark.parametrize("strategy", ["Canary", "Recreate"])
 def test_candidates_that_may_not_be_made(strategy: str) -> None:
     driven = machine(strategy)
