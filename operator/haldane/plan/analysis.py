@@ -92,7 +92,8 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
     demanded, ends = md.spec.rollout.analysis.detect, deadline(md)
     changed = md.status.rollout.weight_changed_at or now
     detect = float(demanded[:-1]) if demanded else POOR if look.is_last else None
-    if is_overdue(md, now):
+    overdue = is_overdue(md, now)
+    if overdue:
         detect = None  # at the deadline of the step a poor proof is better than none
     checks = []
     for check in md.spec.rollout.checks:
@@ -113,6 +114,7 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
             scope.past is not None,
             is_alone(md.status.rollout, now),
             scope.counted,
+            not overdue,
             (ends - now).total_seconds() if ends else None,
         )
         judged = _judge_one(md, check, scope, answers, recent, counted, outages, trial)

@@ -57,6 +57,15 @@ POOR = 5.0
 So it is where `analysis.detect` says nothing. What it says holds for every step.
 """
 
+PASSED_WRONGLY = 0.0005
+"""Chance that the last step ever passes a version whose true share is as far beyond an absolute limit as `MARGINS` says."""
+MARGINS = (1.5, 2.0, 3.0, POOR)
+"""So many times its limit a version must be shown to be below, the first that `HEALTHY` times the limit is shown to be below
+by as many requests as the holds gather: a good version waits for no proof that its steps were never made for. At the deadline
+of the step none is waited for, and what is shown to be clear passes unless the suspicion is strong.
+"""
+HEALTHY = 0.5
+
 
 @dataclass(frozen=True)
 class Look:
@@ -72,6 +81,8 @@ class Look:
     """The same for what they tell beside stable's: a share near a half tells more than its requests alone."""
     is_last: bool = True
     """Whether no step with more traffic follows."""
+    held: float = 1.0
+    """The part of this step's requests that came by the end of its hold, as if they came evenly."""
 
     @property
     def sudden_level(self) -> float:
@@ -114,9 +125,10 @@ def look_at(md: ModelDeployment, counted: timedelta, now: datetime) -> Look:
     is_last = not in_step or (md.status.rollout.step or 0) + 1 >= len(md.spec.rollout.steps)
     if ends is None or now < ends:
         return Look(number, 0, *earlier, is_last)
-    held = ends - (md.status.rollout.step_started_at or ends)
-    again = max(held, parse_duration(analysis.window))
-    return Look(number, 1 + int(math.log2(1.0 + (now - ends) / again)), *earlier, is_last)
+    hold = ends - (md.status.rollout.step_started_at or ends)
+    again = max(hold, parse_duration(analysis.window))
+    held = min(1.0, max(0.0, (hold - parse_duration(analysis.warmup)) / counted))
+    return Look(number, 1 + int(math.log2(1.0 + (now - ends) / again)), *earlier, is_last, held)
 
 
 def before(md: ModelDeployment, index: int, counted: timedelta) -> tuple[float, float]:

@@ -43,6 +43,11 @@ def is_shown_beyond(counts: Counts, limit: float, level: float) -> bool:
     return log_evidence(counts, limit) >= -math.log(level)
 
 
+def is_shown_below(counts: Counts, share: float, level: float) -> bool:
+    """Whether the true share is shown to be below `share`, with a chance of at most `level` to be ever wrong about it."""
+    return log_evidence(counts, share, BETTER) >= -math.log(level)
+
+
 def upper_limit(counts: Counts, level: float) -> float:
     """A share that the true one is above, at any look ever, with a chance of at most `level`: a confidence sequence."""
     if counts.requests <= 0.0:

@@ -7,6 +7,9 @@ from functools import lru_cache
 
 from haldane.plan.looks import (
     EVERY_LOOK,
+    HEALTHY,
+    MARGINS,
+    PASSED_WRONGLY,
     STRONG_SUSPICION,
     SUSPICION,
     SUSPICION_WITH_EARLIER,
@@ -14,7 +17,7 @@ from haldane.plan.looks import (
     planned_chance,
 )
 from haldane.plan.proportions import Counts, OneSample, against_baseline, detectable
-from haldane.plan.sequential import is_shown_beyond, upper_limit
+from haldane.plan.sequential import is_shown_below, is_shown_beyond, upper_limit
 
 COARSE = 3.0
 """The planned look is taken where it could see less than so many times the limit: every look sees more than that anyway."""
@@ -91,19 +94,33 @@ class Question:
             factor *= PACE
         return None
 
-    def is_suspicious(self, look: Look) -> bool:
-        """Whether the end of the hold should not pass it yet."""
+    def is_suspicious(self, look: Look, enough: float = 1.0) -> bool:
+        """Whether the end of the hold should not pass it yet, for hits that have less than the chance of `enough` at its limit."""
         if not look.planned or not self.is_above:
             return False
         is_small = not look.is_last and not self.would_see(COARSE, look)
-        return self.as_one_sample().p_value < (STRONG_SUSPICION if is_small else SUSPICION)
+        return self.as_one_sample().p_value < min(enough, STRONG_SUSPICION if is_small else SUSPICION)
 
-    def is_suspicious_with_earlier(self, look: Look) -> bool:
+    def is_suspicious_with_earlier(self, look: Look, enough: float = 1.0) -> bool:
         """Whether the end of the last hold should not pass it yet, for what the steps before have seen of it as well."""
         both = self.with_earlier
         if not look.planned or not look.is_last or both is None or both.share <= self.limit:
             return False
-        return OneSample(both, self.limit).p_value < SUSPICION_WITH_EARLIER
+        return OneSample(both, self.limit).p_value < min(enough, SUSPICION_WITH_EARLIER)
+
+    def is_clear(self, look: Look) -> bool | None:
+        """Whether the end of the last hold has shown it to be clear of an absolute limit; None where that is not asked.
+
+        Two one-sided tests share an indifference region between them, the limit and so many times the limit (Sobel and Wald,
+        Annals of Mathematical Statistics 20, 1949): beyond the one a version is rolled back, below the other it passes, and
+        more requests always end it. Each is a mixture SPRT, so that looking again costs nothing.
+        """
+        if not look.planned or not look.is_last or self.baseline is not None:
+            return None
+        step = self.candidate.thinned(self.dispersion)
+        both = self.with_earlier or step
+        margin = _margin(both.requests - (1.0 - look.held) * step.requests, self.limit)
+        return None if margin is None else is_shown_below(both, margin * self.limit, PASSED_WRONGLY)
 
     def _planned_chance(self, look: Look) -> float:
         one = self.as_one_sample()
@@ -120,6 +137,12 @@ class Question:
         # Two bounds that hold at every look, one for each side, and the chances of their errors add up.
         highest = upper_limit(self.baseline.thinned(self.dispersion), EVERY_LOOK * BASELINE_PART)
         return is_shown_beyond(candidate, highest + self.limit, EVERY_LOOK * (1.0 - BASELINE_PART))
+
+
+def _margin(requests: float, limit: float) -> float | None:
+    """The first of `MARGINS` that so many requests show a healthy version to be below; None where they show none of them."""
+    healthy = Counts(HEALTHY * limit * requests, requests)
+    return next((times for times in MARGINS if is_shown_below(healthy, times * limit, PASSED_WRONGLY)), None)
 
 
 @lru_cache(maxsize=128)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -10,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haldane.plan.proportions import Counts
-from haldane.plan.sequential import is_shown_beyond, log_evidence, upper_limit
+from haldane.plan.sequential import is_shown_below, is_shown_beyond, log_evidence, upper_limit
+
+Says = Callable[[Counts, float, float], bool]
 
 
-def ever_shown(share: float, limit: float, level: float, requests: int) -> float:
-    """The exact chance that a look after any of the first `requests` requests says that `share` is beyond `limit`."""
-    going_on, shown = {0: 1.0}, 0.0
+def ever(says: Says, share: float, limit: float, level: float, requests: int) -> float:
+    """The exact chance that a look after any of the first `requests` requests says something of `share` and `limit`."""
+    going_on, said = {0: 1.0}, 0.0
     for seen in range(1, requests + 1):
         following: dict[int, float] = {}
         for hits, chance in going_on.items():
@@ -23,22 +26,33 @@ def ever_shown(share: float, limit: float, level: float, requests: int) -> float
             following[hits + 1] = following.get(hits + 1, 0.0) + chance * share
         going_on = {}
         for hits, chance in following.items():
-            if is_shown_beyond(Counts(hits, seen), limit, level):
-                shown += chance
+            if says(Counts(hits, seen), limit, level):
+                said += chance
             else:
                 going_on[hits] = chance
-    return shown
+    return said
 
 
 @pytest.mark.parametrize(("share", "limit"), [(0.05, 0.05), (0.02, 0.05), (0.5, 0.5), (0.9, 0.9)])
 def test_a_share_within_its_limit_is_hardly_ever_called_beyond_it_however_often_one_looks(
     share: float, limit: float
 ) -> None:
-    assert ever_shown(share, limit, 0.05, 400) <= 0.05
+    assert ever(is_shown_beyond, share, limit, 0.05, 400) <= 0.05
 
 
 def test_a_share_beyond_its_limit_is_found() -> None:
-    assert ever_shown(0.15, 0.05, 0.05, 400) > 0.99
+    assert ever(is_shown_beyond, 0.15, 0.05, 0.05, 400) > 0.99
+
+
+@pytest.mark.parametrize(("share", "limit"), [(0.1, 0.1), (0.15, 0.1), (0.5, 0.5)])
+def test_a_share_that_is_not_below_another_is_hardly_ever_called_so_however_often_one_looks(
+    share: float, limit: float
+) -> None:
+    assert ever(is_shown_below, share, limit, 0.05, 300) <= 0.05
+
+
+def test_a_share_below_another_is_found() -> None:
+    assert ever(is_shown_below, 0.02, 0.1, 0.05, 300) > 0.99
 
 
 @given(st.integers(0, 200), st.integers(1, 5000), st.floats(0.001, 0.5))
@@ -52,6 +66,8 @@ def test_limits_at_the_edges() -> None:
     assert log_evidence(Counts(1, 10), 0.0) == math.inf
     assert log_evidence(Counts(0, 10), 0.0) == -math.inf
     assert log_evidence(Counts(10, 10), 1.0) == -math.inf
+    assert not is_shown_below(Counts(0, 1000), 0.0, 0.01)
+    assert not is_shown_below(Counts(0, 1000), 1.0, 0.01), "a limit of 1 is none"
 
 
 def test_the_upper_limit_closes_in_from_above() -> None:

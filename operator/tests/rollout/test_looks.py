@@ -96,3 +96,17 @@ def test_a_look_knows_what_the_steps_before_it_had(
 def test_without_a_step_nothing_was_before(world: Any) -> None:
     world.status["rollout"] |= {"phase": "Watching"}
     assert look_at(world.md, timedelta(seconds=15), world.now) == Look(3)
+
+
+@pytest.mark.parametrize(
+    ("warmup", "counted", "later", "held"), [("0s", 20, 0, 1.0), ("0s", 40, 20, 0.5), ("10s", 40, 30, 0.25)]
+)
+def test_a_look_knows_which_part_of_the_requests_came_within_the_hold(
+    world: Any, warmup: str, counted: int, later: int, held: float
+) -> None:
+    begun = world.now
+    world.spec["rollout"]["analysis"] |= {"warmup": warmup}
+    world.status["rollout"] |= {"phase": "Progressing", "step": 1, "stepStartedAt": begun.isoformat()}
+    look = look_at(world.md, timedelta(seconds=counted), begun + timedelta(seconds=20 + later))
+    assert look.planned
+    assert look.held == pytest.approx(held)

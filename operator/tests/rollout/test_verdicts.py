@@ -212,6 +212,75 @@ def test_the_end_of_the_last_hold_looks_at_the_steps_before_as_well(
     assert ("with the steps before" in judged.message) is (verdict == "Inconclusive")
 
 
+@pytest.mark.parametrize(
+    ("look", "before", "counted", "waits"),
+    [
+        (AT_THE_END.look, None, Requests(1500, 0), False),
+        (AT_THE_END.look, None, Requests(4000, 20), False),
+        (AT_THE_END.look, None, Requests(4000, 36), True),
+        (AT_THE_END.look, earlier(2400, 12), Requests(4000, 36), False),
+        (AT_THE_END.look, earlier(2400, 12, group=8), Requests(4000, 36), True),
+        (AT_THE_END.look, earlier(4000, 42), Requests(4000, 36), True),
+        (AT_THE_END.look, earlier(40_000, 380), Requests(40_000, 360), False),
+        (AT_THE_END.look, None, Requests(200, 2), False),
+        (AT_THE_END.look, None, Requests(400, 3), False),
+        (AT_THE_END.look, None, Requests(400, 5), True),
+        (Look(20, planned=2, held=0.5), None, Requests(400, 5), False),
+        (Look(20, planned=1, is_last=False), None, Requests(4000, 36), False),
+        (Look(20), None, Requests(4000, 36), False),
+    ],
+    ids=[
+        "no errors",
+        "half of the limit",
+        "near the limit",
+        "good before",
+        "good before, in groups",
+        "near the limit before",
+        "near the limit, but certain",
+        "too few for any proof",
+        "few",
+        "few, and near the limit",
+        "too few for any proof within the hold",
+        "another step follows",
+        "the hold goes on",
+    ],
+)
+def test_the_last_step_passes_an_absolute_limit_by_proof_until_its_deadline(
+    look: Look, before: Evidence | None, counted: Requests, waits: bool
+) -> None:
+    """At a limit of 1 %. What proof is asked for is what a version at half of the limit can give by the end of the hold."""
+    in_time, late = (
+        judge_error_rate(MAX, Trial(look, before, 100, may_wait=may_wait), counted, None) for may_wait in (True, False)
+    )
+    assert in_time.verdict == ("Inconclusive" if waits else "Pass")
+    assert ("is not shown to be clear of the limit 1%" in in_time.message) is waits
+    assert late.verdict == "Pass"
+
+
+@pytest.mark.parametrize(
+    ("hits", "in_time", "late"), [(420, "Inconclusive", "Pass"), (520, "Inconclusive", "Inconclusive")]
+)
+def test_at_the_deadline_a_faint_suspicion_passes_what_is_clear_of_more_than_the_limit(
+    hits: int, in_time: str, late: str
+) -> None:
+    """40,000 requests each, of this step and of those before, at a limit of 1 %."""
+    for may_wait, verdict in ((True, in_time), (False, late)):
+        trial = Trial(AT_THE_END.look, earlier(40_000, hits), 100, may_wait=may_wait)
+        assert judge_error_rate(MAX, trial, Requests(40_000, 420), None).verdict == verdict
+
+
+def test_a_rise_over_stable_needs_no_proof_to_pass() -> None:
+    trial = Trial(AT_THE_END.look, None, 100, may_wait=True)
+    counted, stable = Requests(4000, 36), Requests(4000, 20)
+    assert judge_error_rate(ErrorRate(max_increase="0.5%"), trial, counted, stable).verdict == "Pass"
+
+
+def test_slow_requests_pass_their_limit_by_proof_as_well() -> None:
+    trial = Trial(AT_THE_END.look, None, 100, may_wait=True)
+    for slow, verdict in ((20, "Pass"), (36, "Inconclusive")):
+        assert judge_latency(Latency(max="100ms"), trial, histogram(4000 - slow, slow), None, False).verdict == verdict
+
+
 def test_a_rise_over_stable_is_a_question_of_each_step_alone() -> None:
     check, trial = ErrorRate(max_increase="0.5%"), Trial(AT_THE_END.look, earlier(1000, 200), 100)
     assert judge_error_rate(check, trial, Requests(1000, 12), Requests(1000, 10)).verdict == "Pass"

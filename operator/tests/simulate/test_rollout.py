@@ -9,10 +9,10 @@ import pytest
 
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import shares
-from haldane.plan.looks import SUSPICION_WITH_EARLIER
+from haldane.plan.looks import MARGINS, SUSPICION_WITH_EARLIER
 from haldane.simulate.faults import BY_NAME
 from haldane.simulate.forecast import forecast, horizon
-from haldane.simulate.rollout import BEGIN, Play, play_many, simulated
+from haldane.simulate.rollout import BEGIN, Course, Play, play_many, simulated
 from haldane.simulate.traffic import Fault, Service, Surroundings, without_trouble
 
 
@@ -72,26 +72,60 @@ def test_verdicts_are_right_about_as_often_as_promised(name: str, least: int, mo
     assert found.rolled_back + found.promoted <= found.rollouts == 12
 
 
+AT_MOST_2_PERCENT = {
+    "steps": [{"weight": weight, "hold": "30s"} for weight in (5, 25, 50)],
+    "analysis": {"interval": "2s", "window": "30s", "warmup": "0s", "minRequests": 20},
+    "checks": [{"name": "errors", "errorRate": {"max": "2%"}}],
+    "progressDeadline": "60s",
+    "keepStableFor": "10s",
+    "watchAfterPromotion": "10s",
+}
+
+
+def at_most_2_percent(number: int, rate: float, errors: float) -> Course:
+    """A rollout of so many requests a second beside a stable with 1 % errors, scraped every 2 s."""
+    random = np.random.default_rng((1, number))
+    around = Surroundings.draw(without_trouble(Service(rate=rate, errors=0.01)), BEGIN + 600, random, scrape=2)
+    return Play(model(AT_MOST_2_PERCENT), around, Fault(more_errors=errors - 0.01), random, keep=True).run()
+
+
+def says(course: Course, what: str) -> bool:
+    return any(what in moment.status.message for moment in course.moments)
+
+
 @pytest.mark.parametrize(("chance", "outcome"), [(0.0, "promoted"), (SUSPICION_WITH_EARLIER, "rolled back")])
 def test_a_mild_draw_of_the_last_step_does_not_hide_what_the_steps_before_saw(
     monkeypatch: pytest.MonkeyPatch, chance: float, outcome: str
 ) -> None:
     """3 % errors at a limit of 2 %: a rollout in which no step alone looks suspicious at its end."""
+    monkeypatch.setattr(shares, "MARGINS", ())
     monkeypatch.setattr(shares, "SUSPICION_WITH_EARLIER", chance)
-    spec = {
-        "steps": [{"weight": weight, "hold": "30s"} for weight in (5, 25, 50)],
-        "analysis": {"interval": "2s", "window": "30s", "warmup": "0s", "minRequests": 20},
-        "checks": [{"name": "errors", "errorRate": {"max": "2%"}}],
-        "progressDeadline": "60s",
-        "keepStableFor": "10s",
-        "watchAfterPromotion": "10s",
-    }
-    random = np.random.default_rng((1, 17))
-    around = Surroundings.draw(without_trouble(Service(rate=100.0, errors=0.01)), BEGIN + 600, random, scrape=2)
-    course = Play(model(spec), around, Fault(more_errors=0.02), random, keep=True).run()
+    course = at_most_2_percent(17, 100.0, 0.03)
     assert course.outcome == outcome
-    said = any("with the steps before" in moment.status.message for moment in course.moments)
-    assert said is (outcome == "rolled back")
+    assert says(course, "with the steps before") is (outcome == "rolled back")
+
+
+@pytest.mark.parametrize(("margins", "outcome"), [((), "promoted"), (MARGINS, "rolled back")])
+def test_a_mild_draw_of_all_steps_together_does_not_pass_the_last_one(
+    monkeypatch: pytest.MonkeyPatch, margins: tuple[float, ...], outcome: str
+) -> None:
+    """3 % errors at a limit of 2 %: a rollout that looks innocent until more requests have come than the holds gather."""
+    monkeypatch.setattr(shares, "MARGINS", margins)
+    course = at_most_2_percent(69, 100.0, 0.03)
+    assert course.outcome == outcome
+    assert says(course, "is not shown to be clear of the limit 2%") is (outcome == "rolled back")
+
+
+@pytest.mark.parametrize(("rate", "errors"), [(100.0, 0.01), (10.0, 0.01), (2.0, 0.005)])
+def test_a_good_version_waits_for_no_proof_that_its_steps_cannot_give(
+    monkeypatch: pytest.MonkeyPatch, rate: float, errors: float
+) -> None:
+    courses = []
+    for margins in (MARGINS, ()):
+        monkeypatch.setattr(shares, "MARGINS", margins)
+        courses.append(at_most_2_percent(3, rate, errors))
+    assert courses[0].outcome == "promoted"
+    assert courses[0].ended == courses[1].ended
 
 
 def test_own_queries_are_left_out_and_the_horizon_covers_every_deadline() -> None:
