@@ -12,6 +12,7 @@ from typing import Any
 
 from haldane.plan.diagnosis import Severity, cause_of_end
 from haldane.plan.observed import Crash, Problem, RevisionPods
+from haldane.plan.pod_template import CONTAINER
 
 Manifest = dict[str, Any]
 
@@ -20,10 +21,11 @@ _UNSEEN = frozenset({"ContainerStatusUnknown", "Unknown"})
 
 
 def crashes(pods: Iterable[Manifest]) -> tuple[Crash, ...]:
-    """How the last runs of the containers of a revision's pods ended, by themselves.
+    """How the last runs of the runtime in a revision's pods ended, by themselves.
 
-    A load that failed is none: the runtime says why, the pod tries again, and it has answered nothing yet. Nor is a pod that its
-    node gave up (evicted), nor a container whose end nobody saw.
+    Other containers may be of a mesh that stable's pods have as well. A load that failed is none: the runtime says why, the pod
+    tries again, and it has answered nothing yet. Nor is a pod that its node gave up (evicted), nor a container whose end nobody
+    saw.
     """
     return tuple(
         crash
@@ -31,6 +33,7 @@ def crashes(pods: Iterable[Manifest]) -> tuple[Crash, ...]:
         if not pod["metadata"].get("deletionTimestamp")
         and pod.get("status", {}).get("phase") not in ("Failed", "Succeeded")
         for state in pod.get("status", {}).get("containerStatuses") or ()
+        if state["name"] == CONTAINER
         for crash in _last(pod, state)
     )
 

@@ -21,20 +21,27 @@ def at(second: int) -> str:
 
 
 def a_pod(
-    began: int, ended: int, restarts: int, now: str = "running", node: str = "n1", reason: str = "OOMKilled", **end: Any
+    began: int,
+    ended: int,
+    restarts: int,
+    now: str = "running",
+    node: str = "n1",
+    reason: str = "OOMKilled",
+    container: str = "runtime",
+    **end: Any,
 ) -> Manifest:
     """A pod of which a container ran from `began` to `ended`, in seconds after 12:00, and is `now` in another state."""
     end = {"reason": reason, "exitCode": 137, "startedAt": at(began), "finishedAt": at(ended), **end}
     states = {"running": {"running": {"startedAt": at(ended)}}, "terminated": {"terminated": end}}
     state = states.get(now, {"waiting": {"reason": "CrashLoopBackOff"}})
-    container = {"name": "runtime", "ready": now == "running", "restartCount": restarts, "state": state}
+    told = {"name": container, "ready": now == "running", "restartCount": restarts, "state": state}
     if now != "terminated":
-        container["lastState"] = {"terminated": end}
+        told["lastState"] = {"terminated": end}
     return {
         "kind": "Pod",
         "metadata": {"name": "p", "namespace": "payments", "labels": {}},
         "spec": {"nodeName": node, "containers": [{"name": "runtime"}]},
-        "status": {"containerStatuses": [container]},
+        "status": {"containerStatuses": [told]},
     }
 
 
@@ -58,6 +65,7 @@ def a_pod(
         ([a_pod(35, 40, 2, message='{"reason": "StorageUnreachable", "message": "no route"}')], False),
         ([a_pod(35, 40, 2) | {"status": {"phase": "Failed", "reason": "Evicted"}}], False),
         ([a_pod(35, 40, 2, startedAt=None)], False),
+        ([a_pod(35, 40, 2, container="istio-proxy")], False),
     ],
 )
 def test_what_counts_as_again_and_again(pods: list[Manifest], is_shown: bool) -> None:
