@@ -33,7 +33,9 @@ def register(commands: Any) -> None:
         parser = commands.add_parser(verb, help=text, description=f"{text[0].upper()}{text[1:]}.")
         _add_common(parser)
         if verb == "pause":
-            parser.add_argument("--reason", default="true", help="shown while it is paused, for example a ticket")
+            parser.add_argument(
+                "--reason", default="", type=_reason, help="shown while it is paused, for example a ticket"
+            )
         parser.set_defaults(run=ask)
     parser = commands.add_parser("status", help="where a rollout stands, and what it waits for")
     _add_common(parser)
@@ -58,7 +60,7 @@ def annotation(verb: str, reason: str, user: str, now: datetime) -> list[str]:
         # Not taken away: of what is gone nobody knows who took it.
         change = "haldane.dev/pause=false"
     else:
-        value = reason if verb == "pause" else now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        value = (reason or "true") if verb == "pause" else now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         change = f"haldane.dev/{verb}={value}"
     return ["annotate", "{name}", change, "--overwrite", f"--field-manager=haldane:{user}"[:142]]
 
@@ -94,6 +96,13 @@ def told(body: dict[str, Any]) -> list[str]:
         for condition in status.get("conditions", [])
     ]
     return lines
+
+
+def _reason(text: str) -> str:
+    """The reason for a pause, maybe none. Refused: the one that would resume."""
+    if text.strip().lower() == "false":
+        raise argparse.ArgumentTypeError("false would resume: give a reason, or none")
+    return text.strip()
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from haldane.effects.kube import KubeCluster
 logger = logging.getLogger(__name__)
 
 SAME_WITHIN = timedelta(minutes=10)
-"""An Event that is recorded again within this time of its last count is not sent at all."""
+"""An Event that is recorded again within this time of its last count is not sent at all, unless it is an answer."""
 FORGOTTEN_AFTER = timedelta(minutes=50)
 """The API server keeps Events for an hour by default: an older one can no longer be counted."""
 REMEMBERED = 2048
@@ -45,7 +45,7 @@ class EventRecorder:
         now = self._clock.now()
         key = (regarding["metadata"]["uid"], event.reason, event.topic or event.message)
         known = self._recorded.get(key)
-        if known and now - known.counted < SAME_WITHIN:
+        if known and now - known.counted < SAME_WITHIN and not event.is_answer:
             return
         try:
             if known and now - known.first < FORGOTTEN_AFTER:

@@ -101,3 +101,5 @@ class Event:
     message: str
     topic: str = ""
     """What it has in common with another one whose message differs in figures alone; empty: only the same message is the same."""
+    is_answer: bool = False
+    """Whether a person who asked for something waits for it: then the same again counts each time."""

@@ -182,12 +182,12 @@ def _progressing(s: Situation) -> Decision:
         return endangered
     index, current = s.step_index, s.step
     needed = s.needed(index)
+    size = route.still_needed(s, needed)
     if s.hold:
         return sized(to.moved(s, f"weight {s.rollout.weight}%: {s.hold}"), size)
     if current.weight == 0 and (s.rollout.weight or s.rollout.step_started_at is None):
         return to.preview(s, index)  # the step was edited while it was under way
     if s.rollout.weight != current.weight:
-    size = route.still_needed(s, needed)
         needed = s.prepared(needed, current.weight)
         if s.pods(s.status.candidate).ready >= needed:
             return to.set_weight(s, index, current.weight)

@@ -23,6 +23,7 @@ BLAMELESS = frozenset({"SpecSetBack", "Superseded"})
 def retreat(s: Situation, why: str) -> Decision:
     """The candidate has no ready pod: take its traffic away and wait for its pods again, at the same step.
 
+    What a person has promoted stays promoted: only its pods are waited for, and no step asks for its hold or approval again.
     Pods that come and go are waited for as long as the step may last, from when they first went, be it in the step or in the
     promotion after it: neither may begin anew for ever.
     """
@@ -30,9 +31,11 @@ def retreat(s: Situation, why: str) -> Decision:
     if s.now > first + step_limit(s.md):
         why = f"{why}, not for the first time since {first:%H:%M:%S} UTC"
         return roll_back(s, "RolledBack", "CandidateLost", why)
-    message = f"weight 0%: {why}; the step is tried again when its pods are ready"
+    is_promoted = s.rollout.phase == "Promoting" and (s.rollout.waived or "").startswith(to.PROMOTED_NOW)
+    phase, goes_on = ("Promoting", "the promotion goes on") if is_promoted else ("Preparing", "the step is tried again")
+    message = f"weight 0%: {why}; {goes_on} when its pods are ready"
     begun = {"phase_started_at": s.now, "weight_changed_at": s.now, "step_started_at": None, "lost_at": first}
-    decision = to.moved(s, message, after=to.SOON, phase="Preparing", weight=0, checks=[], **begun)
+    decision = to.moved(s, message, after=to.SOON, phase=phase, weight=0, checks=[], **begun)
     return to.with_event(decision, "Warning", "CandidateLost", f"Weight set to 0%: {why}.")
 
 

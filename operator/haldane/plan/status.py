@@ -170,9 +170,6 @@ def _claims(
             serving,
         )
         return [Claim(READY, False, "Refused", message), available, Claim(STALLED, True, "Refused", message)]
-    if rejected:
-        message = paragraph(
-            f"version {rejected.version} was rolled back: {_evidence(status, rejected)}",
     if rejected and phase == "Stable" and stable and stable.revision == wanted:
         message = paragraph(
             serving,
@@ -181,6 +178,9 @@ def _claims(
             *problems,
         )
         return [Claim(READY, False, "UndoFailed", message), available, Claim(STALLED, True, "UndoFailed", message)]
+    if rejected:
+        message = paragraph(
+            f"version {rejected.version} was rolled back: {_evidence(status, rejected)}",
             serving,
             "correct spec.model or spec.runtime, or, to try the same again, also by other rules of spec.rollout, set the "
             f"annotation {RETRY_ANNOTATION} to a new value",

@@ -29,6 +29,9 @@ Service earlier than that cost requests.
 
 SOON = timedelta(seconds=1)
 
+PROMOTED_NOW = "was promoted"
+"""How `RolloutStatus.waived` begins when a person has skipped the steps that were left."""
+
 
 def first_deployment(s: Situation) -> Decision:
     """Nothing serves yet: the revision goes straight to stable."""

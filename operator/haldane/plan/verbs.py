@@ -33,7 +33,8 @@ def hear(s: Situation) -> Heard:
     """Act on what is asked for and was not before. Of abort and promote together, abort counts."""
     known = s.status.verbs or {}
     new: dict[Verb, str] = {verb: value for verb in _VERBS if (value := asked(s.md, verb)) and value != known.get(verb)}
-    gone = [verb for verb in _VERBS if verb in known and not asked(s.md, verb)]
+    gone: list[str] = [verb for verb in _VERBS if verb in known and not asked(s.md, verb)]
+    gone += [_WAITS] if _WAITS in known and not asked(s.md, "abort") else []
     if not new and not gone:
         return Heard(s)
     events: list[Event] = []
@@ -57,16 +58,18 @@ def hear(s: Situation) -> Heard:
             why = "is being rolled out" if is_tried(s.status, s.target.name) else "is not among the rejected"
             text = f"Nothing to retry{by(s.md, 'retry')}: version {s.target.version} {why}."
             events.append(Event("Normal", "NothingToRetry", text))
-    verbs = {verb: value for verb, value in known.items() if verb not in gone} | new
+    verbs = {verb: value for verb, value in known.items() if verb not in (*gone, _WAITS)} | new
     heard = _with(s, verbs=verbs or None, rollout=rollout, rejected=rejected)
     decision: Decision | None = None
     if "abort" in new:
         decision = _abort(heard)
         if decision and decision.status.rollout.phase != "RollingBack":
             # It stays to be done: as soon as there is a pod that takes the requests.
-            waiting = {verb: value for verb, value in verbs.items() if verb != "abort"}
-            status = decision.status.model_copy(update={"verbs": waiting or None})
-            return Heard(heard, replace(decision, status=status), tuple(events))
+            waiting = {verb: value for verb, value in verbs.items() if verb != "abort"} | {_WAITS: new["abort"]}
+            decision = replace(decision, status=decision.status.model_copy(update={"verbs": waiting}))
+            if known.get(_WAITS) != new["abort"]:
+                why = decision.status.rollout.message
+                events.append(Event("Normal", "AbortWaits", f"The abort{by(s.md, 'abort')} waits: {why}."))
         if decision is None:
             events.append(
                 Event("Normal", "NothingToAbort", f"Nothing to abort{by(s.md, 'abort')}: no rollout is under way.")
@@ -75,13 +78,27 @@ def hear(s: Situation) -> Heard:
         promoted = None if decision else _promote(heard)
         decision = decision or promoted
         if promoted is None:
-            why = "no candidate is waiting" if "abort" not in new else "the rollout is aborted"
+            why = "the rollout is aborted" if decision else "no candidate is waiting"
             events.append(Event("Normal", "NothingToPromote", f"Nothing to promote{by(s.md, 'promote')}: {why}."))
     return Heard(heard, decision, tuple(events))
 
 
 _VERBS: tuple[Verb, ...] = ("pause", "approve", "abort", "promote", "retry")
+_WAITS = "abort-waits"
+"""Where status remembers an abort that it has told of and that has yet to be done."""
+ANSWERS = frozenset(
+    {
+        *("Paused", "Resumed", "Approved", "AbortWaits", "Aborted", "PromotedNow", "Retried"),
+        *("NothingToApprove", "NothingToAbort", "NothingToPromote", "NothingToRetry"),
+    }
+)
+"""Reasons of Events by which a person is answered."""
 _HELD = ("Preparing", "Progressing", "Promoting", "Watching")
+
+
+def answering(event: Event) -> Event:
+    """The Event; an answer is told each time, however soon the same is asked again."""
+    return replace(event, is_answer=event.reason in ANSWERS)
 
 
 def _approve(s: Situation) -> tuple[str | None, Event]:
@@ -111,7 +128,7 @@ def _promote(s: Situation) -> Decision | None:
     is_open = s.rollout.phase in ("Preparing", "Progressing") and s.rollout.strategy != "Recreate"
     if not is_open or candidate is None or candidate.revision != s.target.name:
         return None
-    waived = f"was promoted{by(s.md, 'promote')} at weight {s.rollout.weight}%, before it had passed every step"
+    waived = f"{to.PROMOTED_NOW}{by(s.md, 'promote')} at weight {s.rollout.weight}%, before it had passed every step"
     decision = to.promote(s, "promoted now, whatever its steps say: preparing the promotion", waived)
     return to.with_event(decision, "Normal", "PromotedNow", f"Version {candidate.version} {waived}.")
 
