@@ -11,6 +11,7 @@ A second signal ends the process at once, whatever the phase.
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import math
@@ -40,6 +41,7 @@ from haldane_runtime.protocol.fast.head import Head
 from haldane_runtime.protocol.fast.route import HotRoute
 from haldane_runtime.protocol.http import create_app
 from haldane_runtime.protocol.repository import repository_routes
+from haldane_runtime.repository.failures import together
 from haldane_runtime.repository.offers import offers_of
 from haldane_runtime.repository.repository import ModelRepository
 from haldane_runtime.scheduling.policy import Limits
@@ -80,9 +82,12 @@ def _opened(setting: str, host: str, port: int) -> socket.socket:
     try:
         return listen(host, port)
     except OSError as error:
-        raise LoadError(
-            Reason.INVALID_CONFIGURATION, f"{setting} {port} cannot be opened: {error.strerror}."
-        ) from error
+        # Those of the look-up of a name are below 0.
+        if (number := error.errno or 0) < 0 or number == errno.EADDRNOTAVAIL:
+            message = f"HALDANE_HOST {host} is not an address of this machine: {error.strerror}."
+        else:
+            message = f"{setting} {port} cannot be opened: {error.strerror}."
+        raise LoadError(Reason.INVALID_CONFIGURATION, message) from error
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -155,8 +160,8 @@ async def _load(settings: Settings, repository: ModelRepository, plane: DataPlan
     await repository.load_all()
     if plane.instances or (settings.model_repository and settings.model_control == "explicit"):
         return
-    for failure in repository.failures.values():
-        raise failure
+    if failures := repository.failures:
+        raise together(failures) if settings.model_repository else next(iter(failures.values()))
     raise LoadError(
         Reason.MODEL_NOT_FOUND,
         f"The model repository {settings.model_repository} holds no model; a model is <model>/<version>/model.onnx in it.",

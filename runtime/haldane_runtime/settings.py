@@ -191,7 +191,11 @@ def _repository(get: _Reader) -> Path | None:
     folder = get.text("HALDANE_MODEL_REPOSITORY", "")
     if not folder:
         if not get.text("HALDANE_MODEL_URI", ""):
-            raise _wrong("HALDANE_MODEL_URI", "an s3://, https:// or file:// URI of a model", "nothing")
+            raise LoadError(
+                Reason.INVALID_CONFIGURATION,
+                "There is no model to serve: name one as in `haldane-runtime serve MODEL`, or set HALDANE_MODEL_URI or "
+                "HALDANE_MODEL_REPOSITORY.",
+            )
         return None
     for name in ("HALDANE_MODEL_URI", "HALDANE_MODEL_SHA256", "HALDANE_MODEL_VERSION", "HALDANE_GOLDEN"):
         if value := get.text(name, ""):

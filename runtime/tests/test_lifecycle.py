@@ -87,6 +87,14 @@ def test_a_port_that_is_taken_is_named() -> None:
     assert caught.value.reason is Reason.INVALID_CONFIGURATION
 
 
+@pytest.mark.parametrize("host", ["300.1.1.1", "192.0.2.1"])
+def test_an_address_that_is_not_this_machines_is_named(host: str) -> None:
+    environment = {"HALDANE_MODEL_URI": "file:///m.onnx", "HALDANE_HOST": host, "HALDANE_PORT": "0"}
+    with pytest.raises(LoadError, match=f"HALDANE_HOST {host} is not an address of this machine: ") as caught:
+        run(from_environment(environment), time.monotonic())
+    assert caught.value.reason is Reason.INVALID_CONFIGURATION
+
+
 def test_probes_answer_while_the_model_is_on_its_way(
     start: Callable[..., Any], web: Any, models: Any, tmp_path: Path
 ) -> None:

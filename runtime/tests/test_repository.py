@@ -17,6 +17,7 @@ from haldane_runtime.core.types import Array, Datatype, InferRequest, ModelSigna
 from haldane_runtime.engine.base import BatchProfile
 from haldane_runtime.loading import LoadedModel
 from haldane_runtime.observe.metrics import Metrics
+from haldane_runtime.repository.failures import together
 from haldane_runtime.repository.offers import offers_of
 from haldane_runtime.repository.repository import IndexEntry, ModelRepository, ModelState
 from haldane_runtime.settings import Settings, from_environment
@@ -140,6 +141,9 @@ async def test_every_version_is_served_and_the_highest_by_default(place: Place) 
     assert await place.ask("iris") == 10
     assert await place.ask("iris", "2") == 2
     assert await place.ask("fraud") == 7
+    # Heard over gRPC as well.
+    with pytest.raises(RequestError, match=r"name the model, over HTTP as in .*; this server serves 'fraud', 'iris'"):
+        place.plane.find()
     assert await place.index() == [
         ("fraud", "1", "READY", ""),
         ("iris", "1", "READY", ""),
@@ -161,20 +165,70 @@ async def test_a_model_that_fails_takes_no_other_down_and_says_why(place: Place)
     assert not place.plane.ready
 
 
-async def test_one_failed_version_leaves_the_model_ready(place: Place) -> None:
+async def test_one_failed_version_leaves_the_model_ready_and_is_not_unknown(place: Place) -> None:
     place.put("iris/1", "1")
     place.put("iris/2", "scrap")
     await place.repository.load_all()
     place.plane.serve()
     assert place.plane.ready
     assert await place.ask("iris") == 1
+    assert place.plane.left_out == {("iris", "2"): "scrap is no number."}
+    with pytest.raises(RequestError, match="model 'iris' version 2 could not be loaded: scrap is no number") as caught:
+        place.plane.find("iris", "2")
+    assert caught.value.code is Code.UNAVAILABLE
+    with pytest.raises(RequestError, match="has no version '3'") as caught:
+        place.plane.find("iris", "3")
+    assert caught.value.code is Code.NOT_FOUND
+    place.put("iris/2", "2")
+    await place.repository.load("iris")
+    assert (await place.ask("iris"), place.plane.left_out) == (2, {})
+
+
+async def test_a_load_tells_of_all_versions_that_fail(place: Place) -> None:
+    for version in ("1", "2", "3"):
+        place.put(f"iris/{version}", version if version == "2" else f"scrap{version}")
+    with pytest.raises(RequestError) as caught:
+        await place.repository.load("iris")
+    assert caught.value.message == (
+        "InvalidModel: The model 'iris' version 1 could not be loaded: scrap1 is no number. "
+        "The model 'iris' version 3 could not be loaded: scrap3 is no number."
+    )
+
+
+async def test_a_model_that_is_gone_is_served_until_it_is_unloaded(place: Place) -> None:
+    place.put("iris/1", "1")
+    await place.repository.load_all()
+    shutil.rmtree(place.root / "iris")
+    with pytest.raises(RequestError, match="no model 'iris' any more; what is loaded of it is served") as caught:
+        await place.repository.load("iris")
+    assert caught.value.code is Code.NOT_FOUND
+    assert await place.ask("iris") == 1
+    await place.repository.unload("iris")
+    assert await place.index() == []
+
+
+async def test_a_version_that_only_the_load_would_tell_is_not_made_up(
+    tmp_path: Path, loader: Loader, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = Place(tmp_path, loader, uri=f"file://{tmp_path}/one")
+    place.put("one", "scrap")
+    await place.repository.load_all()
+    assert "model 'model' could not be loaded: scrap is no number." in caplog.messages
+
+
+def test_many_failures_fit_into_a_termination_log() -> None:
+    failures = {("iris", str(number)): LoadError(Reason.INVALID_MODEL, "It is scrap.") for number in range(1, 31)}
+    told = together(failures | {("one", ""): LoadError(Reason.ACCESS_DENIED, "No.")})
+    assert told.reason is Reason.INVALID_MODEL
+    assert told.message.startswith("The model 'iris' version 1 could not be loaded: It is scrap. The model 'iris'")
+    assert told.message.endswith("version 8 could not be loaded: It is scrap. The log names 23 more.")
 
 
 async def test_a_mended_model_becomes_ready_by_a_load(place: Place) -> None:
     place.put("iris/1", "scrap")
     await place.repository.load_all()
     place.plane.serve()
-    with pytest.raises(RequestError, match="InvalidModel: scrap is no number") as caught:
+    with pytest.raises(RequestError, match=r"InvalidModel: .*: scrap is no number") as caught:
         await place.repository.load("iris")
     assert caught.value.code is Code.INVALID
     place.put("iris/1", "1")

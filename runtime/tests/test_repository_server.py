@@ -217,14 +217,22 @@ def test_a_folder_on_the_command_line_is_a_repository(repository: Path) -> None:
         status, text = runtime.get("/v2/health/ready")
         assert status == 503
         assert "model 'broken' could not be loaded: " in text
+    (repository / "more/11").mkdir()
+    (repository / "more/11/model.onnx").write_bytes(b"this is no model")
     with RuntimeProcess(repository / "more") as runtime:
         assert json.loads(runtime.get("/v2/models/more")[1])["versions"] == ["3", "10"]
-        assert runtime.get("/ready")[0] == 200
+        status, text = runtime.get("/ready")
+        assert status == 200
+        assert "model 'more' version 11: " in json.loads(text)["left_out"][0]
 
 
 @pytest.mark.parametrize(
     ("files", "code", "words"),
-    [({}, 11, "holds no model"), ({"only/1/model.onnx": b"scrap"}, 15, "is not an ONNX model")],
+    [
+        ({}, 11, "holds no model"),
+        ({"only/1/model.onnx": b"scrap"}, 15, "The model 'only' version 1 could not be loaded: "),
+        ({"only/1/model.onnx": b"scrap", "b/7/model.onnx": b"scrap"}, 15, "The model 'b' version 7 could not be"),
+    ],
 )
 def test_a_repository_with_nothing_to_serve_ends_the_process(
     start: Callable[..., Any], tmp_path: Path, files: dict[str, bytes], code: int, words: str

@@ -80,6 +80,12 @@ def test_providers_are_a_list_in_the_order_given() -> None:
     assert from_environment({**URI, "HALDANE_PROVIDERS": "tensorrt, CUDA,cpu"}).providers == ("TensorRT", "CUDA", "CPU")
 
 
+def test_without_a_model_all_ways_to_name_one_are_told() -> None:
+    with pytest.raises(LoadError, match=r"serve MODEL.*HALDANE_MODEL_URI or HALDANE_MODEL_REPOSITORY") as caught:
+        from_environment({"HALDANE_MODEL_URI": " "})
+    assert caught.value.reason is Reason.INVALID_CONFIGURATION
+
+
 def test_a_wrong_cache_url_is_not_repeated() -> None:
     with pytest.raises(LoadError, match="redis://cache:6379/0") as caught:
         from_environment({**URI, "HALDANE_RESPONSE_CACHE": "http://:secret@cache"})
@@ -89,7 +95,6 @@ def test_a_wrong_cache_url_is_not_repeated() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("HALDANE_MODEL_URI", "", "an s3://, https:// or file:// URI"),
         ("HALDANE_PORT", "http", "a whole number from 0 to 65535"),
         ("HALDANE_PORT", "65536", "a whole number from 0 to 65535"),
         ("HALDANE_QUEUE", "0", "a whole number from 1"),

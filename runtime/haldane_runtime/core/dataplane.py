@@ -33,7 +33,7 @@ class DataPlane:
 
     `expected` names the model that will be served, when there is only one: until it is loaded it is
     UNAVAILABLE and not NOT_FOUND. `unavailable` says why, by name, for models that should be served
-    and are not.
+    and are not, and `left_out` by name and version, which may be one of several: the others serve.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class DataPlane:
         self.expected = expected
         self.watch = watch
         self.unavailable: dict[str, str] = {}
+        self.left_out: dict[tuple[str, str], str] = {}
         self._limits = limits or Limits()
         self.intake = Intake(self._limits.bytes)
         self._cache = cache
@@ -174,6 +175,8 @@ class DataPlane:
             return versions[max(versions, key=_rank)] if len(versions) > 1 else next(iter(versions.values()))
         instance = versions.get(version)
         if instance is None:
+            if why := self.left_out.get((name, version)):
+                raise RequestError(Code.UNAVAILABLE, f"model '{name}' version {version} could not be loaded: {why}")
             served = ", ".join(f"'{known}'" for known in sorted(versions, key=_rank))
             raise RequestError(
                 Code.NOT_FOUND, f"model '{name}' has no version '{version}'; this server serves {served}"
@@ -194,7 +197,8 @@ class DataPlane:
         if not self._models and self.phase is Phase.LOADING:
             raise RequestError(Code.UNAVAILABLE, "the models are still loading; try again later", LOADING_RETRY_SECONDS)
         raise RequestError(
-            Code.INVALID, f"name the model: /v1/models/<name>:predict; this server serves {self._names()}"
+            Code.INVALID,
+            f"name the model, over HTTP as in /v1/models/<name>:predict; this server serves {self._names()}",
         )
 
     def _names(self) -> str:

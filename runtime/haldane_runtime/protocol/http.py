@@ -62,7 +62,8 @@ def _add_probes(app: FastAPI, plane: DataPlane) -> None:
         """200 when loaded, warmed and not draining, else 503. Both names, as clients read either."""
         document: dict[str, Any] = {"ready": plane.ready, "live": plane.live, "state": plane.state}
         if plane.ready:
-            return answer(document)
+            left_out = [f"model '{name}' version {version}: {why}" for (name, version), why in plane.left_out.items()]
+            return answer(document | {"left_out": left_out} if left_out else document)
         return answer(document | {"error": plane.hindrance}, 503)
 
     async def live() -> Response:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from haldane_runtime.repository.failures import titled
 from haldane_runtime.repository.layout import ModelVersion, scan, stamp
 from haldane_runtime.settings import Settings
 
@@ -55,5 +56,5 @@ def _offer(name: str, found: ModelVersion, settings: Settings) -> Offer:
         return Offer(name, found.version, own, stamp(found.path))
     except OSError as error:
         # The load will say what is wrong with it.
-        log.warning("model '%s' version %s cannot be looked at: %s", name, found.version, error)
+        log.warning("%s cannot be looked at: %s", titled(name, found.version), error)
         return Offer(name, found.version, own, None)

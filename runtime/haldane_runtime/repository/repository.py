@@ -18,6 +18,7 @@ from haldane_runtime.core.errors import Code, LoadError, Reason, RequestError, i
 from haldane_runtime.core.instance import ModelInstance
 from haldane_runtime.loading import LoadedModel
 from haldane_runtime.repository.background import in_thread
+from haldane_runtime.repository.failures import titled, together
 from haldane_runtime.repository.offers import Offer, Offers
 from haldane_runtime.settings import Settings
 
@@ -164,13 +165,18 @@ class ModelRepository:
 
     async def _load_anew(self, name: str) -> None:
         offers = (await self._offered()).get(name, ())
+        if not offers and self._served(name):
+            raise RequestError(
+                Code.NOT_FOUND,
+                f"the repository holds no model '{name}' any more; what is loaded of it is served until it is unloaded",
+            )
         if not offers:
             raise RequestError(
                 Code.NOT_FOUND, f"the repository holds no model '{name}'; POST /v2/repository/index lists what it holds"
             )
         failures = await self._load_offers(name, offers)
         if failures:
-            raise _refusal(failures[0])
+            raise _refusal(together(failures))
         versions = {offer.version for offer in offers}
         # With a version that only the load tells, what it replaced is gone already.
         for version in () if "" in versions else self._served(name).keys() - versions:
@@ -179,8 +185,8 @@ class ModelRepository:
             if gone is not None:
                 self._retire(gone)
 
-    async def _load_offers(self, name: str, offers: Sequence[Offer]) -> list[LoadError]:
-        failures = []
+    async def _load_offers(self, name: str, offers: Sequence[Offer]) -> dict[tuple[str, str], LoadError]:
+        failures: dict[tuple[str, str], LoadError] = {}
         versions = {offer.version for offer in offers}
         self._forget([key for key in self._failed if key[0] == name and key[1] not in versions])
         for offer in offers:
@@ -190,9 +196,8 @@ class ModelRepository:
                 try:
                     loaded = await in_thread(partial(self._load_model, offer.settings), f"load {name}")
                 except LoadError as error:
-                    log.warning("model '%s' version %s could not be loaded: %s", name, offer.version, error.message)
-                    self._failed[name, offer.version] = error
-                    failures.append(error)
+                    log.warning("%s could not be loaded: %s", titled(name, offer.version), error.message)
+                    self._failed[name, offer.version] = failures[name, offer.version] = error
                     continue
             self._failed.pop((name, offer.version), None)
             self._serve(offer, loaded)
@@ -248,9 +253,11 @@ class ModelRepository:
 
     def _tell_availability(self, name: str) -> None:
         """A model of which every version failed keeps the server from being ready, as the protocol has it."""
-        reasons = [error.message for (failed, _), error in self._failed.items() if failed == name]
+        reasons = {version: error.message for (failed, version), error in self._failed.items() if failed == name}
+        self._plane.left_out = {key: why for key, why in self._plane.left_out.items() if key[0] != name}
+        self._plane.left_out.update({(name, version): why for version, why in reasons.items() if version})
         if reasons and not self._served(name):
-            self._plane.unavailable[name] = reasons[0]
+            self._plane.unavailable[name] = next(iter(reasons.values()))
         else:
             self._plane.unavailable.pop(name, None)
 
