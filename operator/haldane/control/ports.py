@@ -158,6 +158,9 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """Now, in UTC."""
 
+    def steady(self) -> float:
+        """Seconds since some moment of this process, by a clock that nobody sets."""
+
 
 class Recorder(Protocol):
     """Kubernetes Events, deduplicated. Losing one is acceptable; failing a pass over one is not."""

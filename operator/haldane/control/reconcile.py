@@ -31,7 +31,7 @@ from haldane.control.rehearsals import Rehearsals
 from haldane.control.store import Key, Store
 from haldane.plan import revision, rollout
 from haldane.plan.children import children
-from haldane.plan.clock import caught_up
+from haldane.plan.clock import Instant, in_time
 from haldane.plan.names import revision_name, revision_of
 from haldane.plan.observe import observe
 from haldane.plan.observed import Observed
@@ -84,6 +84,8 @@ class Reconciler:
         self._refusals: dict[Key, str] = {}
         # The same of what may pass by itself: it is shown only when something waits for too long.
         self._failures: dict[Key, str] = {}
+        # When a pass last left each object's status as it is; where there is none, a deadline gives a last chance.
+        self._passed: dict[Key, Instant] = {}
 
     async def __call__(self, key: Key) -> timedelta | None:
         """One pass; when to look again, None for when something happens."""
@@ -96,6 +98,7 @@ class Reconciler:
                 self._rehearsals.forget(key)
             self._refusals.pop(key, None)
             self._failures.pop(key, None)
+            self._passed.pop(key, None)
             self._looks.forget(key)
             return None  # its children are garbage-collected by their owner references
         now = self._clock.now()
@@ -124,7 +127,8 @@ class Reconciler:
         return bool((status.get("rollout") or {}).get("weight") or status.get("previous"))
 
     async def _pass(self, key: Key, body: Manifest, reading: Reading, now: datetime) -> timedelta | None:
-        md = caught_up(in_effect(reading.md), now)
+        passed = Instant(now, self._clock.steady())
+        md = in_time(in_effect(reading.md), passed, self._passed.get(key))
         look = self._looks.of(key, body, md, now)
         waits = look is not None and look.is_under_way
         verdicts = look.answers.result() if look and not waits else None
@@ -144,7 +148,12 @@ class Reconciler:
         if waits and not (reroutes or _goes_back(md, status)):
             return None  # the answers bring it back; whatever is written until then would be another question to them
 
-        written = await self._write(key, body, status.to_wire())
+        try:
+            written = await self._write(key, body, status.to_wire())
+        except Retryable:
+            self._passed.pop(key, None)  # the API server is away, and what the watches told last is no longer the case
+            raise
+        self._passed[key] = passed
         if written:
             _log(key, md.status, status)
         events = [*decision.events, *problem_events(md.status, decision.status, observed)] if written else []

@@ -41,6 +41,7 @@ class Outside:
         self.asked_freely: list[str] = []
         self.woken: list[bool] = []
         self.looked_at_the_clock = 0
+        self.set_ahead = timedelta(0)
         self.restart()
 
     def restart(self) -> None:
@@ -56,7 +57,10 @@ class Outside:
 
     def now(self) -> datetime:
         self.looked_at_the_clock += 1
-        return self.moment
+        return self.moment + self.set_ahead
+
+    def steady(self) -> float:
+        return self.moment.timestamp()
 
     async def query(self, promql: str, at: datetime, *, owner: str | None = None) -> Answer:
         self.asked.append(promql)
@@ -780,7 +784,53 @@ async def test_a_step_is_not_given_up_at_its_deadline_before_its_last_look(
     assert cluster.log == []
     await outside.answered()
     await outside.reconciler(FRAUD)
+    assert outside.status["rejected"] == [], "nobody looked for an hour: it gets a last chance"
+    outside.moment += timedelta(seconds=40)
+    cluster.log.clear()
+    assert await outside.reconciler(FRAUD) is None
+    assert cluster.log == []
+    await outside.answered()
+    await outside.reconciler(FRAUD)
     assert outside.status["rejected"][0]["reason"] == "Inconclusive"
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_clock_that_is_set_ahead_ends_no_wait(outside: Outside, restarts: bool) -> None:
+    await serving(outside)
+    outside.ask_for("2")
+    await outside.settle()
+    assert outside.status["rollout"]["phase"] == "Preparing"
+    outside.moment += timedelta(seconds=5)
+    outside.set_ahead = timedelta(hours=1)
+    if restarts:
+        outside.restart()
+    await outside.settle()
+    outside.moment += timedelta(seconds=20)
+    await outside.settle()
+    assert (outside.status["rollout"]["phase"], outside.status["rejected"]) == ("Preparing", [])
+    outside.pods_ready()
+    await outside.settle()
+    assert outside.status["rollout"]["weight"] > 0
+
+
+async def test_what_the_watches_told_before_the_api_server_went_away_rejects_nothing(
+    outside: Outside, cluster: MemoryCluster
+) -> None:
+    await serving(outside)
+    outside.ask_for("2")
+    await outside.settle()
+    cluster.errors = {"status ModelDeployment fraud": Retryable("away")}
+    for number in range(30):
+        outside.moment += timedelta(seconds=30)
+        outside.ask_for("2", scaling={"minReplicas": 1 + number % 2})
+        with pytest.raises(Retryable):
+            await outside.one_pass()
+    cluster.errors = {}
+    await outside.settle()
+    assert (outside.status["rollout"]["phase"], outside.status["rejected"]) == ("Preparing", [])
+    outside.pods_ready()
+    await outside.settle()
+    assert outside.status["rollout"]["weight"] > 0
 
 
 async def test_a_look_at_something_that_is_gone_is_given_up(outside: Outside, cluster: MemoryCluster) -> None:

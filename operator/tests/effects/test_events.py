@@ -46,6 +46,9 @@ class HandClock:
     def now(self) -> datetime:
         return self.moment
 
+    def steady(self) -> float:
+        return self.moment.timestamp()
+
 
 @pytest.fixture
 def sender() -> Sender:

@@ -1,13 +1,15 @@
-"""A clock that is set back delays nothing for as long as it was set back."""
+"""A clock that is set back delays nothing for as long as it was set back, and one that is set ahead ends nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from haldane.api.status import CheckStatus, GateStatus, ModelDeploymentStatus, RolloutStatus
+import pytest
+
+from haldane.api.status import CheckStatus, GateStatus, ModelDeploymentStatus, Phase, RolloutStatus
 from haldane.api.v1alpha1 import ModelDeployment
-from haldane.plan.clock import caught_up
+from haldane.plan.clock import LAST_CHANCE, SET, UNWATCHED, Instant, caught_up, in_time
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -36,3 +38,53 @@ def test_what_has_not_come_yet_is_now_and_the_past_stays(model_deployment: Calla
 def test_an_object_of_the_past_is_left_alone(model_deployment: Callable[..., ModelDeployment]) -> None:
     md = model_deployment()
     assert caught_up(md, NOW) is md
+
+
+HOUR = timedelta(hours=1)
+DEADLINE = timedelta(minutes=10)
+"""The default of `progressDeadline`."""
+
+
+def waiting(make: Callable[..., ModelDeployment], phase: Phase, **moments: datetime) -> ModelDeployment:
+    rollout = RolloutStatus(phase=phase, **moments)
+    return make().model_copy(update={"status": ModelDeploymentStatus(rollout=rollout)})
+
+
+def test_what_it_was_set_ahead_did_not_pass(model_deployment: Callable[..., ModelDeployment]) -> None:
+    md = waiting(model_deployment, "Watching", phase_started_at=NOW, weight_changed_at=NOW, lost_at=NOW)
+    found = in_time(md, Instant(NOW + HOUR + timedelta(seconds=7), 17.0), Instant(NOW, 10.0)).status.rollout
+    assert (found.phase_started_at, found.weight_changed_at, found.lost_at) == (NOW + HOUR,) * 3
+
+
+@pytest.mark.parametrize("passed", [timedelta(seconds=10), timedelta(seconds=10) + SET])
+def test_time_that_passed_by_both_clocks_counts(
+    model_deployment: Callable[..., ModelDeployment], passed: timedelta
+) -> None:
+    md = waiting(model_deployment, "Preparing", phase_started_at=NOW - HOUR)
+    assert in_time(md, Instant(NOW + passed, 20.0), Instant(NOW, 10.0)) is md
+
+
+UNSEEN = timedelta(seconds=UNWATCHED + 1)
+
+
+@pytest.mark.parametrize("last", [None, Instant(NOW - UNSEEN, 100.0 - UNSEEN.total_seconds())])
+def test_a_deadline_that_nobody_saw_pass_gives_a_last_chance(
+    model_deployment: Callable[..., ModelDeployment], last: Instant | None
+) -> None:
+    late = NOW - HOUR
+    md = waiting(model_deployment, "Preparing", phase_started_at=late, step_started_at=late, stable_lost_at=late)
+    found = in_time(md, Instant(NOW, 100.0), last).status.rollout
+    begun = NOW + LAST_CHANCE - DEADLINE
+    assert (found.phase_started_at, found.step_started_at, found.stable_lost_at) == (begun, begun, NOW)
+
+
+def test_one_that_is_far_gives_none(model_deployment: Callable[..., ModelDeployment]) -> None:
+    md = waiting(model_deployment, "Preparing", phase_started_at=NOW - DEADLINE + LAST_CHANCE)
+    assert in_time(md, Instant(NOW, 100.0), None) is md
+
+
+@pytest.mark.parametrize("phase", ["Stable", "Initializing"])
+def test_at_rest_nothing_is_written_for_a_clock(model_deployment: Callable[..., ModelDeployment], phase: Phase) -> None:
+    md = waiting(model_deployment, phase, phase_started_at=NOW - HOUR)
+    assert in_time(md, Instant(NOW, 100.0), None) is md
+    assert in_time(md, Instant(NOW + HOUR, 101.0), Instant(NOW, 100.0)) is md

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from haldane.api.status import ModelDeploymentStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.capacity import autoscaled, has_route, wanted_pods
-from haldane.plan.clock import caught_up
+from haldane.plan.clock import Instant, in_time
 from haldane.plan.observed import Observed
 from haldane.plan.revision import Revision, revision_hash
 from haldane.plan.rollout import step
@@ -27,6 +27,7 @@ from . import looking, routes
 from .ends import Losses
 from .laws import examine
 from .looking import Look
+from .patience import Patience
 from .routes import Route
 from .seconds import LOOK, Bare, Capacity, Stint
 from .world import World
@@ -71,6 +72,8 @@ class LyingWorld(World):
     refused: frozenset[str] = frozenset()
     """Kinds of objects that the API server does not let the operator write."""
     dead_until: int = 0
+    passed: Instant | None = None
+    """When a pass of the process that lives last left status as it is."""
     excused_until: int = 0
     recreating: bool = False
     lost: dict[str, int] = field(default_factory=dict)
@@ -97,6 +100,7 @@ class LyingWorld(World):
     bare: Bare = field(default_factory=Bare)
     capacity: Capacity = field(default_factory=Capacity)
     stint: Stint = field(default_factory=Stint)
+    patience: Patience = field(default_factory=Patience)
     decided_on: Any = None
     """The object as the last pass took it."""
 
@@ -160,7 +164,8 @@ class LyingWorld(World):
             return False
         clock = self.now + self.skew
         sight = self.sight()
-        md = caught_up(in_effect(sight), clock)
+        instant = Instant(clock, float(self.second))
+        md = in_time(in_effect(sight), instant, self.passed)
         look = looking.look(self, sight, md, clock)
         waits = look is not None and look.second > self.second
         analysis = look.analysis if look and not waits else None
@@ -178,9 +183,11 @@ class LyingWorld(World):
             self.due = look.second  # the answers bring it back
             return False
         examine(self, md, observed, decision, now)
+        self.patience.take(self, md, decision)
         self.losses.take(self, md, decision, now)
         self.rejections.take(md, decision)
         self.events += decision.events
+        self.passed = instant
         before, self.status = self.status, decision.status.to_wire()
         changed = self.status != before
         effects, self.dies_after = (self.dies_after if changed else None), (None if changed else self.dies_after)
@@ -192,7 +199,7 @@ class LyingWorld(World):
             self.due = min(self.due, look.second)
         if effects is not None:
             self.due = self.dead_until = self.second + self.away
-            self.look = None
+            self.look = self.passed = None
         return changed and effects is None
 
     def act(self, md: ModelDeployment, status: ModelDeploymentStatus, observed: Observed, effects: int | None) -> None:
