@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import get_args
 
 from haldane.api.status import Outcome
+from haldane.plan.stuck import REASON as OVERDUE
 from haldane.plan.undecided_events import REASON
 
 REPOSITORY = Path(__file__).parents[3]
-COMPUTED = {REASON, "ChecksInDoubt", *get_args(Outcome)}
+COMPUTED = {REASON, OVERDUE, "ChecksInDoubt", *get_args(Outcome)}
 PODS = {"ModelNotFound", "AccessDenied", "ImagePullBackOff", "Unschedulable"}
 """Examples: the reasons of pods are the runtime's and the kubelet's."""
 
