@@ -1,13 +1,17 @@
 """How a case of errors ends how often: Haldane's spec of it, played many times by simulation instead of twice on a cluster.
 
-python -m bench.rivals.chance [--rollouts 400]
+python -m bench.rivals.chance [--rollouts 2000] [--processes 2] [--cases 3,7]
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import multiprocessing
+import os
+import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -22,33 +26,44 @@ RATE: Final = 100.0
 SCRAPE: Final = 2
 """Seconds between two scrapes, as on the cluster."""
 SECONDS: Final = 600
+CHUNK: Final = 50
+"""Rollouts that one process plays with one seed."""
 
 
-def courses(case: Case, rollouts: int) -> Iterable[Course]:
+def courses(key: str, seed: int, rollouts: int = CHUNK) -> list[Course]:
     """Rollouts of a case with independent requests at an even rate."""
+    case = next(case for case in CASES if case.key == key)
     (body,) = Haldane().objects("n", case)
     md = ModelDeployment.from_wire({**body, "metadata": {**body["metadata"], "uid": "u", "generation": 1}})
     service = replace(without_trouble(Service()), errors=case.old.errors / 100, median=0.005, rate=RATE)
     fault = Fault(more_errors=(case.new.errors - case.old.errors) / 100)
-    return play_many(md, service, fault, rollouts, 1, SECONDS, scrape=SCRAPE)
+    return list(play_many(md, service, fault, rollouts, seed, SECONDS, scrape=SCRAPE))
 
 
-def line(case: Case, played: Iterable[Course]) -> str:
-    """One row of the table: the shares of the outcomes."""
+def line(case: Case, played: Sequence[Course]) -> str:
+    """One row of the table: the shares of the outcomes, and how long it takes from the first request to the end."""
     counts = Counter(course.outcome for course in played)
-    shares = (f"{100 * counts[name] / counts.total():.1f} %" for name in ("promoted", "rolled back", "undecided"))
-    return f"| {case.key} {case.title} | {' | '.join(shares)} |"
+    shares = [f"{100 * counts[name] / counts.total():.2f} %" for name in ("promoted", "rolled back", "undecided")]
+    times = sorted(course.duration for course in played if course.duration is not None)
+    took = f"{statistics.median(times):.0f} s, {times[math.ceil(0.95 * len(times)) - 1]} s" if times else ""
+    return f"| {case.key} {case.title} | {' | '.join(shares)} | {took} |"
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rollouts", type=int, default=400, help="of each case (default: %(default)s)")
-    rollouts = parser.parse_args().rollouts
-    print("| case | promoted | rolled back | undecided after 10 minutes |\n|---|---|---|---|")
-    for case in CASES:
-        if case.key in KEYS:
-            print(line(case, courses(case, rollouts)), flush=True)
+    parser.add_argument("--rollouts", type=int, default=2000, help="of each case (default: %(default)s)")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="processes at once")
+    parser.add_argument("--cases", default=",".join(KEYS), help="which of them (default: %(default)s)")
+    options = parser.parse_args()
+    print("| case | promoted | rolled back | undecided after 10 minutes | time to the end: median, 95 % |")
+    print("|---|---|---|---|---|", flush=True)
+    with multiprocessing.Pool(options.processes) as pool:
+        for case in CASES:
+            if case.key in options.cases.split(","):
+                chunks = range(1, 1 + math.ceil(options.rollouts / CHUNK))
+                parts = pool.starmap(courses, [(case.key, seed) for seed in chunks], chunksize=1)
+                print(line(case, [course for part in parts for course in part]), flush=True)
 
 
 if __name__ == "__main__":
