@@ -37,7 +37,7 @@ from haldane.plan.revision import Revision
 from haldane.plan.situation import Decision, Situation, sized
 from haldane.plan.stand_alone import lost_since
 from haldane.plan.strategy import checks_decide, in_effect
-from haldane.plan.verbs import hear
+from haldane.plan.verbs import answering, hear
 
 LOOK_AGAIN = timedelta(seconds=10)
 """Longest time between two looks at a rollout under way, whatever events were lost."""
@@ -65,7 +65,8 @@ def step(
     s, decision = heard.situation, heard.decision or _next(heard.situation)
     decision = told_alone(earlier, s, decision)
     told = gating.told(before, md.status.rollout.gates)
-    return Decision(decision.status, _next_look(s, decision), (*told, *heard.events, *decision.events))
+    events = tuple(answering(event) for event in (*told, *heard.events, *decision.events))
+    return Decision(decision.status, _next_look(s, decision), events)
 
 
 def _next(s: Situation) -> Decision:

@@ -37,6 +37,21 @@ def test_each_verb_is_one_annotation(verb: str) -> None:
     assert made == ["annotate", "{name}", expected, "--overwrite", "--field-manager=haldane:alice"]
 
 
+@pytest.mark.parametrize("given", [[], ["--reason", ""], ["--reason", "  "], ["--reason", "true"]])
+def test_a_pause_without_a_reason_pauses(monkeypatch: pytest.MonkeyPatch, kubectl: Path, given: list[str]) -> None:
+    assert run(monkeypatch, "pause", "fraud", *given) == 0
+    assert "haldane.dev/pause=true" in kubectl.read_text().splitlines()
+
+
+@pytest.mark.parametrize("reason", ["false", " False "])
+def test_a_reason_that_would_resume_is_refused(
+    monkeypatch: pytest.MonkeyPatch, kubectl: Path, capsys: pytest.CaptureFixture[str], reason: str
+) -> None:
+    assert run(monkeypatch, "pause", "fraud", "--reason", reason) == 2
+    assert "false would resume: give a reason, or none" in capsys.readouterr().err
+    assert not kubectl.exists()
+
+
 @pytest.fixture
 def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A kubectl that notes its arguments and answers `get` with an object."""

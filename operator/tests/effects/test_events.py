@@ -76,6 +76,16 @@ async def test_the_same_event_is_sent_once_then_counted(
     assert sender.sent[2].body == {"series": {"count": 3, "lastObservedTime": "2026-01-01T00:25:00.000000Z"}}
 
 
+async def test_an_answer_is_counted_each_time(recorder: EventRecorder, sender: Sender, clock: HandClock) -> None:
+    paused, resumed = (Event("Normal", reason, "by alice", is_answer=True) for reason in ("Paused", "Resumed"))
+    for seconds, event in enumerate((paused, resumed, paused, resumed, paused)):
+        clock.moment = NOW + timedelta(seconds=seconds)
+        await recorder.record(MODEL, event)
+    assert [request.method for request in sender.sent] == ["POST", "POST", "PATCH", "PATCH", "PATCH"]
+    assert sender.sent[-1].path.endswith("/events/fraud.1")
+    assert sender.sent[-1].body == {"series": {"count": 3, "lastObservedTime": "2026-01-01T00:00:04.000000Z"}}
+
+
 async def test_one_topic_is_one_event_whatever_its_figures(
     recorder: EventRecorder, sender: Sender, clock: HandClock
 ) -> None:
