@@ -34,6 +34,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         ("/mine/1", 400, "query.factor: Field required"),
         ("/mine/7?factor=2", 409, "seven is taken"),
         ("/mine/8?factor=2", 500, "internal error: ValueError"),
+        ("/v2/models/fraud/infer/", 404, "there is no /v2/models/fraud/infer/ here; see /docs"),
         ("/yours", 404, "there is no /yours here; see /docs"),
     ],
 )

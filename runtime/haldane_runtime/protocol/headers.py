@@ -2,11 +2,13 @@
 
 import math
 import string
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from starlette.datastructures import Headers
-
 from haldane_runtime.core.errors import RequestError, invalid
+
+if TYPE_CHECKING:
+    from starlette.datastructures import Headers
 
 REQUEST_ID_HEADER = "x-request-id"
 # As many as in the request log: a client may send an id as long as a body.
@@ -14,7 +16,7 @@ ID_CHARACTERS = 256
 _PRINTABLE = string.punctuation + " "
 
 
-def only(headers: Headers, name: str) -> str | None:
+def only(headers: "Headers", name: str) -> str | None:
     """The value of a header that may be there once, as a proxy could take another one for the true one.
 
     Raises: RequestError: INVALID, when it is there more often.
@@ -25,7 +27,7 @@ def only(headers: Headers, name: str) -> str | None:
     return values[0] if values else None
 
 
-def content_coding(headers: Headers) -> str:
+def content_coding(headers: "Headers") -> str:
     """How the body is encoded, all lines of the header taken together; "identity" when none says.
 
     Raises: RequestError: INVALID, for a coding of the transfer besides chunks, which nobody here undoes.

@@ -38,7 +38,7 @@ def create_app(
 
     `extend` may add to the application what it likes; its routes come after those of the server.
     """
-    app = FastAPI(title="Haldane runtime", version=version("haldane-operator"), redoc_url=None)
+    app = FastAPI(title="Haldane runtime", version=version("haldane-operator"), redoc_url=None, redirect_slashes=False)
     app.state.haldane = (plane, request_timeout)
     app.include_router(routes(Inference(plane, request_bytes, request_timeout)))
     app.include_router(model_routes(plane, app.version))

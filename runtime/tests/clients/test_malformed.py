@@ -351,6 +351,7 @@ def in_chunks(*lines: bytes) -> bytes:
         ),
         (in_chunks(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"), 400, ""),
         (in_chunks(b"Transfer-Encoding: gzip"), 400, "not valid HTTP"),
+        (b"GET /v2 HTTP/1.1\r\nHost: x\r\nX: %b\r\n\r\n" % (200_000 * b"a"), 431, "may have at most 65536 bytes"),
         (b"hello\r\n\r\n", 400, "not valid HTTP"),
         (b"POST / HTTP/9.9\r\n\r\n", 400, "not valid HTTP"),
         (b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: two\r\n\r\n" % INFER.encode(), 400, "not valid HTTP"),

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from haldane_runtime.protocol import lingering
+from haldane_runtime.protocol.fast import protocol
 from haldane_runtime.protocol.fast.connection import HotConnection
 from haldane_runtime.scheduling.policy import Limits
 from runtime.tests.inprocess import LATER, infer, read, serving, until
@@ -264,6 +265,36 @@ async def test_a_connection_outlives_a_short_body_that_nobody_asked_for() -> Non
             writer.write(b"190\r\n" + bytes(400) + b"\r\n0\r\n\r\n")
             writer.write(infer(1))
             assert (await read(reader)).value() == 2
+        writer.close()
+
+
+@pytest.mark.parametrize("size", [70_000, 100_000, 140_000, 200_000, 500_000])
+@pytest.mark.parametrize("pieces", [1, 7])
+async def test_a_head_over_the_limit_is_told_however_it_comes(size: int, pieces: int) -> None:
+    async with serving() as server:
+        reader, writer = await server.connect()
+        message = infer(1, "X: " + size * "a")
+        step = -(-len(message) // pieces)
+        for start in range(0, len(message), step):
+            writer.write(message[start : start + step])
+            await asyncio.sleep(0)
+        answer = await read(reader)
+        assert (answer.status, answer.headers["connection"]) == (431, "close")
+        assert "at most 65536 bytes" in answer.document["error"]
+        assert await reader.read() == b""
+        writer.close()
+        await until(lambda: not server.server.server_state.connections)
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(LATER, 10_000), (0.05, 1 << 40)], ids=["by bytes", "by time"])
+async def test_after_a_refusal_little_is_read(monkeypatch: pytest.MonkeyPatch, seconds: float, most: int) -> None:
+    monkeypatch.setattr(protocol, "ENDING_SECONDS", seconds)
+    monkeypatch.setattr(protocol, "ENDING_BYTES", most)
+    async with serving() as server:
+        reader, writer = await server.connect()
+        writer.write(b"hello\r\n\r\n")
+        assert (await read(reader)).status == 400
+        await pushed(writer)
         writer.close()
 
 

@@ -83,7 +83,7 @@ class HotConnection(HotProtocol, HttpToolsProtocol):
         HttpToolsProtocol.data_received(self, data)
         # Bytes before a head that only begins in them are those of other requests.
         self._head_bytes = self._head_bytes + len(data) if self._in_head and self._begun == began else 0
-        if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+        if self._head_bytes > HEAD_BYTES and not self._last and not self.transport.is_closing():
             self.send_400_response("the request's headers are too long")
         if self._rest_timer is not None:
             self._rest_bytes += len(data)
@@ -98,6 +98,10 @@ class HotConnection(HotProtocol, HttpToolsProtocol):
         if self.pipeline or (cycle is not None and not cycle.response_complete and not cycle.more_body):
             cycle.keep_alive = False
         else:
+            if cycle is not None and not cycle.response_complete:
+                # Its body broke off here: for who reads it that is as if the client had left.
+                cycle.disconnected = True
+                cycle.message_event.set()
             self.reject(400, "the request is not valid HTTP")
 
     def on_message_begin(self) -> None:

@@ -1,11 +1,12 @@
 """The hot part of a connection: plain inference requests are read, submitted and answered here.
 
-What a connection is doing is one of four states, and bytes go where the state says:
+What a connection is doing is one of five states, and bytes go where the state says:
 
     IDLE      between requests: a plain one starts a hot request, any other is for somebody else
     BODY      the head of a hot request was read, its body is still arriving
     WAITING   a hot request is with the engine; what a client sends ahead is kept for later
     GENERAL   somebody else is at work on a request, and keeps the connection until it is answered
+    ENDING    its last answer is out; what still comes is thrown away
 """
 
 import asyncio
@@ -30,6 +31,10 @@ JSON = b"content-type: application/json\r\n"
 # A client may send its next requests ahead, up to this many bytes.
 _AHEAD_BYTES = 65536
 HEAD_BYTES = 65536
+# How long and how much is read of what a refused client still sends: closing at once would reset the connection, and
+# the reset may overtake the answer that says why (RFC 9112, 9.6).
+ENDING_SECONDS = 5.0
+ENDING_BYTES = 1 << 20
 
 
 class State(Enum):
@@ -39,10 +44,11 @@ class State(Enum):
     BODY = auto()
     WAITING = auto()
     GENERAL = auto()
+    ENDING = auto()
 
 
 # Looking a member up in its class takes ten times as long as a name of the module, some six times a request.
-_IDLE, _BODY, _WAITING, _GENERAL = State
+_IDLE, _BODY, _WAITING, _GENERAL, _ENDING = State
 
 
 class HotProtocol(asyncio.Protocol):
@@ -62,8 +68,9 @@ class HotProtocol(asyncio.Protocol):
         self._closing = False
         self._request: HotRequest | None = None
         self._watched: bool | None = None
-        # Runs while a head is incomplete.
+        # Runs while a head is incomplete, and at the connection's end.
         self._head_timer: asyncio.TimerHandle | None = None
+        self._thrown_away = 0
 
     @property
     @abstractmethod
@@ -93,6 +100,10 @@ class HotProtocol(asyncio.Protocol):
             self.to_general(data)
         elif state is _BODY:
             self._more(data)
+        elif state is _ENDING:
+            self._thrown_away += len(data)
+            if self._thrown_away > ENDING_BYTES:
+                self.transport.abort()
         else:
             self._ahead += data
             self._look_ahead()
@@ -120,7 +131,7 @@ class HotProtocol(asyncio.Protocol):
             data, self._ahead = self._ahead, b""
             if not self._begin(data):
                 break
-        if self.transport.is_closing() or self._state is _GENERAL:
+        if self.transport.is_closing() or self._state is _GENERAL or self._state is _ENDING:
             return
         if len(self._ahead) > _AHEAD_BYTES or (self._ahead and self.flow.write_paused):
             # Complete or not, it waits for the client to read and not for more of itself.
@@ -136,6 +147,9 @@ class HotProtocol(asyncio.Protocol):
         start, head = route.heads.read(data)
         if not start and looks_like_http(data):
             self._wait_for_head(data)
+            return False
+        if start > HEAD_BYTES:
+            self._refuse_head()
             return False
         if self._head_timer is not None:
             self._stop_head_timer()
@@ -185,11 +199,14 @@ class HotProtocol(asyncio.Protocol):
 
     def _wait_for_head(self, data: bytes) -> None:
         if len(data) > HEAD_BYTES:
-            self.reject(431, f"the request's headers may have at most {HEAD_BYTES} bytes")
+            self._refuse_head()
             return
         self._ahead = data
         if self._head_timer is None:
             self._head_timer = self.loop.call_later(self._route.request_timeout, self._head_late)
+
+    def _refuse_head(self) -> None:
+        self.reject(431, f"the request's headers may have at most {HEAD_BYTES} bytes")
 
     def _head_late(self) -> None:
         self.reject(408, "the request's headers did not arrive in time")
@@ -200,13 +217,19 @@ class HotProtocol(asyncio.Protocol):
             self._head_timer = None
 
     def reject(self, status: int, message: str) -> None:
-        """Answer what is not a request that anybody could count, and close."""
+        """Answer what is not a request that anybody could count, and end the connection."""
         self._stop_head_timer()
         self._ahead = b""
+        if self.transport.is_closing():
+            return
         body = orjson.dumps({"error": message})
         opening = self._route.opening(status, JSON, self.default_headers)
         self.transport.write(b"%b%d\r\nconnection: close\r\n\r\n%b" % (opening, len(body), body))
-        self.transport.close()
+        self.transport.write_eof()
+        self._state = _ENDING
+        self._head_timer = self.loop.call_later(ENDING_SECONDS, self.transport.abort)
+        if self.flow.read_paused:
+            self.flow.resume_reading()
 
     def _more(self, data: bytes) -> None:
         request = self._request
