@@ -202,7 +202,7 @@ def _judge_one(
         lost = _no_answer(outages.recent or not_compared)
         return _but_for(lost, judge_error_rate(rule, _unplanned(trial, lost), subject, baseline, lately))
     if check.latency:
-        return _judge_latency(check.latency, scope, answers, trial, is_part)
+        return _judge_latency(check.latency, scope, answers, trial, is_part, outages.counted)
     if check.proportion:
         judged = _judge_proportion(check, scope, answers, trial, outages, (subject, baseline))
         return doubted(check, judged, answers, None, trial)
@@ -217,10 +217,13 @@ def _judge_one(
     return doubted(check, judged, answers, beside, trial)
 
 
-def _judge_latency(rule: Latency, scope: Scope, answers: Mapping[str, Answer], trial: Trial, is_part: bool) -> Judged:
+def _judge_latency(
+    rule: Latency, scope: Scope, answers: Mapping[str, Answer], trial: Trial, is_part: bool, outage: str | None
+) -> Judged:
     histograms, problem = read_durations(answers.get("durations"))
-    if problem:
-        return Judged("Inconclusive", _no_answer(problem))
+    if problem or (outage and scope.subject not in histograms):
+        # Nothing at all, while Prometheus could not say who was asked anything, does not mean that nobody was.
+        return Judged("Inconclusive", _no_answer(problem or outage))
     earlier, earlier_problem = read_durations(answers.get(f"{BEFORE}durations"))
     latest, latest_problem = read_durations(answers.get("durations/recent"))
     lost = _no_answer(latest_problem or (earlier_problem if rule.max_increase else None))
