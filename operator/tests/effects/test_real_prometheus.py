@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,12 +13,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bench.operator_scale.prometheus import PrometheusProcess
+from haldane.api.rollout import Check, Query
+from haldane.api.status import ModelDeploymentStatus, RevisionStatus, RolloutStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.control.answers import within
 from haldane.control.batching import Batcher
 from haldane.control.ports import Answer, Series, Unavailable
 from haldane.effects.prometheus import Prometheus
+from haldane.plan.analysis import judge
+from haldane.plan.asking import queries
 from haldane.plan.queries import free
+from haldane.plan.rehearsal import findings, questions
 
 pytestmark = pytest.mark.api
 
@@ -159,3 +165,50 @@ async def test_a_number_is_not_rounded_on_the_way(prometheus: Counted, now: date
     assert first == (Series({}, now.timestamp() / 3),)
     assert isinstance(second, tuple)
     assert math.isclose(second[0].value, past.timestamp() / 3, rel_tol=1e-15)
+
+
+REASONS = {
+    "does not parse": ("sum(rate(x[5m])", r"refused the query: .*parse error: unclosed left parenthesis"),
+    "has no such function": ('summe(x{revision="{{revision}}"})', 'unknown function with name "summe"'),
+    "is a text": ('"5"', "the query is a text, not a number"),
+    "is a range": ('up{revision!="{{revision}}"}[5m]', "the query gives a range of values for each series"),
+    "gives several series": (TWO, "2 series: aggregate them to one"),
+    "takes too long": ("sum_over_time(sum_over_time(vector(1)[1h:1s])[60d:1m])", "query timed out|did not answer"),
+}
+
+
+def asking(text: str, phase: str, since: datetime) -> ModelDeployment:
+    """A model with one check of its own: at rest, or with a candidate that has a share."""
+    md = model()
+    stable, candidate = (
+        RevisionStatus(revision=revision, version="1", replicas=1, ready_replicas=1) for revision in REVISIONS
+    )
+    rollout = RolloutStatus(phase=phase, weight=5, step=0, weight_changed_at=since, phase_started_at=since)  # type: ignore[arg-type]
+    is_moving = phase == "Progressing"
+    checks = [Check(name="own", query=Query(promql=text, max="1"))]
+    spec = md.spec.model_copy(update={"rollout": md.spec.rollout.model_copy(update={"checks": checks})})
+    status = ModelDeploymentStatus(stable=stable, candidate=candidate if is_moving else None, rollout=rollout)
+    return md.model_copy(update={"spec": spec, "status": status})
+
+
+@pytest.mark.parametrize(("text", "reason"), REASONS.values(), ids=REASONS)
+async def test_why_a_query_cannot_be_used_is_told_at_rest_and_in_a_rollout(
+    prometheus_server: PrometheusProcess, now: datetime, text: str, reason: str
+) -> None:
+    client = Prometheus(prometheus_server.url, timeout=1.5)
+    batcher = Batcher(client, gather=0.0)
+
+    async def answers(asked: dict[str, str]) -> dict[str, Answer]:
+        return await within(30.0, {name: batcher.query(promql, now, owner="shop") for name, promql in asked.items()})
+
+    at_rest = asking(text, "Stable", now - timedelta(minutes=5))
+    found = findings(at_rest, await answers(questions(at_rest)), now)
+    moving = asking(text, "Progressing", now - timedelta(minutes=5))
+    judged = judge(moving, await answers(queries(moving, now)), now)
+    client.close()
+    assert judged
+    check = judged.checks[0]
+    told = [*(found or ()), f"{check.verdict}: {check.message}"]
+    assert [bool(re.search(reason, each)) for each in told] == [True, True], told
+    assert told[0].startswith("check own: the query gave ")
+    assert told[1].startswith("Inconclusive: the query gave ")
