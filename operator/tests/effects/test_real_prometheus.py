@@ -14,7 +14,7 @@ import pytest
 
 from bench.operator_scale.prometheus import PrometheusProcess
 from haldane.api.rollout import Check, Query
-from haldane.api.status import ModelDeploymentStatus, RevisionStatus, RolloutStatus
+from haldane.api.status import ModelDeploymentStatus, Phase, RevisionStatus, RolloutStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.control.answers import within
 from haldane.control.batching import Batcher
@@ -177,13 +177,13 @@ REASONS = {
 }
 
 
-def asking(text: str, phase: str, since: datetime) -> ModelDeployment:
+def asking(text: str, phase: Phase, since: datetime) -> ModelDeployment:
     """A model with one check of its own: at rest, or with a candidate that has a share."""
     md = model()
     stable, candidate = (
         RevisionStatus(revision=revision, version="1", replicas=1, ready_replicas=1) for revision in REVISIONS
     )
-    rollout = RolloutStatus(phase=phase, weight=5, step=0, weight_changed_at=since, phase_started_at=since)  # type: ignore[arg-type]
+    rollout = RolloutStatus(phase=phase, weight=5, step=0, weight_changed_at=since, phase_started_at=since)
     is_moving = phase == "Progressing"
     checks = [Check(name="own", query=Query(promql=text, max="1"))]
     spec = md.spec.model_copy(update={"rollout": md.spec.rollout.model_copy(update={"checks": checks})})
