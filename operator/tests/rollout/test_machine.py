@@ -268,7 +268,7 @@ EXAMPLES = os.environ.get("HALDANE_ROLLOUT_EXAMPLES")
 pytestmark = pytest.mark.timeout(0 if EXAMPLES else 300)
 """Many examples take as long as they take."""
 LAWS = settings(
-    max_examples=int(EXAMPLES or "6"),
+    max_examples=int(EXAMPLES or "4"),
     # A few examples are the same each time, and many are new ones: who changes a decision asks for many. What few seldom reach
     # is driven on purpose in `test_courses`.
     derandomize=not EXAMPLES,
