@@ -10,21 +10,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from haldane.api.quantity import parse_duration
-from haldane.api.rollout import Check, Latency
 from haldane.api.status import CheckStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import nonfinite
 from haldane.plan.asking import BEFORE, Scope, scope_of
 from haldane.plan.deadlines import deadline, is_overdue
 from haldane.plan.evidence import Evidence, is_of, marked
-from haldane.plan.latency import judge_latency
+from haldane.plan.judging import Outages, judge_check
 from haldane.plan.looks import POOR, look_at
-from haldane.plan.nobody import doubted
-from haldane.plan.observed import Answer, Unavailable
-from haldane.plan.samples import MOST, Requests, one_number, read_durations, read_requests
+from haldane.plan.observed import Answer
+from haldane.plan.samples import Requests, read_requests
 from haldane.plan.schedule import next_look
 from haldane.plan.stand_alone import is_alone
-from haldane.plan.verdicts import Judged, Trial, judge_abort, judge_error_rate, judge_proportion, judge_query
+from haldane.plan.verdicts import Trial
 
 
 @dataclass(frozen=True)
@@ -33,15 +31,6 @@ class Share:
 
     candidate: int
     total: int
-
-
-@dataclass(frozen=True)
-class _Outages:
-    """Why Prometheus could not say how many requests were answered, by the time that they were asked of."""
-
-    recent: str | None
-    counted: str | None
-    before: str | None
 
 
 @dataclass(frozen=True)
@@ -76,7 +65,7 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
     recent, recent_outage = read_requests(answers.get("recent"))
     counted, counted_outage = read_requests(answers.get("requests"))
     before, before_outage = read_requests(answers.get(f"{BEFORE}requests"))
-    outages = _Outages(recent_outage, counted_outage, before_outage)
+    outages = Outages(recent_outage, counted_outage, before_outage)
     outage = recent_outage or counted_outage or before_outage
     is_sparse = bool(counted) and not recent and not recent_outage
     if scope.past:
@@ -117,7 +106,7 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
             not overdue,
             (ends - now).total_seconds() if ends else None,
         )
-        judged = _judge_one(md, check, scope, answers, recent, counted, outages, trial)
+        judged = judge_check(md, check, scope, answers, recent, counted, outages, trial)
         # Also when it finds nothing out: what passed before the end of the hold is no planned look at all of it.
         is_planned = not check.query and look.planned > (known.planned if known else 0)
         is_early = last is not None and last.at > changed and now < next_look(md.metadata.uid, last.at, interval)
@@ -168,139 +157,3 @@ def _alarm(
     if found is None:
         return None
     return CheckStatus(name="nonfinite", verdict="Fail", value=found[1], failures=1, at=now, message=found[0])
-
-
-def _judge_one(
-    md: ModelDeployment,
-    check: Check,
-    scope: Scope,
-    answers: Mapping[str, Answer],
-    recent: Mapping[str, Requests],
-    counted: Mapping[str, Requests],
-    outages: _Outages,
-    trial: Trial,
-) -> Judged:
-    """Each limit is judged on what it needs: only the comparison needs the baseline, and `abort` the last window alone."""
-    subject = counted.get(scope.subject, Requests())
-    baseline = counted.get(scope.baseline, Requests()) if scope.baseline else None
-    aborted = judge_abort(check.error_rate, recent.get(scope.subject, Requests())) if check.error_rate else None
-    if aborted:
-        return aborted
-    if scope.counted == 0:
-        early = f"warming up: the first {md.spec.rollout.analysis.warmup} of a step do not count"
-        return Judged("Inconclusive", _no_answer(outages.recent) or early)
-    is_part = scope.counted > scope.window
-    if check.error_rate:
-        if outages.counted:
-            return Judged("Inconclusive", _no_answer(outages.counted))
-        rule = check.error_rate
-        not_compared = outages.before if rule.max_increase else None
-        if not_compared:
-            rule = rule.model_copy(update={"max_increase": None})
-        recently = recent.get(scope.baseline, Requests()) if scope.baseline and not scope.past else None
-        lately = (recent.get(scope.subject, Requests()), recently) if is_part and not outages.recent else None
-        lost = _no_answer(outages.recent or not_compared)
-        return _but_for(lost, judge_error_rate(rule, _unplanned(trial, lost), subject, baseline, lately))
-    if check.latency:
-        return _judge_latency(check.latency, scope, answers, trial, is_part, outages.counted)
-    if check.proportion:
-        judged = _judge_proportion(check, scope, answers, trial, outages, (subject, baseline))
-        return doubted(check, judged, answers, None, trial)
-    if check.query is None:
-        return Judged("Inconclusive", "the check has no limit: write errorRate, latency, proportion or query")
-    if outages.counted:
-        return Judged("Inconclusive", _no_answer(outages.counted))
-    given = answers.get(f"query/{check.name}", Unavailable("it was not asked"))
-    beside = answers.get(f"baseline/{check.name}") if scope.baseline else None
-    minimum, in_hindsight = trial.minimum, trial.in_hindsight
-    judged = judge_query(check.query, given, beside, subject.total, minimum, in_hindsight, trial.is_alone)
-    return doubted(check, judged, answers, beside, trial)
-
-
-def _judge_latency(
-    rule: Latency, scope: Scope, answers: Mapping[str, Answer], trial: Trial, is_part: bool, outage: str | None
-) -> Judged:
-    histograms, problem = read_durations(answers.get("durations"))
-    if problem or (outage and scope.subject not in histograms):
-        # Nothing at all, while Prometheus could not say who was asked anything, does not mean that nobody was.
-        return Judged("Inconclusive", _no_answer(problem or outage))
-    earlier, earlier_problem = read_durations(answers.get(f"{BEFORE}durations"))
-    latest, latest_problem = read_durations(answers.get("durations/recent"))
-    lost = _no_answer(latest_problem or (earlier_problem if rule.max_increase else None))
-    if earlier_problem:
-        rule = rule.model_copy(update={"max_increase": None})
-    if scope.past:
-        histograms = {**histograms, **earlier}
-    base = scope.baseline or ""
-    judged = judge_latency(
-        rule,
-        _unplanned(trial, lost),
-        histograms.get(scope.subject),
-        histograms.get(base),
-        scope.baseline is not None,
-        (latest.get(scope.subject), latest.get(base)) if is_part and not latest_problem else None,
-    )
-    return _but_for(lost, judged)
-
-
-def _judge_proportion(
-    check: Check,
-    scope: Scope,
-    answers: Mapping[str, Answer],
-    trial: Trial,
-    outages: _Outages,
-    served: tuple[Requests, Requests | None],
-) -> Judged:
-    rule, (subject, baseline) = check.proportion, served
-    own, problem = _counted(answers, f"query/{check.name}", subject, outages.counted)
-    if own is None or rule is None:
-        return Judged("Inconclusive", problem)
-    theirs, lost = None, ""
-    if baseline is not None and rule.max_increase:
-        outage = outages.before if scope.past else outages.counted
-        theirs, lost = _counted(answers, f"baseline/{check.name}", baseline, outage)
-        if theirs is None and trial.is_alone:
-            theirs, lost = Requests(), ""
-    if lost:
-        rule = rule.model_copy(update={"max_increase": None})
-    return _but_for(lost, judge_proportion(rule, _unplanned(trial, lost), own, theirs))
-
-
-def _no_answer(reason: str | None) -> str:
-    return f"Prometheus gave no answer: {reason}" if reason else ""
-
-
-def _unplanned(trial: Trial, lost: str) -> Trial:
-    """The trial, which takes no planned look while something that it needs is `lost`: that look is taken once."""
-    return replace(trial, look=replace(trial.look, planned=0)) if lost else trial
-
-
-def _but_for(lost: str, judged: Judged) -> Judged:
-    """What was found without the answer that is `lost`: a limit that is crossed is crossed without it, and nothing passes."""
-    if not lost or judged.verdict == "Fail":
-        return judged
-    return replace(judged, verdict="Inconclusive", message=lost, limit=None, detectable=None)
-
-
-def _counted(
-    answers: Mapping[str, Answer], key: str, served: Requests, outage: str | None
-) -> tuple[Requests | None, str]:
-    """What a proportion's queries counted for one revision, or why they cannot be used.
-
-    Where only hits are asked, they are of what it `served`; `outage` is why that is not known.
-    """
-    hits, problem = one_number(answers.get(f"{key}/hits", Unavailable("it was not asked")))
-    if hits is None:
-        return None, f"the query for hits gave {problem}"
-    total: float | None = served.total
-    if f"{key}/total" in answers:
-        total, problem = one_number(answers[f"{key}/total"])
-    elif outage:
-        return None, _no_answer(outage)
-    if total is None:
-        return None, f"the query for total gave {problem}"
-    if total > MOST:
-        return None, f"the query for total gave {total:.6g}: no revision answers so many requests"
-    if hits < 0 or round(hits) > round(total):
-        return None, f"the queries gave {hits:.6g} hits of {total:.6g} in total: hits must be a part of total"
-    return Requests(round(total), round(hits)), ""
