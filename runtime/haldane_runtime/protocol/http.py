@@ -18,6 +18,7 @@ from haldane_runtime.core.errors import HTTP_STATUS, Code, RequestError
 from haldane_runtime.observe.metrics import CONTENT_TYPE
 from haldane_runtime.protocol.codec import dumps
 from haldane_runtime.protocol.compression import CODINGS
+from haldane_runtime.protocol.documentation import documentation_routes
 from haldane_runtime.protocol.frame import CLIENT_CLOSED_REQUEST, RequestFrame
 from haldane_runtime.protocol.headers import retry_after
 from haldane_runtime.protocol.inference import Inference, routes
@@ -38,10 +39,17 @@ def create_app(
 
     `extend` may add to the application what it likes; its routes come after those of the server.
     """
-    app = FastAPI(title="Haldane runtime", version=version("haldane-operator"), redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="Haldane runtime",
+        version=version("haldane-operator"),
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     app.state.haldane = (plane, request_timeout)
     app.include_router(routes(Inference(plane, request_bytes, request_timeout)))
     app.include_router(model_routes(plane, app.version))
+    app.include_router(documentation_routes(app.title))
     for router in routers:
         app.include_router(router)
     _add_probes(app, plane)
