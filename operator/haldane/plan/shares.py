@@ -94,19 +94,19 @@ class Question:
             factor *= PACE
         return None
 
-    def is_suspicious(self, look: Look, enough: float = 1.0) -> bool:
-        """Whether the end of the hold should not pass it yet, for hits that have less than the chance of `enough` at its limit."""
+    def is_suspicious(self, look: Look) -> bool:
+        """Whether the end of the hold should not pass it yet."""
         if not look.planned or not self.is_above:
             return False
         is_small = not look.is_last and not self.would_see(COARSE, look)
-        return self.as_one_sample().p_value < min(enough, STRONG_SUSPICION if is_small else SUSPICION)
+        return self.as_one_sample().p_value < (STRONG_SUSPICION if is_small else SUSPICION)
 
-    def is_suspicious_with_earlier(self, look: Look, enough: float = 1.0) -> bool:
+    def is_suspicious_with_earlier(self, look: Look) -> bool:
         """Whether the end of the last hold should not pass it yet, for what the steps before have seen of it as well."""
         both = self.with_earlier
         if not look.planned or not look.is_last or both is None or both.share <= self.limit:
             return False
-        return OneSample(both, self.limit).p_value < min(enough, SUSPICION_WITH_EARLIER)
+        return OneSample(both, self.limit).p_value < SUSPICION_WITH_EARLIER
 
     def is_clear(self, look: Look) -> bool | None:
         """Whether the end of the last hold has shown it to be clear of an absolute limit; None where that is not asked.

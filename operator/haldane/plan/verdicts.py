@@ -18,7 +18,7 @@ from haldane.api.status import Verdict
 from haldane.plan import dispersion
 from haldane.plan.evidence import Evidence
 from haldane.plan.hindsight import SLACK, with_slack
-from haldane.plan.looks import STRONG_SUSPICION, Look
+from haldane.plan.looks import Look
 from haldane.plan.observed import Answer
 from haldane.plan.proportions import beyond
 from haldane.plan.samples import Requests, one_number
@@ -199,15 +199,13 @@ def answer(
     tightest = min(smallest, key=lambda short: smallest[short])
     detectable = shown_as(smallest[tightest])
     for question in questions:
-        is_clear = question.is_clear(trial.look)
-        enough = STRONG_SUSPICION if is_clear and not trial.may_wait else 1.0
-        if question.is_suspicious(trial.look, enough):
+        if question.is_suspicious(trial.look):
             message = f"{seen} may be beyond {question.text}: more requests will tell"
             return told.judged("Inconclusive", message, question.short, evidence=evidence, detectable=detectable)
-        if question.is_suspicious_with_earlier(trial.look, enough):
+        if question.is_suspicious_with_earlier(trial.look):
             message = f"{seen}, with the steps before, may be beyond {question.text}: more requests will tell"
             return told.judged("Inconclusive", message, question.short, evidence=evidence, detectable=detectable)
-        if trial.may_wait and is_clear is False:
+        if trial.may_wait and question.is_clear(trial.look) is False:
             message = f"{seen} is not shown to be clear of {question.text}; more requests will tell"
             return told.judged("Inconclusive", message, question.short, evidence=evidence, detectable=detectable)
     if (

@@ -257,18 +257,6 @@ def test_the_last_step_passes_an_absolute_limit_by_proof_until_its_deadline(
     assert late.verdict == "Pass"
 
 
-@pytest.mark.parametrize(
-    ("hits", "in_time", "late"), [(420, "Inconclusive", "Pass"), (520, "Inconclusive", "Inconclusive")]
-)
-def test_at_the_deadline_a_faint_suspicion_passes_what_is_clear_of_more_than_the_limit(
-    hits: int, in_time: str, late: str
-) -> None:
-    """40,000 requests each, of this step and of those before, at a limit of 1 %."""
-    for may_wait, verdict in ((True, in_time), (False, late)):
-        trial = Trial(AT_THE_END.look, earlier(40_000, hits), 100, may_wait=may_wait)
-        assert judge_error_rate(MAX, trial, Requests(40_000, 420), None).verdict == verdict
-
-
 def test_a_rise_over_stable_needs_no_proof_to_pass() -> None:
     trial = Trial(AT_THE_END.look, None, 100, may_wait=True)
     counted, stable = Requests(4000, 36), Requests(4000, 20)
