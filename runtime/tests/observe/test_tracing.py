@@ -219,8 +219,11 @@ def test_the_servers_own_requests_over_http_and_grpc(
     server.signal(signal.SIGTERM)
     assert server.ended() == 0
 
-    requests = {str(told(span)["haldane.request_id"] or ""): span for span in collector.spans if span.attributes}
-    malformed = requests.pop("")
+    requests = {str(told(span)["haldane.request_id"]): span for span in collector.spans if span.attributes}
+    # The one that had no id got one.
+    (unnamed,) = requests.keys() - {"http", "http-fails", "grpc", "grpc-fails"}
+    malformed = requests.pop(unnamed)
+    assert len(unnamed) == 16
     assert (malformed.name, told(malformed)["http.response.status_code"]) == ("POST /v1/models/{model}:predict", 400)
     assert malformed.status.code != Span().status.STATUS_CODE_ERROR
     assert set(requests) == {"http", "http-fails", "grpc", "grpc-fails"}
