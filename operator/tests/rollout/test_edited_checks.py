@@ -11,8 +11,8 @@ from haldane.plan.evidence import Evidence
 from haldane.plan.nobody import NOBODY
 from haldane.plan.observed import Series, Unavailable
 
-FOO = {"name": "c", "query": {"promql": "foo{{revision}}[{{window}}]", "max": "0.3"}}
-BAR = {"name": "c", "query": {"promql": "bar{{revision}}[{{window}}]", "max": "0.3"}}
+FOO: dict[str, Any] = {"name": "c", "query": {"promql": "foo{{revision}}[{{window}}]", "max": "0.3"}}
+BAR: dict[str, Any] = {"name": "c", "query": {"promql": "bar{{revision}}[{{window}}]", "max": "0.3"}}
 
 
 @pytest.fixture
@@ -114,6 +114,8 @@ def test_the_counts_outlive_an_edited_limit_and_the_planned_look_is_taken_anew(w
     world.spec["rollout"]["checks"] = [{"name": "errors", "errorRate": {"max": "2%"}}]
     world.run(10, lambda w: check(w)["limit"] == "2%")
     after = Evidence.from_text(check(world)["evidence"])
+    assert before is not None
+    assert after is not None
     assert (before.planned, after.planned) == (1, 1)
     assert after.looks == before.looks + 1
 
@@ -123,7 +125,9 @@ def test_what_earlier_steps_counted_is_known_to_be_of_the_same_check(world: Any)
     world.deploy("2")
     world.run(120, lambda w: w.status["rollout"]["weight"] == 50)
     line = check(world)["evidence"]
-    assert Evidence.from_text(line).earlier_requests
+    evidence = Evidence.from_text(line)
+    assert evidence is not None
+    assert evidence.earlier_requests
     world.run(8)
     assert check(world)["evidence"].split()[-1] == line.split()[-1]
 
