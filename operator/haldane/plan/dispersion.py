@@ -9,13 +9,27 @@ about how evenly the candidate's own come.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from haldane.plan.evidence import Evidence
 from haldane.plan.proportions import Counts
 
 PRIOR_LOOKS = 10.0
 """How many intervals of independent requests the estimate begins with: a few intervals alone say little."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """This step's requests and those of the steps before, together."""
+
+    counts: Counts
+    dispersion: float = 1.0
+    """Of them all: one of these steps alone may have had another."""
+
+    @property
+    def worth(self) -> Counts:
+        """The independent requests that they are worth."""
+        return self.counts.thinned(self.dispersion)
 
 
 def seen(
@@ -67,15 +81,15 @@ def beside_baseline(evidence: Evidence) -> float:
     return _dispersion(evidence.squares_together, evidence.hits, evidence.hits_together, evidence.looks_together)
 
 
-def with_earlier(counts: Counts, evidence: Evidence) -> Counts | None:
-    """The independent requests that this step's counts and those of the steps before are worth; None in the first step."""
+def with_earlier(counts: Counts, evidence: Evidence) -> Pool | None:
+    """This step's counts with those of the steps before; None in the first step."""
     if not evidence.earlier_requests:
         return None
     hits, requests = evidence.hits + evidence.earlier_hits, evidence.requests + evidence.earlier_requests
     looks = evidence.looks + evidence.earlier_looks
     dispersion = _dispersion(evidence.squares + evidence.earlier_squares, hits, requests, looks)
     both = Counts(counts.hits + evidence.earlier_hits, counts.requests + evidence.earlier_requests)
-    return both.thinned(dispersion)
+    return Pool(both, dispersion)
 
 
 def _dispersion(squares: float, hits: int, trials: int, looks: int) -> float:

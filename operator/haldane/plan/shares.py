@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from haldane.plan.dispersion import Pool
 from haldane.plan.looks import (
     EVERY_LOOK,
     HEALTHY,
@@ -47,8 +48,8 @@ class Question:
     without_the_worst: Counts | None = None
     """The candidate's counts without its worst interval, None to leave none out: one burst alone proves no rate."""
 
-    with_earlier: Counts | None = None
-    """The independent requests that those of this step and the steps before are worth; None where there are none to add."""
+    with_earlier: Pool | None = None
+    """The requests of this step and the steps before; None where there are none to add."""
 
     @property
     def is_above(self) -> bool:
@@ -104,9 +105,9 @@ class Question:
     def is_suspicious_with_earlier(self, look: Look) -> bool:
         """Whether the end of the last hold should not pass it yet, for what the steps before have seen of it as well."""
         both = self.with_earlier
-        if not look.planned or not look.is_last or both is None or both.share <= self.limit:
+        if not look.planned or not look.is_last or both is None or both.counts.share <= self.limit:
             return False
-        return OneSample(both, self.limit).p_value < SUSPICION_WITH_EARLIER
+        return OneSample(both.worth, self.limit).p_value < SUSPICION_WITH_EARLIER
 
     def is_clear(self, look: Look) -> bool | None:
         """Whether the end of the last hold has shown it to be clear of an absolute limit; None where that is not asked.
@@ -117,10 +118,11 @@ class Question:
         """
         if not look.planned or not look.is_last or self.baseline is not None:
             return None
-        step = self.candidate.thinned(self.dispersion)
-        both = self.with_earlier or step
-        margin = _margin(both.requests - (1.0 - look.held) * step.requests, self.limit)
-        return None if margin is None else is_shown_below(both, margin * self.limit, PASSED_WRONGLY)
+        both = self.with_earlier or Pool(self.candidate, self.dispersion)
+        # What came after the hold is taken off before it is thinned: this step alone may vary more, or less, than all do.
+        gathered = both.counts.requests - (1.0 - look.held) * self.candidate.requests
+        margin = _margin(gathered / both.dispersion, self.limit)
+        return None if margin is None else is_shown_below(both.worth, margin * self.limit, PASSED_WRONGLY)
 
     def _planned_chance(self, look: Look) -> float:
         one = self.as_one_sample()

@@ -72,10 +72,11 @@ def test_what_ended_steps_counted_is_added_up_once() -> None:
     again = both.for_the_next_step()
     assert again.earlier_requests == 40_000
     assert again.earlier_hits == steps[0].hits + steps[1].hits
-    worth = dispersion.with_earlier(Counts(steps[1].hits, 30_000), both)
-    assert worth is not None
-    assert 40_000 / 5 < worth.requests < 40_000 / 2.5, "groups of four are worth a quarter"
-    assert abs(worth.share - again.earlier_hits / 40_000) < 1e-9
+    pool = dispersion.with_earlier(Counts(steps[1].hits, 30_000), both)
+    assert pool is not None
+    assert pool.counts == Counts(again.earlier_hits, 40_000)
+    assert 2.5 < pool.dispersion < 5, "groups of four are worth a quarter"
+    assert abs(pool.worth.requests - 40_000 / pool.dispersion) < 1e-6
 
 
 def test_a_first_look_keeps_what_ended_steps_counted_but_not_of_another_bound_or_kind() -> None:
