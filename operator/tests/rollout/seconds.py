@@ -79,6 +79,8 @@ class Capacity:
 
     serving: str | None = None
     ready: int = 0
+    needed: int = 0
+    """What sufficed a second ago: an autoscaler may have taken the rest since, and what is asked for now takes time."""
     began: bool = False
     """Whether status named a candidate a second ago."""
 
@@ -92,14 +94,15 @@ class Capacity:
             self.serving = None
             return
         if leads != self.serving:
-            self.serving, self.ready = leads, 0
+            self.serving, self.ready, self.needed = leads, 0, 0
         objects = [now, world.decided_on]
         needed = min(md.spec.scaling.min_replicas for md in objects)
         if follows and all(is_autoscaled(md) for md in objects):
             needed = max(needed, min(world.carried, *(md.spec.scaling.max_replicas or 0 for md in objects)))
         ready = world.ready(leads)
-        self.ready = max(ready, min(self.ready, needed))
-        assert ready >= min(self.ready, needed), "stable keeps the pods that carry everything"
+        kept, self.needed = min(self.ready, needed, self.needed), needed
+        self.ready = max(ready, kept)
+        assert ready >= kept, "stable keeps the pods that carry everything"
 
 
 @dataclass
