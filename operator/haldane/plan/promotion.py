@@ -10,7 +10,7 @@ every pod was made and loaded once. With the old pods deleted before the Service
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from haldane.api.quantity import parse_duration
@@ -98,7 +98,9 @@ def watching(s: Situation) -> Decision:
         settling = to.ROUTE_SETTLE - s.since(s.rollout.weight_changed_at)
         if settling > timedelta(0):
             return to.moved(s, f"version {stable.version} serves; letting the route settle", after=settling)
-        return route.occupied(s) or route.followed(s) or not_yet(s) or to.begin(s)
+        if occupied := route.occupied(s):
+            return _watched(s, occupied, lost)
+        return route.followed(s) or not_yet(s) or to.begin(s)
     kept: dict[str, Any] = {"lost_at": lost, "step_started_at": None}
     if s.hold:
         return to.moved(s, f"version {stable.version} serves; {s.hold}", **kept)
@@ -118,6 +120,16 @@ def watching(s: Situation) -> Decision:
     return Decision(given_back, decision.requeue_after)
 
 
+def _watched(s: Situation, waiting: Decision, lost: datetime | None) -> Decision:
+    """The watch, while the next rollout waits for the route: it ends in its time all the same, and the wait outlasts it."""
+    keep, watch = parse_duration(s.spec.rollout.keep_stable_for), parse_duration(s.spec.rollout.watch_after_promotion)
+    rollout, changes = waiting.status.rollout, {"lost_at": lost}
+    if not lost and s.since(s.rollout.phase_started_at) >= max(keep, watch):
+        waiting, changes = to.settled(s, rollout.message), {"step_started_at": rollout.step_started_at}
+    changed = waiting.status.rollout.model_copy(update=changes)
+    return Decision(waiting.status.model_copy(update={"rollout": changed}), to.SOON)
+
+
 def rolling_back(s: Situation) -> Decision:
     if s.rollout.strategy == "Recreate" and (waiting := recreate.going_back(s)):
         return waiting
@@ -130,7 +142,7 @@ def rolling_back(s: Situation) -> Decision:
         if ready >= previous.replicas or (ready > 0 and (failing == 0 or (is_over and is_bad))):
             return setbacks.restore(s, Decision(s.status))
         # Whatever leads to pods of the next rollout must have heard before that its share was taken.
-        is_settled = s.since(s.rollout.weight_changed_at) > to.ROUTE_SETTLE
+        is_settled = s.route_shows(0) and s.since(s.rollout.weight_changed_at) > to.ROUTE_SETTLE
         may_give_up = is_over or (s.wants_another and is_settled)
         return setbacks.undo_failed(s) if may_give_up else Decision(s.status, to.SOON)
     if s.is_unled:

@@ -14,10 +14,12 @@ OVERDUE = DEADLINE + 60
 AWHILE = 90
 
 
-def machine(strategy: str = "Canary", replicas: int = 2, **rollout: Any) -> HarshMachine:
-    """Version 1 serves behind a route, and version 2 has just been asked for."""
+def machine(
+    strategy: str = "Canary", replicas: int = 2, routed: bool = True, highest: int | None = None, **rollout: Any
+) -> HarshMachine:
+    """Version 1 serves, and version 2 has just been asked for."""
     made = HarshMachine()
-    made.serve(replicas=replicas, proxy_lag=2, strategy=strategy, routed=True, highest=None, then=0)
+    made.serve(replicas=replicas, proxy_lag=2, strategy=strategy, routed=routed, highest=highest, then=0)
     made.world.spec["rollout"] |= rollout
     return made
 
@@ -191,3 +193,19 @@ def test_a_step_without_a_share_is_held() -> None:
     driven.edit(first=0, approval=False, choice="Hold", then=0)
     reach(driven, "Watching")
     assert driven.world.status["history"][-1]["outcome"] == "Promoted"
+
+
+def test_a_watch_that_ends_while_the_next_version_may_not_write_the_route() -> None:
+    driven = machine()
+    driven.world.run(2 * AWHILE, lambda world: world.version("previous") == "1")
+    driven.refuse(["Ingress"], 10)
+    driven.deploy("3", then=AWHILE)
+    assert (driven.world.phase, driven.world.version("previous")) == ("Stable", None)
+    driven.refuse(["Ingress"], OVERDUE)
+    driven.teardown()
+
+
+def test_a_size_that_is_asked_for_again_after_an_autoscaler_took_it_away() -> None:
+    driven = machine(routed=False, replicas=5, highest=4)
+    driven.scale(2, then=1)
+    driven.scale(5, then=AWHILE)

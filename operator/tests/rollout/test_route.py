@@ -140,6 +140,37 @@ def test_nor_while_a_promoted_version_is_watched(world: LyingWorld) -> None:
     world.run_until("Preparing", 30)
 
 
+def test_a_watch_ends_in_its_time_while_the_next_version_waits_for_the_route(world: LyingWorld) -> None:
+    world.deploy("2")
+    world.run(200, lambda w: w.version("previous") == "1")
+    world.refused = frozenset({"Ingress"})
+    world.run_until("Watching", 30)
+    world.deploy("3")
+    began = world.second
+    world.run_until("Stable", 45)
+    assert (world.version("previous"), world.version("candidate"), share(world, "2")) == (None, None, 1.0)
+    world.run(DEADLINE + 10 - (world.second - began))
+    assert conditions(world)[STALLED].reason == "ProgressDeadlineExceeded", "one wait, whatever phase it is in"
+    world.refused = frozenset()
+    world.run_until("Watching", 200)
+    assert (world.version("stable"), world.version("previous")) == ("3", "2")
+
+
+def test_what_is_watched_and_hangs_goes_back_while_the_next_version_waits_for_the_route(world: LyingWorld) -> None:
+    world.spec["rollout"] |= {"keepStableFor": "1s", "watchAfterPromotion": "10m"}
+    world.deploy("2")
+    world.run_until("Watching")
+    world.run(10)
+    # Somebody else has written a share into it, after the old pods went.
+    world.refused, world.route_weight = frozenset({"Ingress"}), 50
+    world.deploy("3")
+    world.run(10)
+    world.harm(lambda: setattr(world.behaviours["2"], "hangs", True))
+    world.run(DEADLINE + 20)
+    assert world.status["rejected"][0]["reason"] == "NoReadyPods"
+    assert share(world, "1") == 1.0
+
+
 def test_a_promoted_version_that_fails_goes_back_without_the_route(world: LyingWorld) -> None:
     world.deploy("2")
     world.run(200, lambda w: w.version("previous") == "1")
