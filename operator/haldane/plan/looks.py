@@ -62,7 +62,7 @@ PASSED_WRONGLY = 0.0005
 MARGINS = (1.5, 2.0, 3.0, POOR)
 """So many times its limit a version must be shown to be below, the first that `HEALTHY` times the limit is shown to be below
 by as many requests as the holds gather: a good version waits for no proof that its steps were never made for. At the deadline
-of the step none is waited for.
+of the step none is waited for, and what is shown to be clear of the first passes unless the suspicion is strong.
 """
 HEALTHY = 0.5
 

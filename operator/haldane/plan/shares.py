@@ -95,19 +95,19 @@ class Question:
             factor *= PACE
         return None
 
-    def is_suspicious(self, look: Look) -> bool:
-        """Whether the end of the hold should not pass it yet."""
+    def is_suspicious(self, look: Look, enough: float = 1.0) -> bool:
+        """Whether the end of the hold should not pass it yet, for hits that have less than the chance of `enough` at its limit."""
         if not look.planned or not self.is_above:
             return False
         is_small = not look.is_last and not self.would_see(COARSE, look)
-        return self.as_one_sample().p_value < (STRONG_SUSPICION if is_small else SUSPICION)
+        return self.as_one_sample().p_value < min(enough, STRONG_SUSPICION if is_small else SUSPICION)
 
-    def is_suspicious_with_earlier(self, look: Look) -> bool:
+    def is_suspicious_with_earlier(self, look: Look, enough: float = 1.0) -> bool:
         """Whether the end of the last hold should not pass it yet, for what the steps before have seen of it as well."""
         both = self.with_earlier
         if not look.planned or not look.is_last or both is None or both.counts.share <= self.limit:
             return False
-        return OneSample(both.worth, self.limit).p_value < SUSPICION_WITH_EARLIER
+        return OneSample(both.worth, self.limit).p_value < min(enough, SUSPICION_WITH_EARLIER)
 
     def is_clear(self, look: Look) -> bool | None:
         """Whether the end of the last hold has shown it to be clear of an absolute limit; None where that is not asked.
@@ -118,11 +118,21 @@ class Question:
         """
         if not look.planned or not look.is_last or self.baseline is not None:
             return None
-        both = self.with_earlier or Pool(self.candidate, self.dispersion)
+        both = self._pool
         # What came after the hold is taken off before it is thinned: this step alone may vary more, or less, than all do.
         gathered = both.counts.requests - (1.0 - look.held) * self.candidate.requests
         margin = _margin(gathered / both.dispersion, self.limit)
         return None if margin is None else is_shown_below(both.worth, margin * self.limit, PASSED_WRONGLY)
+
+    def is_surely_clear(self, look: Look) -> bool:
+        """The same by the strictest of the proofs, whatever the holds gathered."""
+        if not look.planned or not look.is_last or self.baseline is not None:
+            return False
+        return is_shown_below(self._pool.worth, min(MARGINS) * self.limit, PASSED_WRONGLY)
+
+    @property
+    def _pool(self) -> Pool:
+        return self.with_earlier or Pool(self.candidate, self.dispersion)
 
     def _planned_chance(self, look: Look) -> float:
         one = self.as_one_sample()

@@ -18,7 +18,7 @@ from haldane.api.status import Verdict
 from haldane.plan import dispersion
 from haldane.plan.evidence import Evidence
 from haldane.plan.hindsight import SLACK, with_slack
-from haldane.plan.looks import Look
+from haldane.plan.looks import STRONG_SUSPICION, Look
 from haldane.plan.observed import Answer
 from haldane.plan.proportions import beyond
 from haldane.plan.samples import Requests, one_number
@@ -199,10 +199,11 @@ def answer(
     tightest = min(smallest, key=lambda short: smallest[short])
     detectable = shown_as(smallest[tightest])
     for question in questions:
-        if question.is_suspicious(trial.look):
+        enough = STRONG_SUSPICION if not trial.may_wait and question.is_surely_clear(trial.look) else 1.0
+        if question.is_suspicious(trial.look, enough):
             message = f"{seen} may be beyond {question.text}: more requests will tell"
             return told.judged("Inconclusive", message, question.short, evidence=evidence, detectable=detectable)
-        if question.is_suspicious_with_earlier(trial.look):
+        if question.is_suspicious_with_earlier(trial.look, enough):
             message = f"{seen}, with the steps before, may be beyond {question.text}: more requests will tell"
             return told.judged("Inconclusive", message, question.short, evidence=evidence, detectable=detectable)
         if trial.may_wait and question.is_clear(trial.look) is False:

@@ -259,6 +259,25 @@ def test_the_last_step_passes_an_absolute_limit_by_proof_until_its_deadline(
 
 
 @pytest.mark.parametrize(
+    ("look", "before", "counted", "in_time", "late"),
+    [
+        (AT_THE_END.look, earlier(40_000, 420), Requests(40_000, 420), "Inconclusive", "Pass"),
+        (AT_THE_END.look, earlier(40_000, 520), Requests(40_000, 420), "Inconclusive", "Inconclusive"),
+        (Look(20, planned=4, held=0.125), earlier(200, 2), Requests(8000, 88), "Inconclusive", "Inconclusive"),
+    ],
+    ids=["faint", "strong", "clear only of what few requests can show"],
+)
+def test_at_the_deadline_a_faint_suspicion_passes_what_is_clear_of_little_more_than_the_limit(
+    look: Look, before: Evidence, counted: Requests, in_time: str, late: str
+) -> None:
+    """At a limit of 1 %."""
+    for may_wait, verdict in ((True, in_time), (False, late)):
+        judged = judge_error_rate(MAX, Trial(look, before, 100, may_wait=may_wait), counted, None)
+        assert judged.verdict == verdict
+        assert "may be beyond the limit 1%" in judged.message or verdict == "Pass"
+
+
+@pytest.mark.parametrize(
     ("before", "waits"),
     [
         (earlier(1200, 12, group=1.5), True),
