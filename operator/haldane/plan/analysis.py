@@ -13,7 +13,7 @@ from haldane.api.quantity import parse_duration
 from haldane.api.status import CheckStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import nonfinite
-from haldane.plan.asking import BEFORE, Scope, scope_of
+from haldane.plan.asking import BEFORE, Scope, is_spoilt_told, scope_of
 from haldane.plan.deadlines import deadline, is_overdue
 from haldane.plan.evidence import Evidence, is_of, marked
 from haldane.plan.judging import Outages, judge_check
@@ -22,7 +22,7 @@ from haldane.plan.observed import Answer
 from haldane.plan.samples import Requests, read_requests
 from haldane.plan.schedule import next_look
 from haldane.plan.stand_alone import is_alone
-from haldane.plan.verdicts import Trial
+from haldane.plan.verdicts import Trial, judge_abort
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Analysis:
     is_sparse: bool = False
     """Whether it has samples of the pods, but too few of them in one window to tell a rate."""
     alarm: CheckStatus | None = None
-    """A Fail that no check has to ask for: the candidate gives NaN where stable gives numbers."""
+    """A Fail beside the checks: the candidate gives NaN where stable gives numbers, or, on the way back, is beyond `abort`."""
 
     def failed(self, md: ModelDeployment) -> CheckStatus | None:
         """The first check that demands a rollback: a limit shown to be crossed, or a query failing too often without a pass."""
@@ -63,6 +63,9 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
     if scope is None or not answers:
         return None
     recent, recent_outage = read_requests(answers.get("recent"))
+    if is_spoilt_told(md):
+        spoilt = _beyond_abort(md, recent.get(scope.subject, Requests()), now)
+        return Analysis(now, tuple(md.status.rollout.checks), None, recent_outage, alarm=spoilt)
     counted, counted_outage = read_requests(answers.get("requests"))
     before, before_outage = read_requests(answers.get(f"{BEFORE}requests"))
     outages = Outages(recent_outage, counted_outage, before_outage)
@@ -133,6 +136,13 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
         )
     alarm = None if scope.past else _alarm(scope, answers, counted, now)
     return Analysis(now, tuple(checks), share, outage, is_sparse, alarm)
+
+
+def _beyond_abort(md: ModelDeployment, recent: Requests, now: datetime) -> CheckStatus | None:
+    for check in md.spec.rollout.checks:
+        if check.error_rate and (judged := judge_abort(check.error_rate, recent)):
+            return CheckStatus(name=check.name, verdict="Fail", failures=1, at=now, message=judged.message)
+    return None
 
 
 def unjudged(md: ModelDeployment, why: str, now: datetime) -> Analysis:

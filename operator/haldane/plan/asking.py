@@ -59,6 +59,8 @@ def scope_of(md: ModelDeployment, now: datetime) -> Scope | None:
         return Scope(
             status.stable.revision, status.previous.revision if status.previous and past else None, *spans, past
         )
+    if is_spoilt_told(md):
+        return Scope(status.stable.revision, None, spans[0], 0, 0)
     # In a step of weight 0 requests come by a header of their own, or not at all.
     is_previewed = rollout.phase == "Progressing" and previews(md)
     if status.candidate is None or rollout.phase not in ("Progressing", "Promoting"):
@@ -68,6 +70,12 @@ def scope_of(md: ModelDeployment, now: datetime) -> Scope | None:
     if rollout.weight < 100:
         return Scope(status.candidate.revision, status.stable.revision, *spans)
     return Scope(status.candidate.revision, status.stable.revision if past else None, *spans, past)
+
+
+def is_spoilt_told(md: ModelDeployment) -> bool:
+    """Whether what serves is looked at while the old version's pods are awaited: beyond `abort` it is worse than too few."""
+    is_awaited = md.status.rollout.phase == "RollingBack" and md.status.previous is not None
+    return is_awaited and any(check.error_rate and check.error_rate.abort for check in md.spec.rollout.checks)
 
 
 def due_at(md: ModelDeployment, now: datetime) -> datetime | None:

@@ -59,6 +59,22 @@ def test_errors_beyond_the_abort_limit_are_worse_than_too_few_pods(world: Any) -
     assert len(world.pods[old]) == GROWN, "the others are asked for"
 
 
+@pytest.mark.parametrize("how", ["a mild fault", "the spec set back"])
+def test_so_are_errors_that_grow_beyond_it_while_pods_are_awaited(world: Any, how: str) -> None:
+    old, new = grown_in_the_watch(world)
+    world.behaviours["1"].starts_in = 100.0
+    undo(world, how)
+    world.run_until("RollingBack", 120)
+    checks = world.status["rollout"]["checks"]
+    world.run(20)
+    assert (world.serving, world.status["rollout"]["checks"]) == (new, checks), "a mild fault waits, as it was found"
+    world.behaviours["2"].error_rate = 0.8
+    world.run(25)
+    assert (world.serving, world.ready(old)) == (old, 2)
+    assert "2 of 12 pods of version 1 are ready" in world.events[-1].message
+    assert "beyond the abort limit 20%" in world.events[-1].message
+
+
 def test_so_are_pods_that_are_all_gone(world: Any) -> None:
     old, _ = grown_in_the_watch(world)
     world.behaviours["1"].starts_in = 20.0
