@@ -38,8 +38,11 @@ class Patience:
             self.skew, self.jumps = world.skew, self.jumps + 1
         spec = md.spec.rollout
         least = parse_duration(spec.progress_deadline)
+        # A verb that is heard changes what is remembered of the rejections before.
+        known = {(entry.revision, entry.at) for entry in old.rejected}
         is_rejected = any(
-            entry.reason == "ProgressDeadlineExceeded" and entry not in old.rejected for entry in new.rejected
+            entry.reason == "ProgressDeadlineExceeded" and (entry.revision, entry.at) not in known
+            for entry in new.rejected
         )
         if is_rejected:
             self._examine(world, least, min(least, LAST_CHANCE), "a deadline is for time that was waited")

@@ -209,3 +209,10 @@ def test_a_size_that_is_asked_for_again_after_an_autoscaler_took_it_away() -> No
     driven = machine(routed=False, replicas=5, highest=4)
     driven.scale(2, then=1)
     driven.scale(5, then=AWHILE)
+
+
+def test_a_retry_of_what_a_deadline_has_ended_is_no_other_deadline() -> None:
+    driven = machine()
+    driven.start_slowly("2", starts_in=600.0, then=OVERDUE)
+    driven.ask(verb="retry", value="a", gone=False, then=2)
+    assert (driven.world.phase, driven.world.version("candidate")) == ("Preparing", "2")
