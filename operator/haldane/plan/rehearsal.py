@@ -88,14 +88,17 @@ def questions(md: ModelDeployment) -> dict[str, str]:
 
 
 def findings(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> tuple[str, ...] | None:
-    """What a person should correct, as clauses; None when Prometheus itself cannot say anything."""
+    """What a person should correct, as clauses; None when Prometheus itself cannot say anything, or not yet."""
     revision = subject(md)
     requests, outage = read_requests(answers.get(REQUESTS))
     if outage or revision is None:
         return None
-    found = []
+    found, is_early = [], False
     lately, not_lately = read_requests(answers.get(LATELY))
-    if requests and LATELY in answers and not lately and not not_lately:
+    has_none = bool(requests) and LATELY in answers and not lately and not not_lately
+    if has_none and _is_new(md, now):
+        is_early = True
+    elif has_none:
         window = md.spec.rollout.analysis.window
         found.append(
             f"spec.rollout.analysis.window: in {window} Prometheus has fewer than two samples of each pod, though it has more in"
@@ -113,7 +116,16 @@ def findings(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) 
             wrong = _wrong(answers.get(key)) or (nobodys is not None and made_up(check, nobodys, answers.get(key)))
             if wrong:
                 found.append(f"check {check.name}: the query{_named(part)} gave {wrong}")
-    return tuple(found)
+    return None if is_early and not found else tuple(found)
+
+
+def _is_new(md: ModelDeployment, now: datetime) -> bool:
+    """Whether stable took over, or came back, so lately that few samples of its pods say nothing: others answered before."""
+    rollout = md.status.rollout
+    if rollout.phase == "Promoting":
+        return md.status.candidate is None
+    begun = rollout.phase_started_at
+    return rollout.phase in ("Watching", "Stable") and begun is not None and now - begun < SPAN
 
 
 def _own(check: Check) -> dict[str, str]:

@@ -227,6 +227,36 @@ def test_a_spec_that_is_edited_in_a_rollout_is_rehearsed_there(
 
 
 @pytest.mark.parametrize(
+    ("phase", "has_candidate", "since", "is_told"),
+    [
+        ("Promoting", True, 5, True),
+        ("Promoting", False, 5, False),
+        ("Watching", False, 5, False),
+        ("Watching", False, 900, True),
+        ("Stable", False, 5, False),  # it came back
+        ("Stable", False, 900, True),
+        ("Preparing", True, 5, True),
+    ],
+)
+def test_pods_that_have_just_taken_over_need_not_have_two_samples_yet(
+    model_deployment: Make, phase: str, has_candidate: bool, since: int, is_told: bool
+) -> None:
+    md = at_rest(model_deployment, phase=phase)
+    rollout = md.status.rollout.model_copy(update={"phase_started_at": NOW - timedelta(seconds=since)})
+    parts = {"rollout": rollout, "candidate": md.status.stable if has_candidate else None}
+    md = md.model_copy(update={"status": md.status.model_copy(update=parts)})
+    found = findings(md, {"requests": requests(1000), "lately": ()}, NOW)
+    if is_told:
+        assert found is not None
+        assert "raise it to several times the scrape interval" in found[0]
+    else:
+        assert found is None, "what was told of the same spec stands, and it is asked again"
+    assert findings(md, {"requests": requests(1000), "lately": requests(1)}, NOW) == ()
+    few = findings(md, {"requests": requests(1), "lately": ()}, NOW)
+    assert few, "what is known all the same is told"
+
+
+@pytest.mark.parametrize(
     ("counted", "lately", "is_told"),
     [
         (requests(1000), (), True),
