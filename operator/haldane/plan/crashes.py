@@ -7,7 +7,8 @@ had. That is enough to tell one end from two.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from haldane.plan.diagnosis import Severity, cause_of_end
@@ -16,6 +17,8 @@ from haldane.plan.pod_template import CONTAINER
 
 Manifest = dict[str, Any]
 
+NEAR = timedelta(minutes=10)
+"""How long after one crash another counts as of the same cause: any large enough fleet has a rare one now and then."""
 _UNSEEN = frozenset({"ContainerStatusUnknown", "Unknown"})
 """Reasons of the kubelet's for a container that it lost sight of: the node was restarted."""
 
@@ -54,14 +57,43 @@ def _last(pod: Manifest, state: Manifest) -> Iterator[Crash]:
         )
 
 
-def repeated(pods: RevisionPods, since: datetime | None) -> Problem | None:
+def repeated(
+    pods: RevisionPods, since: datetime | None, beside: RevisionPods | None = None, *, serves_alone: bool = False
+) -> Problem | None:
     """What the pods crash of again and again since a moment; None while they do not.
 
-    Twice, that is: a container that had crashed, came back and has crashed since, or containers on two nodes. What takes several
-    at once with their node, as its lack of memory does, counts once.
+    Twice, that is, and not hours apart: a container that had crashed, came back and has soon crashed since, or containers on two
+    nodes. What takes several at once with their node, as its lack of memory does, counts once. Pods `beside` them, of the other
+    revision, that have crashed as often show that it is not the version's. Of one that `serves_alone`, on every node, what
+    crashes on a single one may be that node's, unless that is most of its pods.
     """
-    fresh = [crash for crash in pods.crashes if since is not None and crash.ended >= since]
-    again = [crash for crash in fresh if not crash.is_first and since is not None and crash.began >= since]
-    if again:
-        return again[0].problem
-    return fresh[0].problem if len({crash.node for crash in fresh}) > 1 else None
+    again, apart = _again(pods, since), _apart(pods, since)
+    if serves_alone and not apart and 2 * len(again) <= pods.replicas:
+        return None
+    found = [*again, *apart]
+    if not found or (beside and _times(beside, since) >= _times(pods, since)):
+        return None
+    return found[0].problem
+
+
+def _times(pods: RevisionPods, since: datetime | None) -> int:
+    again, apart = _again(pods, since), _apart(pods, since)
+    return sum(crash in again or crash in apart for crash in pods.crashes)
+
+
+def _again(pods: RevisionPods, since: datetime | None) -> list[Crash]:
+    """Of containers that came back and crashed soon after: at most 5 min (the kubelet's back-off) and the run lie between the ends."""
+    return [
+        crash
+        for crash in pods.crashes
+        if since is not None and crash.began >= since and not crash.is_first and crash.ended - crash.began <= NEAR
+    ]
+
+
+def _apart(pods: RevisionPods, since: datetime | None) -> list[Crash]:
+    """Of containers on two nodes, that ended near each other."""
+    fresh = sorted((c for c in pods.crashes if since is not None and c.ended >= since), key=lambda crash: crash.ended)
+    pairs = [
+        (one, other) for one, other in pairwise(fresh) if one.node != other.node and other.ended - one.ended <= NEAR
+    ]
+    return [crash for pair in pairs for crash in pair]

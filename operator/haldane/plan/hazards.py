@@ -31,7 +31,7 @@ def in_danger(s: Situation) -> Decision | None:
     # Without a share nobody misses them: a promotion that was asked for waits for them, until its deadline.
     if s.rollout.phase == "Promoting" and s.rollout.weight == 0:
         return None
-    if crash := repeated(pods, s.rollout.weight_changed_at):
+    if crash := repeated(pods, s.rollout.weight_changed_at, s.pods(s.status.stable)):
         why = f"its pods crash again and again: {crash.message}"
         return setbacks.roll_back(s, "RolledBack", "CandidateCrashed", why)
     if pods.ready > 0:
@@ -47,7 +47,7 @@ def collapse(s: Situation) -> Decision | None:
     At once after a crash; otherwise (hung, unready, its nodes gone) when the one before still has ready pods.
     """
     pods = s.pods(s.status.stable)
-    if crash := repeated(pods, s.rollout.weight_changed_at):
+    if crash := repeated(pods, s.rollout.weight_changed_at, s.pods(s.status.previous), serves_alone=True):
         why = f"its pods crash again and again after the promotion: {crash.message}"
         return setbacks.undo(s, "RolledBack", "CandidateCrashed", why)
     if pods.ready > 0:

@@ -61,6 +61,9 @@ def a_pod(
         ([a_pod(0, 40, 1), a_pod(0, 41, 1)], False),  # a node that lacks memory takes two at once
         ([a_pod(0, 40, 1), a_pod(0, 41, 1, node="n2")], True),
         ([a_pod(0, 20, 1), a_pod(0, 41, 1, node="n2")], False),
+        ([a_pod(0, 40, 1), a_pod(0, 641, 1, node="n2")], False),  # rare ones of a large fleet
+        ([a_pod(0, 40, 1), a_pod(0, 640, 1), a_pod(0, 640, 1, node="n2")], True),
+        ([a_pod(35, 640, 2)], False),  # it served for long before it crashed again
         ([a_pod(35, 40, 2, reason="Unknown"), a_pod(35, 40, 2, reason="ContainerStatusUnknown")], False),
         ([a_pod(35, 40, 2, message='{"reason": "StorageUnreachable", "message": "no route"}')], False),
         ([a_pod(35, 40, 2) | {"status": {"phase": "Failed", "reason": "Evicted"}}], False),
@@ -72,6 +75,40 @@ def test_what_counts_as_again_and_again(pods: list[Manifest], is_shown: bool) ->
     problem = repeated(RevisionPods("r", 2, 1, crashes=crashes(pods)), STEP)
     assert (problem is not None) == is_shown
     assert problem is None or problem.reason == "OOMKilled"
+
+
+LOOPS = a_pod(35, 40, 2)
+
+
+@pytest.mark.parametrize(
+    ("others", "is_shown"),
+    [
+        ([], True),
+        ([a_pod(35, 40, 2)], False),
+        ([a_pod(0, 40, 1), a_pod(0, 41, 1, node="n2")], False),
+        ([a_pod(0, 40, 1)], True),  # one crash is less than a loop
+        ([a_pod(5, 20, 7)], True),  # before
+    ],
+)
+def test_what_crashes_the_other_revision_as_often_is_not_the_versions(others: list[Manifest], is_shown: bool) -> None:
+    beside = RevisionPods("s", 2, 1, crashes=crashes(others))
+    assert (repeated(RevisionPods("r", 2, 1, crashes=crashes([LOOPS])), STEP, beside) is not None) == is_shown
+    assert repeated(RevisionPods("r", 3, 1, crashes=crashes([LOOPS, LOOPS, LOOPS])), STEP, beside) is not None
+
+
+@pytest.mark.parametrize(
+    ("pods", "is_shown"),
+    [
+        ([LOOPS], False),  # of four, on one node
+        ([LOOPS] * 2, False),
+        ([LOOPS] * 3, True),
+        ([LOOPS, a_pod(0, 41, 1, node="n2")], True),
+        ([LOOPS, a_pod(35, 1000, 2, node="n2")], False),  # not near each other
+    ],
+)
+def test_one_node_alone_does_not_condemn_what_serves_everywhere(pods: list[Manifest], is_shown: bool) -> None:
+    seen = RevisionPods("r", 4, 1, crashes=crashes(pods))
+    assert (repeated(seen, STEP, serves_alone=True) is not None) == is_shown
 
 
 def test_nothing_is_shown_before_there_is_a_weight() -> None:

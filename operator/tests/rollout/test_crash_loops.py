@@ -26,10 +26,12 @@ def changed(world: Any, version: str, change: Callable[[RevisionPods], RevisionP
     world.observe = observe
 
 
-def crashing(world: Any, *, again: bool) -> Callable[[RevisionPods], RevisionPods]:
-    """One of the pods has just crashed, though as many are ready as should be."""
-    crash = Crash("n1", world.now, world.now + timedelta(seconds=1), not again, OOM)
-    return lambda pods: replace(pods, crashes=(crash,))
+def crashing(world: Any, *nodes: str, again: bool) -> Callable[[RevisionPods], RevisionPods]:
+    """One of the pods on each node has just crashed, though as many are ready as should be."""
+    crashes = tuple(
+        Crash(node, world.now, world.now + timedelta(seconds=1), not again, OOM) for node in nodes or ["n1"]
+    )
+    return lambda pods: replace(pods, crashes=crashes)
 
 
 @pytest.fixture
@@ -56,12 +58,26 @@ def test_one_crash_of_one_pod_is_no_reason(four: Any) -> None:
     four.run_until("Watching", 200)
 
 
+def test_what_crashes_stable_as_well_is_not_held_against_the_candidate(four: Any) -> None:
+    changed(four, "2", crashing(four, again=True))
+    changed(four, "1", crashing(four, again=True))
+    four.run_until("Watching", 200)
+
+
 def test_the_promoted_version_goes_back_while_it_is_watched(four: Any) -> None:
     four.run_until("Watching", 200)
     four.run(2)
-    changed(four, "2", crashing(four, again=True))
+    changed(four, "2", crashing(four, "n1", "n2", again=True))
     four.run(2)
     assert (four.version("stable"), four.status["rejected"][0]["reason"]) == ("1", "CandidateCrashed")
+
+
+def test_one_broken_node_does_not_undo_a_promotion(four: Any) -> None:
+    four.run_until("Watching", 200)
+    four.run(2)
+    changed(four, "2", crashing(four, again=True))
+    four.run_until("Stable", 60)
+    assert (four.version("stable"), four.status.get("rejected", [])) == ("2", [])
 
 
 def test_a_step_is_not_passed_by_fewer_pods_than_its_weight_needs(four: Any) -> None:
