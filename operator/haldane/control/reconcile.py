@@ -48,6 +48,8 @@ logger = logging.getLogger(__name__)
 PATIENCE = 5.0
 """Longest wait after a failed pass during a rollout, in seconds."""
 AT_ONCE = timedelta(0)
+WHILE_WAITING = timedelta(seconds=30)
+"""How often an object is passed over whose look waits for its turn: often enough that its deadlines count as watched."""
 PRUNED = (
     "The API server drops a part of the status that the operator writes: its CRD is older than the operator. "
     "Apply the CRD of this release (with Helm: crds.install=true); until then some decisions cannot be recorded."
@@ -146,7 +148,7 @@ class Reconciler:
         status = compose(md, decision.status, observed, now, refusal, flaw, doubts, self._failures.get(key))
         reroutes = _reroutes(md, status, observed)
         if waits and not (reroutes or _goes_back(md, status)):
-            return None  # the answers bring it back; whatever is written until then would be another question to them
+            return self._left_until_answered(key, passed)
 
         try:
             written = await self._write(key, body, status.to_wire())
@@ -185,6 +187,12 @@ class Reconciler:
         again = self._rehearsals.again(key, now) if self._rehearsals else None
         wait = min((wait for wait in (decision.requeue_after, again) if wait is not None), default=None)
         return None if wait is None else max(AT_ONCE, wait - (taken - now))
+
+    def _left_until_answered(self, key: Key, now: Instant) -> timedelta:
+        """The answers bring it back; whatever is written until then would be another question to them."""
+        if last := self._passed.get(key):
+            self._passed[key] = last.watched(now)
+        return WHILE_WAITING
 
     def _target(
         self, md: ModelDeployment, reading: Reading, seen: list[Manifest]

@@ -9,7 +9,7 @@ the pods meanwhile is to be seen before it decides.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,7 +17,7 @@ from haldane.api.quantity import parse_duration
 from haldane.api.status import RolloutStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.deadlines import deadline, step_limit
-from haldane.plan.stand_alone import LONG_ENOUGH
+from haldane.plan.stand_alone import LONG_ENOUGH, is_alone
 
 SET = timedelta(seconds=5)
 """How far the two clocks may be apart between two passes before one of them was set."""
@@ -45,6 +45,16 @@ class Instant:
     """By the wall clock."""
     steady: float
     """Seconds, by a clock of this process that nobody sets."""
+    waited: float | None = None
+    """By the same clock: the last pass since that waited for answers, and left nothing."""
+
+    def watched(self, now: Instant) -> Instant:
+        """The same, after a pass that waits at `now`. A gap before that one stays a gap, until a pass has decided after it."""
+        return self if self.is_unwatched(now) else replace(self, waited=now.steady)
+
+    def is_unwatched(self, now: Instant) -> bool:
+        """Whether nobody has looked for so long that a deadline may have passed unseen."""
+        return now.steady - (self.steady if self.waited is None else self.waited) > UNWATCHED
 
 
 def in_time(md: ModelDeployment, now: Instant, last: Instant | None) -> ModelDeployment:
@@ -53,7 +63,7 @@ def in_time(md: ModelDeployment, now: Instant, last: Instant | None) -> ModelDep
     `last` is the instant of the pass of this process that left its status; None when none did.
     """
     if md.status.rollout.phase not in ("Initializing", "Stable"):
-        if last is None or now.steady - last.steady > UNWATCHED:
+        if last is None or last.is_unwatched(now):
             md = _given_a_last_chance(md, now.at)
         if last is not None:
             md = _set_ahead(md, now.at - last.at - timedelta(seconds=now.steady - last.steady))
@@ -87,7 +97,9 @@ def _given_a_last_chance(md: ModelDeployment, now: datetime) -> ModelDeployment:
     if rollout.phase == "Promoting" and md.status.candidate is None:
         least["weight_changed_at"] = now + LAST_CHANCE - limit
     least["lost_at"] = now + LAST_CHANCE - (limit if rollout.phase == "Watching" else step_limit(md))
-    least["stable_lost_at"] = now + LAST_CHANCE - LONG_ENOUGH
+    if rollout.checked_at is None or not is_alone(rollout, rollout.checked_at):
+        # Otherwise it was acted upon already, and people were told since when.
+        least["stable_lost_at"] = now + LAST_CHANCE - LONG_ENOUGH
     changes = {name: at for name, at in least.items() if (getattr(rollout, name) or at) < at}
     return _with(md, changes) if changes else md
 

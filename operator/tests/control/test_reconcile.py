@@ -12,7 +12,7 @@ import pytest
 from haldane.control.errors import Conflict, Retryable, Terminal
 from haldane.control.looks import FRESH, METRICS_DEADLINE, STALE, Looks
 from haldane.control.ports import KINDS, Answer, Event, Manifest, Series, Unavailable
-from haldane.control.reconcile import PATIENCE, Reconciler
+from haldane.control.reconcile import PATIENCE, WHILE_WAITING, Reconciler
 from haldane.control.store import Key, Store
 from haldane.plan.schedule import next_look
 
@@ -590,7 +590,7 @@ async def test_answers_to_what_was_asked_of_an_older_object_decide_nothing(
         outside.see({**known, "spec": {**known["spec"], "rollout": rollout}})
 
     outside.meanwhile, outside.asked = edited, []
-    assert await outside.one_pass() is None
+    assert await outside.one_pass() == WHILE_WAITING
     asked = len(outside.asked)
     assert asked
     assert cluster.log == []
@@ -701,8 +701,8 @@ def test_what_needs_no_verdict_does_not_wait_for_prometheus(outside: Outside, ru
         outside.answer_after = 1000.0
         started = asyncio.get_running_loop().time()
         outside.cluster.log.clear()
-        assert await outside.reconciler(FRAUD) is None
-        assert await outside.reconciler(FRAUD) is None
+        assert await outside.reconciler(FRAUD) == WHILE_WAITING
+        assert await outside.reconciler(FRAUD) == WHILE_WAITING
         assert outside.cluster.log == []
         outside.ask_for("1")
         assert await outside.reconciler(FRAUD) == timedelta(0)
@@ -724,7 +724,7 @@ def test_what_takes_traffic_away_waits_for_no_look(
         outside.moment += late
         outside.answer_after = 1000.0
         started = asyncio.get_running_loop().time()
-        assert await outside.reconciler(FRAUD) is None
+        assert await outside.reconciler(FRAUD) == WHILE_WAITING
         outside.cluster.log.clear()
         if what == "abort":
             outside.annotate("abort")
@@ -759,7 +759,7 @@ def test_an_abort_after_the_promotion_brings_old_pods_back_without_a_look(outsid
         assert outside.status["previous"]["replicas"] == 0
         outside.moment += timedelta(seconds=45)
         outside.answer_after = 1000.0
-        assert await outside.reconciler(FRAUD) is None
+        assert await outside.reconciler(FRAUD) == WHILE_WAITING
         outside.annotate("abort")
         assert await outside.reconciler(FRAUD) == timedelta(0)
 
@@ -780,17 +780,36 @@ async def test_a_step_is_not_given_up_at_its_deadline_before_its_last_look(
     assert outside.status["rollout"]["weight"] > 0
     outside.moment += timedelta(hours=1)
     cluster.log.clear()
-    assert await outside.reconciler(FRAUD) is None
+    assert await outside.reconciler(FRAUD) == WHILE_WAITING
     assert cluster.log == []
     await outside.answered()
     await outside.reconciler(FRAUD)
     assert outside.status["rejected"] == [], "nobody looked for an hour: it gets a last chance"
     outside.moment += timedelta(seconds=40)
     cluster.log.clear()
-    assert await outside.reconciler(FRAUD) is None
+    assert await outside.reconciler(FRAUD) == WHILE_WAITING
     assert cluster.log == []
     await outside.answered()
     await outside.reconciler(FRAUD)
+    assert outside.status["rejected"][0]["reason"] == "Inconclusive"
+
+
+async def test_a_look_that_waits_long_for_its_turn_hides_no_deadline(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollout = {"analysis": {"onInconclusive": "Rollback"}, "progressDeadline": "5m"}
+    await serving(outside, rollout=rollout)
+    outside.ask_for("2", rollout=rollout)
+    await outside.settle()
+    outside.pods_ready()
+    await outside.settle()
+    monkeypatch.setattr("haldane.control.looks.MOST", 0)
+    outside.moment += timedelta(seconds=10)
+    for _ in range(40):
+        outside.moment += WHILE_WAITING
+        assert await outside.reconciler(FRAUD) == WHILE_WAITING
+    monkeypatch.undo()
+    await outside.one_pass()
     assert outside.status["rejected"][0]["reason"] == "Inconclusive"
 
 

@@ -78,6 +78,38 @@ def test_a_deadline_that_nobody_saw_pass_gives_a_last_chance(
     assert (found.phase_started_at, found.step_started_at, found.stable_lost_at) == (begun, begun, NOW)
 
 
+@pytest.mark.parametrize(("looked", "is_moved"), [(None, True), (29, True), (30, False)])
+def test_that_stable_is_lost_is_not_forgotten_once_it_was_acted_upon(
+    model_deployment: Callable[..., ModelDeployment], looked: int | None, is_moved: bool
+) -> None:
+    lost = NOW - HOUR
+    md = waiting(model_deployment, "Progressing", stable_lost_at=lost)
+    if looked is not None:
+        rollout = md.status.rollout.model_copy(update={"checked_at": lost + timedelta(seconds=looked)})
+        md = md.model_copy(update={"status": md.status.model_copy(update={"rollout": rollout})})
+    assert (in_time(md, Instant(NOW, 100.0), None).status.rollout.stable_lost_at != lost) == is_moved
+
+
+@pytest.mark.parametrize(
+    ("waited", "is_watched"),
+    [
+        ([], False),
+        ([60.0], True),
+        ([60.0, 100.0], True),
+        ([45.0, 106.0], False),
+        ([70.0], False),
+    ],
+)
+def test_passes_that_wait_for_answers_watch_as_well_but_end_no_gap(
+    model_deployment: Callable[..., ModelDeployment], waited: list[float], is_watched: bool
+) -> None:
+    last = Instant(NOW - timedelta(seconds=115), 0.0)
+    for steady in waited:
+        last = last.watched(Instant(NOW - timedelta(seconds=115 - steady), steady))
+    md = waiting(model_deployment, "Preparing", phase_started_at=NOW - HOUR)
+    assert (in_time(md, Instant(NOW, 115.0), last) is md) == is_watched
+
+
 def test_one_that_is_far_gives_none(model_deployment: Callable[..., ModelDeployment]) -> None:
     md = waiting(model_deployment, "Preparing", phase_started_at=NOW - DEADLINE + LAST_CHANCE)
     assert in_time(md, Instant(NOW, 100.0), None) is md

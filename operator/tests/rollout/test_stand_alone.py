@@ -9,6 +9,7 @@ import pytest
 
 from haldane.api.rollout import ErrorRate, Query
 from haldane.api.status import CheckStatus
+from haldane.plan.clock import Instant, in_time
 from haldane.plan.looks import Look
 from haldane.plan.observed import Answer, Series
 from haldane.plan.samples import Requests
@@ -155,7 +156,7 @@ def test_a_loss_is_forgotten_when_stable_is_back(world: Any) -> None:
 
 
 def test_it_is_told_once_when_stable_is_lost_in_the_middle_of_a_step(relative: Any) -> None:
-    relative.spec["rollout"]["steps"] = [{"weight": 50, "hold": "2m"}, {"weight": 60, "hold": "20s"}]
+    relative.spec["rollout"]["steps"] = [{"weight": 50, "hold": "4m"}, {"weight": 60, "hold": "20s"}]
     relative.deploy("2")
     relative.run(40)
     assert relative.status["rollout"].get("stepStartedAt") is not None
@@ -163,6 +164,10 @@ def test_it_is_told_once_when_stable_is_lost_in_the_middle_of_a_step(relative: A
     relative.run(int(LONG_ENOUGH.total_seconds()) - 2)
     assert events(relative, "StableUnavailable") == []
     relative.run(10)
+    assert len(events(relative, "StableUnavailable")) == 1
+    for _ in range(2):  # another operator takes over
+        relative.status = in_time(relative.md, Instant(relative.now, 0.0), None).status.to_wire()
+        relative.run(40)
     assert len(events(relative, "StableUnavailable")) == 1
     relative.run_until("Promoting", 300)
     assert len(events(relative, "StableUnavailable")) == 1
