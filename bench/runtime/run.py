@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,12 +12,13 @@ from bench.runtime import goals, machine, models, plan, session, tools
 from bench.runtime.loads import Reading
 from bench.runtime.plan import Cell, Pace
 from bench.runtime.processes import BenchError
-from bench.runtime.results import ECHO, ECHO_AND_RUN, LIMIT, Results
+from bench.runtime.results import LIMIT, Results
 from bench.runtime.servers import Server, echo
 from bench.runtime.session import Bench, Expected, Session
 
 MODELS = ("mlp", "trees", "image")
 ECHO_CELL = Cell("json", "mlp", "json", 1)
+ECHO_TURNS = 5
 LIMIT_SECONDS = 4.0
 
 
@@ -77,11 +79,22 @@ class Run:
             reading = Reading(way["rate"], way["p50"], way["p99"], way["p99"], 0, {})
             self.results.add(LIMIT, f"{model} {way['callers']:.0f} callers, {way['threads']:.0f} threads", reading)
         if model == "mlp" and "json" in self._names:
-            answer = {name: value.tolist() for name, value in self._expected[model].answers[0].items()}
-            size = len(json.dumps(answer)) + 100
-            for name, run in ((ECHO, False), (ECHO_AND_RUN, True)):
-                with session.started(self._bench, echo(size, run), self._expected[model]) as running:
-                    self.results.add(name, ECHO_CELL.key, running.measure(ECHO_CELL, self._pace.seconds))
+            self._one_connection()
+
+    def _one_connection(self) -> None:
+        """Raw ASGI applications and our own server by turns of a second: the latency of one connection moves with the machine."""
+        expected = self._expected["mlp"]
+        answer = {name: value.tolist() for name, value in expected.answers[0].items()}
+        size = len(json.dumps(answer)) + 100
+        ours = [server for server in self._servers if server.name == goals.OURS]
+        with ExitStack() as stack:
+            running = {
+                server.name: stack.enter_context(session.started(self._bench, server, expected))
+                for server in (echo(size, run=False), echo(size, run=True), *ours)
+            }
+            for _ in range(ECHO_TURNS):
+                for name, one in running.items():
+                    self.results.add(name, ECHO_CELL.key, one.measure(ECHO_CELL, 1))
 
     def _start(self, label: str, server: Server, model: str, cells: Sequence[Cell], rates: Sequence[float]) -> None:
         try:
