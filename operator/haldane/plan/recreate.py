@@ -53,7 +53,7 @@ def preparing(s: Situation) -> Decision:
             return waiting
         # The first pod that is ready ends the gap; the others follow.
         return to.hand_over(s)
-    if unasked := not_asked_for(s, 1):
+    if unasked := not_asked_for(s, full):
         return unasked
     if pods.problem and pods.problem.reason in HOPELESS:
         return setbacks.roll_back(

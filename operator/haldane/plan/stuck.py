@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from haldane.api.status import ModelDeploymentStatus
+from haldane.api.status import Condition, ModelDeploymentStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import names
 from haldane.plan.conditions import STALLED, paragraph
@@ -37,9 +37,12 @@ def stuck(md: ModelDeployment, status: ModelDeploymentStatus, cause: str | None)
 
 
 def is_unshown(md: ModelDeployment, observed: Observed, now: datetime) -> bool:
-    """Whether the candidate's Service has shown none of its ready pods for longer than that may take."""
+    """Whether the candidate's Service has shown none of its ready pods for longer than that may take.
+
+    Once told it is the case until it shows some, though an operator that was away may have begun the deadline's last chance.
+    """
     candidate, rollout = md.status.candidate, md.status.rollout
-    if candidate is None or rollout.phase != "Preparing" or not is_overdue(md, now):
+    if candidate is None or rollout.phase != "Preparing" or not (is_overdue(md, now) or _told(md.status)):
         return False
     shown = observed.candidate_endpoints.get(candidate.revision, 0)
     return shown == 0 and observed.pods(candidate.revision).ready >= max(1, candidate.replicas)
@@ -59,6 +62,9 @@ def unshown(md: ModelDeployment, status: ModelDeploymentStatus, cause: str | Non
 
 def stuck_events(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> tuple[Event, ...]:
     """A Warning when the deadline of such a wait, or of a first deployment, has passed since `before`."""
-    told = any((c.type, c.status, c.reason) == (STALLED, "True", REASON) for c in before.conditions)
-    now = next((c for c in after.conditions if (c.type, c.status, c.reason) == (STALLED, "True", REASON)), None)
-    return () if told or now is None else (Event("Warning", REASON, now.message),)
+    now = _told(after)
+    return () if now is None or _told(before) else (Event("Warning", REASON, now.message),)
+
+
+def _told(status: ModelDeploymentStatus) -> Condition | None:
+    return next((c for c in status.conditions if (c.type, c.status, c.reason) == (STALLED, "True", REASON)), None)

@@ -146,6 +146,14 @@ class TestRecreate:
         text = "nothing serves until a pod of version 2 is ready: 0 of 2 are"
         assert recreate.status["rollout"]["message"] == text
 
+    def test_pods_that_were_never_asked_for_are_all_asked_for(self, recreate: Any) -> None:
+        revision = recreate.deploy("2")
+        recreate.run(30, lambda w: w.pods.get(revision))
+        del recreate.pods[revision]
+        recreate.run(1)
+        assert recreate.status["rollout"]["message"] == "creating the candidate's pods"
+        assert (recreate.status["candidate"]["replicas"], len(recreate.pods[revision])) == (2, 2)
+
     def test_a_candidate_that_never_gets_ready_gives_way_to_the_old_one(self, recreate: Any) -> None:
         old, revision = recreate.serving, recreate.deploy("2")
         recreate.behaviours["2"].never_ready = True

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from haldane.plan.clock import Instant, in_time
 from haldane.plan.status import compose
 from haldane.plan.stuck import stuck_events
 
@@ -56,6 +57,24 @@ def test_it_goes_on_as_soon_as_the_service_leads_there(unshown: Any, monkeypatch
     unshown.run_until("Progressing", 5)
     unshown.run_until("Stable", 300)
     assert unshown.version("stable") == "2"
+
+
+def test_an_operator_that_is_made_anew_tells_it_no_second_time(unshown: Any) -> None:
+    def told() -> Any:
+        before = unshown.md.status
+        after = compose(unshown.md, before, unshown.observe(), unshown.now)
+        unshown.status = after.to_wire()
+        return stuck_events(before, after)
+
+    unshown.run(200)
+    assert [event.reason for event in told()] == ["ProgressDeadlineExceeded"]
+    for _ in range(2):
+        unshown.status = in_time(unshown.md, Instant(unshown.now, 0.0), None).status.to_wire()
+        unshown.run(2)
+        assert told() == ()
+        assert conditions(unshown)["Stalled"].status == "True"
+        unshown.run(40)
+        assert told() == ()
 
 
 def test_another_spec_ends_the_wait(unshown: Any) -> None:
