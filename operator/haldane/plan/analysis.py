@@ -6,7 +6,7 @@ No data never passes, and an outage of the monitoring alone never fails: both ar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from haldane.api.quantity import parse_duration
@@ -15,7 +15,7 @@ from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import nonfinite
 from haldane.plan.asking import BEFORE, Scope, is_spoilt_told, scope_of
 from haldane.plan.deadlines import deadline, is_overdue
-from haldane.plan.evidence import Evidence, is_of, marked
+from haldane.plan.evidence import carried, marked
 from haldane.plan.judging import Outages, judge_check
 from haldane.plan.looks import POOR, look_at
 from haldane.plan.observed import Answer
@@ -89,11 +89,7 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
         detect = None  # at the deadline of the step a poor proof is better than none
     checks = []
     for check in md.spec.rollout.checks:
-        last = latest.get(check.name)
-        known = Evidence.from_text(last.evidence) if last else None
-        if last and not is_of(last, check):
-            # What was counted stays counted, but nothing was found out by it of this check.
-            last, known = None, replace(known, planned=0) if known else None
+        last, known = carried(latest.get(check.name), check)
         if last and last.verdict == "Fail" and not check.query:
             # What was shown once stays shown: a test that is not acted upon at once must not be given another chance.
             checks.append(last.model_copy(update={"at": now, "failures": last.failures + 1}))
@@ -150,9 +146,10 @@ def unjudged(md: ModelDeployment, why: str, now: datetime) -> Analysis:
     latest = {check.name: check for check in md.status.rollout.checks}
     checks = []
     for check in md.spec.rollout.checks:
-        last = latest.get(check.name)
-        if last is None or not is_of(last, check):
-            last = CheckStatus(name=check.name, verdict="Inconclusive", at=now, message=why, evidence=marked("", check))
+        last, known = carried(latest.get(check.name), check)
+        if last is None:
+            line = marked(known.to_text() if known else None, check)
+            last = CheckStatus(name=check.name, verdict="Inconclusive", at=now, message=why, evidence=line)
         is_shown = last.verdict == "Fail" and not check.query
         told = {"at": now} if is_shown else {"at": now, "verdict": "Inconclusive", "message": why}
         checks.append(last.model_copy(update=told))

@@ -10,7 +10,7 @@ The line ends with a mark of the check that was judged: one that is edited is an
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 from zlib import crc32
 
@@ -96,6 +96,17 @@ def is_of(judged: CheckStatus, check: Check) -> bool:
     """Whether a verdict is of the check as it is in spec now; so is one by a version that set no marks."""
     marks = _marks(judged)
     return judged.name == check.name and (not marks or marked("", check).split() == marks)
+
+
+def carried(judged: CheckStatus | None, check: Check) -> tuple[CheckStatus | None, Evidence | None]:
+    """The last verdict, if it is of the check as it is in spec now, and what was counted by then.
+
+    What was counted for an edited check stays counted, but nothing was found out by it of this one.
+    """
+    known = Evidence.from_text(judged.evidence) if judged else None
+    if judged is None or is_of(judged, check):
+        return judged, known
+    return None, replace(known, planned=0) if known else None
 
 
 def unseen(md: ModelDeployment) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from haldane.plan.evidence import Evidence
+from haldane.plan.analysis import unjudged
+from haldane.plan.evidence import Evidence, is_of
 from haldane.plan.nobody import NOBODY
 from haldane.plan.observed import Series, Unavailable
 
@@ -118,6 +120,19 @@ def test_the_counts_outlive_an_edited_limit_and_the_planned_look_is_taken_anew(w
     assert after is not None
     assert (before.planned, after.planned) == (1, 1)
     assert after.looks == before.looks + 1
+
+
+def test_the_counts_outlive_an_edit_whose_first_look_could_not_be_judged(world: Any) -> None:
+    world.spec["rollout"]["steps"][0]["approval"] = True
+    world.spec["rollout"]["checks"] = [{"name": "errors", "errorRate": {"max": "1%"}}]
+    world.deploy("2")
+    world.run(120, lambda w: "approval" in w.status["rollout"]["message"])
+    before = Evidence.from_text(check(world)["evidence"])
+    world.spec["rollout"]["checks"] = [{"name": "errors", "errorRate": {"max": "2%"}}]
+    (judged,) = unjudged(world.md, "no answer", world.now).checks
+    assert before is not None
+    assert (judged.verdict, Evidence.from_text(judged.evidence)) == ("Inconclusive", replace(before, planned=0))
+    assert is_of(judged, world.md.spec.rollout.checks[0])
 
 
 def test_what_earlier_steps_counted_is_known_to_be_of_the_same_check(world: Any) -> None:
