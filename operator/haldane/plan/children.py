@@ -39,7 +39,7 @@ def children(
 
     `revisions` is `revision.known_revisions(...)`. A revision in status that is not among them (its object was never
     written before the operator stopped) has no pods to speak of and is left out until status moves on. `kept` is what
-    stable's ControllerRevision keeps of the spec (see `reading`).
+    the ControllerRevisions of stable and of the one before keep of the spec (see `reading`).
     """
     wanted = wanted_pods(status)
     deployed = [
@@ -68,8 +68,10 @@ def _controller_revisions(
     idle = sorted((r for r in revisions.values() if r.name not in used), key=lambda r: r.number, reverse=True)
     kept = [*(r for r in revisions.values() if r.name in used), *idle[:KEPT_REVISIONS]]
     made = {r.name: to_controller_revision(md, r, r.number) for r in sorted(kept, key=lambda r: r.number)}
-    if spec and status.stable and status.stable.revision in made:
-        made[status.stable.revision]["metadata"]["annotations"] = {KEPT: spec}
+    # The one before keeps it, too: its object is written first, and that of the new stable may be refused.
+    for state in (status.stable, status.previous) if spec else ():
+        if state and state.revision in made:
+            made[state.revision]["metadata"]["annotations"] = {KEPT: spec}
     return [Child(manifest) for manifest in made.values()]
 
 

@@ -21,7 +21,7 @@ from haldane.plan.observed import Event
 Manifest = dict[str, Any]
 
 KEPT = f"{GROUP}/spec"
-"""Annotation of stable's ControllerRevision: `PARTS` of the last spec that was read whole, as JSON."""
+"""Annotation of the ControllerRevision of stable, and of the one before: `PARTS` of the last spec that was read whole, as JSON."""
 PARTS = ("scaling", "traffic", "rollout")
 LARGEST_KEPT = 200_000
 """Bytes: the annotations of an object may have 256 KiB together."""

@@ -14,6 +14,7 @@ from haldane.api.v1alpha1 import NAME_LIMIT, ModelDeployment
 from haldane.plan import names
 from haldane.plan.children import KEPT_REVISIONS, Child, children
 from haldane.plan.observe import observe
+from haldane.plan.reading import KEPT
 from haldane.plan.revision import Revision, target
 from haldane.plan.traffic.ingress import CANARY, CANARY_BY_HEADER, CANARY_WEIGHT, url
 
@@ -157,6 +158,32 @@ def test_keeps_the_revisions_in_use_and_the_newest(model_deployment: Make) -> No
     newest = {f"fraud-{i:010d}" for i in range(20 - KEPT_REVISIONS, 20)}
     assert kept.keys() == {f"fraud-{1:010d}"} | newest
     assert [child.manifest["revision"] for child in kept.values()] == [1, *range(10, 20)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (status(A, B, 100), status(B, previous=A, phase="Promoting")),
+        (status(B, previous=A, phase="Watching"), status(B)),
+        (status(B, previous=A, phase="RollingBack"), status(A, B, phase="RollingBack")),
+        (status(A, B, 50), status(B, previous=A, phase="RollingBack")),
+    ],
+    ids=["handed over", "settled", "restored", "taken over"],
+)
+def test_what_is_kept_of_the_spec_is_there_however_far_the_writing_came(
+    model_deployment: Make, before: ModelDeploymentStatus, after: ModelDeploymentStatus
+) -> None:
+    md = model_deployment()
+    known = {name: revision(md, name, number) for number, name in enumerate((A, B), 1)}
+
+    def keepers(wanted: ModelDeploymentStatus) -> dict[str, Any]:
+        found = of("ControllerRevision", children(md, wanted, known, "{}"))
+        return {name: child.manifest["metadata"].get("annotations", {}).get(KEPT) for name, child in found.items()}
+
+    live = keepers(before)
+    for name, kept in keepers(after).items():
+        live[name] = kept
+        assert "{}" in live.values(), name
 
 
 def test_a_revision_nobody_kept_is_left_out(model_deployment: Make) -> None:
