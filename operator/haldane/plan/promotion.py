@@ -29,8 +29,8 @@ def promoting(s: Situation) -> Decision:
     if endangered:
         return endangered
     full, ready = s.stable_size, s.pods(s.status.candidate).ready
-    if s.rollout.weight == 0 and (bad := refusal(s)):
-        return bad
+    if s.rollout.weight == 0 and (ended := refusal(s) or route.not_given_up(s)):
+        return sized(ended, full)
     if s.rollout.weight < 100:
         full = s.prepared(full, 100)
     if s.hold and (ready >= full or is_overdue(s.md, s.now)):
@@ -39,8 +39,8 @@ def promoting(s: Situation) -> Decision:
         if is_overdue(s.md, s.now):
             return not_ready_in_time(s, full)
         return sized(to.moved(s, f"waiting for full size before the promotion: {ready} of {full} pods ready"), full)
-    if s.rollout.weight == 0 and (gated := held(s)):
-        return sized(gated, full)
+    if s.rollout.weight == 0 and (waiting := route.unshown(s) or held(s)):
+        return sized(waiting, full)
     if s.rollout.weight < 100:
         return sized(to.set_weight(s, s.step_index, 100), full)
     if not s.route_shows(100):

@@ -17,7 +17,7 @@ from haldane.api.quantity import parse_duration
 from haldane.api.rollout import Step
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import gates_rollout as gating
-from haldane.plan import names, recreate, route, setbacks
+from haldane.plan import recreate, route, setbacks
 from haldane.plan import transitions as to
 from haldane.plan.analysis import Analysis
 from haldane.plan.annotations import awaits_approval
@@ -160,15 +160,10 @@ def _preparing(s: Situation) -> Decision:
         return refusal
     if s.hold and (pods.ready >= needed or is_overdue(s.md, s.now)):
         return sized(to.moved(s, f"weight 0%: {s.hold}"), needed)
-    if pods.ready >= needed and _endpoints(s) > 0:
-        if waiting := gating.held(s):
+    if pods.ready >= needed:
+        if waiting := route.unshown(s) or gating.held(s):
             return sized(waiting, needed)
         return to.set_weight(s, index, s.step.weight) if s.step.weight else to.preview(s, index)
-    if pods.ready >= needed:
-        # No fault of the version, and no way round it: it is told of when its deadline has passed (`stuck`).
-        service = names.candidate_service(s.md.metadata.name)
-        text = f"waiting for Service {service} to show the pods of version {s.target.version}: {pods.ready} are ready"
-        return sized(to.moved(s, f"{text}, none is among its endpoints", after=to.SOON), needed)
     if waiting := not_asked_for(s, needed) or route.not_given_up(s):
         return sized(waiting, needed)
     if is_overdue(s.md, s.now):
@@ -269,8 +264,3 @@ def _advance(s: Situation, index: int, waived: str | None = None) -> Decision:
         following_step |= {"lost_at": None, "approved": None}
         return to.moved(s, message, after=to.SOON, waived=waived or s.rollout.waived, seen=seen, **following_step)
     return to.promote(s, "every step passed: preparing the promotion", waived, seen)
-
-
-def _endpoints(s: Situation) -> int:
-    candidate = s.status.candidate
-    return s.observed.candidate_endpoints.get(candidate.revision, 0) if candidate else 0

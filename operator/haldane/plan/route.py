@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from haldane.plan import setbacks
+from haldane.plan import names, setbacks
 from haldane.plan import transitions as to
 from haldane.plan.deadlines import awaited_since
 from haldane.plan.situation import Decision, Situation
@@ -59,6 +59,18 @@ def not_given_up(s: Situation) -> Decision | None:
     carried = s.observed.route_weight
     why = f"none of its pods is ready, and the route still gives them {carried}% of the requests"
     return setbacks.roll_back(s, "RolledBack", "CandidateLost", why)
+
+
+def unshown(s: Situation) -> Decision | None:
+    """The candidate's pods are ready, and its Service shows none of them: whoever is led there would meet nobody.
+
+    No fault of the version, and no way round it: it is told of when its deadline has passed (`stuck`).
+    """
+    candidate = s.status.candidate
+    if candidate is None or s.observed.candidate_endpoints.get(candidate.revision, 0) > 0:
+        return None
+    text = f"waiting for Service {names.candidate_service(s.md.metadata.name)} to show the pods of version {candidate.version}"
+    return to.moved(s, f"{text}: {s.pods(candidate).ready} are ready, none is among its endpoints", after=to.SOON)
 
 
 def still_needed(s: Situation, size: int) -> int:

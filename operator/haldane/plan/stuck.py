@@ -42,7 +42,8 @@ def is_unshown(md: ModelDeployment, observed: Observed, now: datetime) -> bool:
     Once told it is the case until it shows some, though an operator that was away may have begun the deadline's last chance.
     """
     candidate, rollout = md.status.candidate, md.status.rollout
-    if candidate is None or rollout.phase != "Preparing" or not (is_overdue(md, now) or _told(md.status)):
+    is_first_share = rollout.phase in ("Preparing", "Promoting") and rollout.weight == 0
+    if candidate is None or not is_first_share or not (is_overdue(md, now) or _told(md.status)):
         return False
     shown = observed.candidate_endpoints.get(candidate.revision, 0)
     return shown == 0 and observed.pods(candidate.revision).ready >= max(1, candidate.replicas)

@@ -182,15 +182,36 @@ def test_a_promoted_version_that_fails_goes_back_without_the_route(world: LyingW
     world.run_until("Stable", 30)
 
 
-def test_lost_pods_lose_their_share_without_the_route(world: LyingWorld) -> None:
+@pytest.mark.parametrize("weight", [50, 100])
+@pytest.mark.parametrize("paused", [False, True])
+def test_lost_pods_lose_their_share_without_the_route(world: LyingWorld, weight: int, paused: bool) -> None:
     world.deploy("2")
-    world.run(100, lambda w: w.route_weight == 50)
+    world.run(100, lambda w: w.route_weight == 5)
+    if weight == 100:
+        world.annotations["haldane.dev/promote"] = "now"
+    world.run(100, lambda w: w.route_weight == weight)
+    if paused:
+        world.annotations["haldane.dev/pause"] = "INC"
     world.refused = frozenset({"Ingress"})
     world.harm(lambda: setattr(world.behaviours["2"], "hangs", True))
     world.excused_until = world.second + 25  # until nobody waits for the route any more
     world.run(30)
     assert world.status["rejected"][0]["reason"] == "CandidateLost"
-    assert (world.route_weight, share(world, "1")) == (50, 1.0)
+    assert (world.route_weight, share(world, "1")) == (weight, 1.0)
+
+
+def test_lost_pods_of_a_promotion_that_come_back_before_are_promoted(world: LyingWorld) -> None:
+    world.deploy("2")
+    world.run(100, lambda w: w.route_weight == 5)
+    world.annotations["haldane.dev/promote"] = "now"
+    world.run(100, lambda w: w.route_weight == 100)
+    world.refused = frozenset({"Ingress"})
+    world.harm(lambda: setattr(world.behaviours["2"], "hangs", True))
+    world.run(8)
+    world.behaviours["2"].hangs = False
+    world.refused = frozenset()
+    world.run_until("Watching", 60)
+    assert world.version("stable") == "2"
 
 
 @pytest.mark.parametrize("strategy", ["Canary", "BlueGreen", "Recreate"])

@@ -59,6 +59,25 @@ def test_it_goes_on_as_soon_as_the_service_leads_there(unshown: Any, monkeypatch
     assert unshown.version("stable") == "2"
 
 
+@pytest.mark.parametrize("route", [True, False])
+def test_nor_does_a_person_send_requests_to_a_service_without_endpoints(
+    unshown: Any, monkeypatch: pytest.MonkeyPatch, route: bool
+) -> None:
+    if not route:
+        del unshown.spec["traffic"]
+    unshown.run(20)
+    unshown.annotations["haldane.dev/promote"] = "now"
+    unshown.run(150)
+    assert (unshown.phase, unshown.status["rollout"]["weight"]) == ("Promoting", 0)
+    assert "waiting for Service fraud-candidate to show the pods of version 2" in unshown.status["rollout"]["message"]
+    assert unshown.status.get("rejected", []) == []
+    told = conditions(unshown, TAKEN)
+    assert (told["Stalled"].status, told["Stalled"].reason) == ("True", "ProgressDeadlineExceeded")
+    assert TAKEN in told["Ready"].message
+    monkeypatch.undo()
+    unshown.run_until("Watching", 30)
+
+
 def test_an_operator_that_is_made_anew_tells_it_no_second_time(unshown: Any) -> None:
     def told() -> Any:
         before = unshown.md.status
