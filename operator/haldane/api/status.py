@@ -93,8 +93,8 @@ class RolloutStatus(Written):
     started_at: Time | None = Field(None, description="When this rollout began.")
     phase_started_at: Time | None = Field(None, description="When this phase began.")
     weight_changed_at: Time | None = Field(None, description="When weight or the stable revision last changed.")
-    step_started_at: Time | None = Field(None, description="When the step's hold, or a wait for the route, began.")
-    lost_at: Time | None = Field(None, description="When its pods were first all lost.")
+    step_started_at: Time | None = Field(None, description="When the step's hold, or a wait for the cluster, began.")
+    lost_at: Time | None = Field(None, description="When pods were first missed, or back.")
     stable_lost_at: Time | None = Field(None, description="Since when stable has had no ready pod.")
     approved: str | None = Field(None, description="Who approved the current step.")
     waived: str | None = Field(None, description="Why steps count as passed that were not.")
@@ -117,7 +117,7 @@ class Rejected(Written):
     reason: str = Field(description="One word for programs.")
     message: str = Field(description="Why it was rolled back.")
     at: Time = Field(description="When it was rolled back.")
-    retry: str = Field("", description="haldane.dev/retry then; another value tries it again.")
+    retry: str = Field("", description="Value of haldane.dev/retry that is spent for it.")
 
 
 class HistoryEntry(Written):

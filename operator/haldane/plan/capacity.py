@@ -20,6 +20,11 @@ def has_route(md: ModelDeployment) -> bool:
     return md.spec.traffic.ingress is not None
 
 
+def route_shows(md: ModelDeployment, observed: Observed, weight: int) -> bool:
+    """Whether the cluster's canary route carries the weight; without a route there is nothing to wait for."""
+    return not has_route(md) or observed.route_weight in (weight, None if weight == 0 else weight)
+
+
 def full_size(md: ModelDeployment, observed: Observed, revision: str | None) -> int:
     """Pods that carry all of the traffic: minReplicas, or what the autoscaler made of it for `revision`."""
     floor = md.spec.scaling.min_replicas

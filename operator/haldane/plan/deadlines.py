@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from haldane.api.quantity import parse_duration
 from haldane.api.status import RolloutStatus
 from haldane.api.v1alpha1 import ModelDeployment
+from haldane.plan.capacity import route_shows
+from haldane.plan.observed import Observed
 from haldane.plan.strategy import current_step
 
 
@@ -45,7 +47,7 @@ def awaited_since(rollout: RolloutStatus) -> datetime | None:
     which people are told.
     """
     since, changed = rollout.step_started_at, rollout.weight_changed_at
-    if since is None or rollout.phase in ("Initializing", "Preparing", "Progressing"):
+    if since is None or rollout.phase in ("Preparing", "Progressing"):
         return None
     return since if changed is None or changed <= since else None
 
@@ -55,7 +57,10 @@ def led_back(rollout: RolloutStatus) -> bool:
     return rollout.phase == "RollingBack" and rollout.step_started_at is not None
 
 
-def is_stuck(md: ModelDeployment, now: datetime) -> bool:
-    """Whether the route has been waited for longer than it may take."""
-    since = awaited_since(md.status.rollout)
-    return since is not None and now > since + parse_duration(md.spec.rollout.progress_deadline)
+def is_stuck(md: ModelDeployment, observed: Observed, now: datetime) -> bool:
+    """Whether the route, or the Service, has been waited for longer than it may take, and does not follow yet."""
+    rollout, since = md.status.rollout, awaited_since(md.status.rollout)
+    if since is None or now <= since + parse_duration(md.spec.rollout.progress_deadline):
+        return False
+    # On the way back it may be the Service that does not follow.
+    return rollout.phase == "RollingBack" or not route_shows(md, observed, rollout.weight)

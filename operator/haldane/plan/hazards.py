@@ -90,12 +90,16 @@ def not_ready_in_time(s: Situation, needed: int) -> Decision:
 def _may_be_unasked(s: Situation) -> bool:
     """Whether the operator may have been away since it decided what it waits for: no pass has begun the wait anew yet.
 
-    One that has leaves the same moment for the phase and for the step, later than that of the weight.
+    One that has leaves a mark. In `Preparing` it is the same moment for the phase and for the step, later than that of the
+    weight. After that a step's moment is its hold's, or the route's: there what is missed has been missed from then on.
     """
     rollout = s.rollout
+    if rollout.phase != "Preparing":
+        return rollout.lost_at is None
     anew, changed = rollout.step_started_at, rollout.weight_changed_at
     return anew is None or anew != rollout.phase_started_at or (changed is not None and anew <= changed)
 
 
 def _asked_anew(s: Situation, message: str) -> Decision:
-    return to.moved(s, message, after=to.SOON, phase_started_at=s.now, step_started_at=s.now)
+    mark = "step_started_at" if s.rollout.phase == "Preparing" else "lost_at"
+    return to.moved(s, message, after=to.SOON, phase_started_at=s.now, **{mark: s.now})

@@ -34,7 +34,8 @@ def promoting(s: Situation) -> Decision:
     if s.rollout.weight < 100:
         full = s.prepared(full, 100)
     if s.hold and (ready >= full or is_overdue(s.md, s.now)):
-        return sized(to.moved(s, f"weight {s.rollout.weight}%: {s.hold}"), full)
+        follows = route.followed(s) if s.route_shows(s.rollout.weight) else None
+        return sized(follows or to.moved(s, f"weight {s.rollout.weight}%: {s.hold}"), full)
     if ready < full:
         if is_overdue(s.md, s.now):
             return not_ready_in_time(s, full)

@@ -130,9 +130,8 @@ def _initializing(s: Situation) -> Decision:
         return _stable(s) if pods.ready else to.first_deployment(s)
     if pods.ready >= s.spec.scaling.min_replicas:
         return to.initialized(s)
-    return to.moved(
-        s, f"waiting for the pods of version {s.target.version}: {pods.ready} of {s.spec.scaling.min_replicas} ready"
-    )
+    waiting = f"waiting for the pods of version {s.target.version}: {pods.ready} of {s.spec.scaling.min_replicas} ready"
+    return to.moved(s, waiting, step_started_at=None)
 
 
 def _stable(s: Situation) -> Decision:

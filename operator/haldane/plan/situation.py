@@ -11,7 +11,7 @@ from haldane.api.status import CheckStatus, ModelDeploymentStatus, RevisionStatu
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.analysis import Analysis
 from haldane.plan.annotations import paused
-from haldane.plan.capacity import autoscaled, candidate_size, full_size, has_route, whole
+from haldane.plan.capacity import autoscaled, candidate_size, full_size, route_shows, whole
 from haldane.plan.deadlines import led_back
 from haldane.plan.gates import Report
 from haldane.plan.observed import Event, Observed, RevisionPods
@@ -136,7 +136,7 @@ class Situation:
 
     def route_shows(self, weight: int) -> bool:
         """Whether the cluster's canary route carries the weight; without a route there is nothing to wait for."""
-        return not has_route(self.md) or self.observed.route_weight in (weight, None if weight == 0 else weight)
+        return route_shows(self.md, self.observed, weight)
 
     @property
     def is_unled(self) -> bool:

@@ -153,7 +153,7 @@ def _claims(
             serving,
         )
         return [Claim(READY, False, "InvalidSpec", message), available, Claim(STALLED, True, "InvalidSpec", message)]
-    if is_stuck(md.model_copy(update={"status": status}), now):
+    if is_stuck(md.model_copy(update={"status": status}), observed, now):
         message = paragraph(stuck(md, status, refusal or failure), *problems, serving)
         return [Claim(READY, False, OVERDUE, message), available, Claim(STALLED, True, OVERDUE, message)]
     if is_unshown(md.model_copy(update={"status": status}), observed, now):

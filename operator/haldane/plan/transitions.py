@@ -112,6 +112,8 @@ def set_weight(s: Situation, step: int, weight: int) -> Decision:
         phase_started_at=s.rollout.phase_started_at if promoting else s.now,
         weight_changed_at=s.now,
         step_started_at=None,
+        # From a step straight to a weight: what was missed for it is there.
+        lost_at=None if s.rollout.phase == "Progressing" else s.rollout.lost_at,
         checks=anew(s.rollout, weight),
     )
     return with_event(decision, "Normal", "WeightChanged", f"Version {version} now gets {weight}% of the requests.")
