@@ -88,7 +88,10 @@ def undo_failed(s: Situation) -> Decision:
     against = next((r.message for r in s.status.rejected if r.revision == stable.revision), None)
     message += f", with this against it: {against}" if against else ""
     decision = to.settled(s, message)
-    status = decision.status.model_copy(update={"history": to.history(s, stable, "Promoted", message)})
+    # What stands against it is how it ended: to go on for want of another is no promotion.
+    ended = (entry.outcome for entry in reversed(s.status.history) if entry.revision == stable.revision)
+    outcome: Outcome = next(ended, "RolledBack") if against else "Promoted"
+    status = decision.status.model_copy(update={"history": to.history(s, stable, outcome, message)})
     return to.with_event(Decision(status, to.SOON), "Warning", "UndoFailed", f"{message[0].upper()}{message[1:]}.")
 
 

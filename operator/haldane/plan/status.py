@@ -170,7 +170,8 @@ def _claims(
             serving,
         )
         return [Claim(READY, False, "Refused", message), available, Claim(STALLED, True, "Refused", message)]
-    if rejected and phase == "Stable" and stable and stable.revision == wanted:
+    serves_rejected = rejected is not None and stable is not None and stable.revision == wanted
+    if rejected and serves_rejected and status.previous is None:
         message = paragraph(
             serving,
             f"it was to go, and stays for want of another that can serve: {_evidence(status, rejected)}",
@@ -179,8 +180,13 @@ def _claims(
         )
         return [Claim(READY, False, "UndoFailed", message), available, Claim(STALLED, True, "UndoFailed", message)]
     if rejected:
+        against = f"version {rejected.version} was rolled back: {_evidence(status, rejected)}"
+        if serves_rejected:
+            is_told = rejected.message in status.rollout.message
+            against = "" if is_told else f"version {rejected.version} is to go: {_evidence(status, rejected)}"
         message = paragraph(
-            f"version {rejected.version} was rolled back: {_evidence(status, rejected)}",
+            status.rollout.message if serves_rejected else "",
+            against,
             serving,
             "correct spec.model or spec.runtime, or, to try the same again, also by other rules of spec.rollout, set the "
             f"annotation {RETRY_ANNOTATION} to a new value",

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from haldane.plan.status import compose
+
 from .lying import LyingWorld
 from .world import SPEC, Behaviour
 
@@ -101,7 +103,22 @@ def test_the_wait_for_stable_has_an_end(lying: LyingWorld, ending: str) -> None:
         "abort": [("2", "Aborted")],
     }
     assert rejected(lying) == expected[ending]
-    assert lying.status["history"][-1]["version"] == ("1" if ending == "the spec set back" else "2")
+    last = {"a failed check": ("2", "RolledBack"), "the spec set back": ("1", "RolledBack"), "abort": ("2", "Aborted")}
+    found = [(entry["version"], entry["outcome"]) for entry in lying.status["history"]]
+    assert found[-1] == last[ending]
+    # To go on for want of another is no promotion, unless nothing was found against it.
+    assert (("2", "Promoted") in found) == (ending == "the spec set back")
+
+
+def test_what_serves_for_want_of_stable_is_not_told_to_be_rolled_back(lying: LyingWorld) -> None:
+    end(lying, "a failed check")
+    lying.run(DEADLINE, lambda w: w.version("stable") == "2")
+    told = compose(lying.md, lying.md.status, lying.observe(), lying.now).conditions
+    ready = next(each for each in told if each.type == "Ready")
+    assert (ready.status, ready.reason) == ("False", "RolledBack")
+    assert ready.message.startswith("Going back to version 1 when its pods are ready: version 2 serves alone.")
+    assert "Version 2 is to go: check errors failed" in ready.message
+    assert "was rolled back" not in ready.message
 
 
 def test_a_person_may_promote_what_alone_has_pods(lying: LyingWorld) -> None:
