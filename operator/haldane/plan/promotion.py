@@ -137,10 +137,10 @@ def rolling_back(s: Situation) -> Decision:
     previous = s.status.previous
     if previous is not None:
         ready, failing = s.pods(previous).ready, s.pods(s.status.stable).ready
-        is_over, serving = is_overdue(s.md, s.now), s.status.stable
-        # What was found bad does not stay for want of a part of the others' pods: those that are missing get its room then.
-        is_bad = serving is not None and serving.revision in {rejected.revision for rejected in s.status.rejected}
-        if ready >= previous.replicas or (ready > 0 and (failing == 0 or (is_over and is_bad))):
+        is_over = is_overdue(s.md, s.now)
+        # What is bad does not stay for want of a part of the others' pods: those that are missing get its room then.
+        is_enough_by_now = setbacks.is_bad(s) and (is_over or s.since(s.rollout.lost_at) >= setbacks.TOO_FEW)
+        if setbacks.are_enough(ready, previous.replicas) or (ready > 0 and (failing == 0 or is_enough_by_now)):
             return setbacks.restore(s, Decision(s.status))
         if ready > 0 and s.analysis and s.analysis.alarm:
             text = f"Only {ready} of {previous.replicas} pods of version {previous.version} are ready, and serve all the same"
@@ -148,8 +148,9 @@ def rolling_back(s: Situation) -> Decision:
             return to.with_event(decision, "Warning", "TookOver", f"{text}: {s.analysis.alarm.message}.")
         # Whatever leads to pods of the next rollout must have heard before that its share was taken.
         is_settled = s.route_shows(0) and s.since(s.rollout.weight_changed_at) > to.ROUTE_SETTLE
-        may_give_up = is_over or (s.wants_another and is_settled)
-        return setbacks.undo_failed(s) if may_give_up else Decision(s.status, to.SOON)
+        if is_over or (s.wants_another and is_settled):
+            return setbacks.undo_failed(s)
+        return to.moved(s, s.rollout.message, after=to.SOON, lost_at=(s.rollout.lost_at or s.now) if ready else None)
     if s.is_unled:
         return route.awaited(s, s.rollout.message)
     if follows := route.followed(s):

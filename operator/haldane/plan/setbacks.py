@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from haldane.api.quantity import parse_duration
@@ -9,12 +10,20 @@ from haldane.api.status import Outcome, Rejected, RevisionStatus
 from haldane.plan import transitions as to
 from haldane.plan.annotations import by
 from haldane.plan.capacity import candidate_size
+from haldane.plan.crashes import repeated
 from haldane.plan.deadlines import step_limit
 from haldane.plan.rejection import retry_token
 from haldane.plan.situation import Decision, Situation, sized
 from haldane.plan.stand_alone import is_alone
 
 REJECTED_LIMIT = 20
+
+TOO_FEW = timedelta(seconds=30)
+"""How long too few ready pods of the old version wait for the others before they take over from a bad one.
+
+Pods that start at the same time, are deleted or change their node are mostly there by then; and of those that are not nobody
+knows when they will be, while all requests go to what is bad.
+"""
 
 BLAMELESS = frozenset({"SpecSetBack", "Superseded"})
 """Reasons to end a rollout that leave its revision free to be tried again: the spec itself asks for another."""
@@ -54,15 +63,18 @@ def roll_back(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision
 
 
 def undo(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision:
-    """Go back after the promotion: the previous revision becomes stable again, at once when it still has all of its pods.
+    """Go back after the promotion: the previous revision becomes stable again, at once when it still has enough pods.
 
-    As many as carry the traffic now: it may have grown since. Pods that are missing are waited for, up to a deadline
+    Nearly as many as carry the traffic now, that is: it may have grown since. Others that are missing are waited for a while
     (`promotion.rolling_back`), unless what serves is so bad that too few are better.
     """
     failing, previous = s.status.stable, s.status.previous
     if failing is None or previous is None:
         return Decision(s.status)
-    decision = to.without_weight(s, "RollingBack", f"going back to version {previous.version}: {why}")
+    ready = s.pods(previous).ready
+    message = f"going back to version {previous.version}: {why}"
+    # On the way back it says since when some of those are ready that are to take over.
+    decision = to.without_weight(s, "RollingBack", message, lost_at=s.now if ready else None)
     needed = max(previous.replicas, s.full(failing), failing.replicas)
     decision = Decision(
         decision.status.model_copy(update={"previous": previous.model_copy(update={"replicas": needed})}),
@@ -71,9 +83,20 @@ def undo(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision:
     decision = _ended_badly(s, decision, failing, outcome, reason, why)
     if s.rollout.strategy == "Recreate":
         return _emptied(restore(s, decision))
-    ready = s.pods(previous).ready
     is_dire = s.pods(failing).ready == 0 or (reason == "CheckFailed" and _is_beyond_abort(s))
-    return restore(s, decision) if ready >= needed or (ready > 0 and is_dire) else decision
+    return restore(s, decision) if are_enough(ready, needed) or (ready > 0 and is_dire) else decision
+
+
+def are_enough(ready: int, needed: int) -> bool:
+    """Whether so many pods take over at once: three quarters of what carries everything, which has some room, suffice."""
+    return 4 * ready >= 3 * needed
+
+
+def is_bad(s: Situation) -> bool:
+    """Whether something was found wrong with what serves, which should go: it is rejected, or crashes again and again."""
+    stable, beside = s.status.stable, s.pods(s.status.previous)
+    is_rejected = stable is not None and any(rejected.revision == stable.revision for rejected in s.status.rejected)
+    return is_rejected or bool(repeated(s.pods(stable), s.rollout.weight_changed_at, beside, serves_alone=True))
 
 
 def undo_failed(s: Situation) -> Decision:
@@ -130,7 +153,7 @@ def take_over(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision
     message = (
         f"going back to version {stable.version} when its pods are ready: version {candidate.version} serves alone"
     )
-    decision = to.without_weight(s, "RollingBack", message, stable_lost_at=None)
+    decision = to.without_weight(s, "RollingBack", message, stable_lost_at=None, lost_at=None)
     decision = _ended_badly(s, decision, candidate, outcome, reason, why)
     status = decision.status.model_copy(
         update={

@@ -10,10 +10,10 @@ from haldane.api.status import ModelDeploymentStatus
 from haldane.api.v1alpha1 import RETRY_ANNOTATION, ModelDeployment
 from haldane.plan.annotations import paused
 from haldane.plan.capacity import candidate_size, full_size, has_route, is_autoscaled
-from haldane.plan.deadlines import deadline, is_overdue
+from haldane.plan.deadlines import deadline
 from haldane.plan.observed import Observed
 from haldane.plan.revision import revision_hash
-from haldane.plan.setbacks import REJECTED_LIMIT
+from haldane.plan.setbacks import REJECTED_LIMIT, TOO_FEW
 from haldane.plan.situation import Decision
 from haldane.plan.status import compose
 from haldane.plan.transitions import ROUTE_SETTLE
@@ -87,7 +87,7 @@ def _examine_sizes(world: LyingWorld, md: ModelDeployment, new: ModelDeploymentS
 
 
 def _examine_undo(md: ModelDeployment, observed: Observed, decision: Decision, now: datetime) -> None:
-    """Requests go back to as many pods as they need, unless what serves is dire or the others are waited for too long."""
+    """Requests go back to nearly as many pods as they need, unless what serves is dire, or bad and the others were waited for."""
     old, new = md.status, decision.status
     is_undone = old.stable and old.previous and new.stable and new.stable.revision == old.previous.revision
     if not is_undone or not old.stable or not old.previous or old.rollout.strategy == "Recreate":
@@ -95,8 +95,9 @@ def _examine_undo(md: ModelDeployment, observed: Observed, decision: Decision, n
     needed = full_size(md, observed, old.stable.revision)
     told = " ".join(event.message for event in decision.events)
     is_dire = "beyond the abort limit" in told or "nonfinite" in told or observed.pods(old.stable.revision).ready == 0
-    is_late = old.rollout.phase == "RollingBack" and is_overdue(md, now)
-    assert is_dire or is_late or observed.pods(old.previous.revision).ready >= needed, (
+    began, is_bad = old.rollout.phase_started_at, old.stable.revision in {entry.revision for entry in old.rejected}
+    is_late = old.rollout.phase == "RollingBack" and is_bad and began is not None and now - began >= TOO_FEW
+    assert is_dire or is_late or observed.pods(old.previous.revision).ready >= 0.75 * needed, (
         "too few pods for what comes back"
     )
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from haldane.plan.observed import Crash
+from haldane.plan.setbacks import TOO_FEW
 from haldane.plan.transitions import ROUTE_SETTLE
 
+from .test_crash_loops import OOM, changed
+
 SETTLE = round(ROUTE_SETTLE.total_seconds())
+WHILE = round(TOO_FEW.total_seconds())
 GROWN = 12
 
 
@@ -59,17 +66,20 @@ def test_errors_beyond_the_abort_limit_are_worse_than_too_few_pods(world: Any) -
     assert len(world.pods[old]) == GROWN, "the others are asked for"
 
 
-@pytest.mark.parametrize("how", ["a mild fault", "the spec set back"])
-def test_so_are_errors_that_grow_beyond_it_while_pods_are_awaited(world: Any, how: str) -> None:
+WAITED = [("a mild fault", 8), ("the spec set back", 20), ("the spec set back", 60)]
+
+
+@pytest.mark.parametrize(("how", "waited"), WAITED)
+def test_so_are_errors_that_grow_beyond_it_while_pods_are_awaited(world: Any, how: str, waited: int) -> None:
     old, new = grown_in_the_watch(world)
     world.behaviours["1"].starts_in = 100.0
     undo(world, how)
     world.run_until("RollingBack", 120)
     checks = world.status["rollout"]["checks"]
-    world.run(20)
+    world.run(waited)
     assert (world.serving, world.status["rollout"]["checks"]) == (new, checks), "a mild fault waits, as it was found"
     world.behaviours["2"].error_rate = 0.8
-    world.run(25)
+    world.run(20)
     assert (world.serving, world.ready(old)) == (old, 2)
     assert "2 of 12 pods of version 1 are ready" in world.events[-1].message
     assert "beyond the abort limit 20%" in world.events[-1].message
@@ -83,14 +93,57 @@ def test_so_are_pods_that_are_all_gone(world: Any) -> None:
     assert (world.serving, world.ready(old)) == (old, 2)
 
 
-def test_pods_that_do_not_come_are_waited_for_until_the_deadline(world: Any) -> None:
+@pytest.mark.parametrize("how", ["a mild fault", "slow answers", "abort"])
+def test_what_is_bad_is_not_kept_for_want_of_a_part_of_the_pods(world: Any, how: str) -> None:
     old, new = grown_in_the_watch(world)
     world.behaviours["1"].starts_in = 1000.0
-    undo(world, "a mild fault")
+    undo(world, how)
     world.run_until("RollingBack", 120)
-    world.run(110)
+    world.run(WHILE - 3)
     assert world.serving == new
+    world.run(5)
+    assert (world.serving, world.ready(old)) == (old, 2)
+
+
+def test_pods_that_come_one_after_the_other_have_time_from_when_the_first_is_ready(world: Any) -> None:
+    world.spec["scaling"]["minReplicas"] = 4
+    world.spec["rollout"] |= {"keepStableFor": "1s", "watchAfterPromotion": "10m"}
+    world.run(10)
+    old, new = world.serving, world.deploy("2")
+    world.run_until("Watching")
     world.run(20)
+    assert old not in world.pods
+    world.behaviours["1"].starts_in = 60.0
+    world.behaviours["2"].latency = 0.5
+    world.run_until("RollingBack", 60)
+    world.pods[old] = [world.now + timedelta(seconds=after) for after in (60, 70, 80, 1000)]
+    world.run(79)
+    assert (world.serving, world.ready(old)) == (new, 2)
+    world.run(4)
+    assert (world.serving, world.ready(old)) == (old, 3), "three quarters suffice"
+
+
+def test_one_of_them_that_is_missing_is_not_waited_for(world: Any) -> None:
+    world.spec["scaling"]["minReplicas"] = 4
+    world.run(10)
+    old = world.serving
+    world.deploy("2")
+    world.run_until("Watching")
+    world.pods[old][0] += timedelta(hours=1)
+    world.deploy("1")
+    world.run(2)
+    assert world.serving == old
+
+
+def test_what_nothing_was_found_against_waits_until_it_crashes_again_and_again(world: Any) -> None:
+    old, new = grown_in_the_watch(world)
+    world.behaviours["1"].starts_in = 1000.0
+    undo(world, "the spec set back")
+    world.run(60)
+    assert (world.phase, world.serving) == ("RollingBack", new)
+    crashes = tuple(Crash(node, world.now, world.now, True, OOM) for node in ("n1", "n2"))
+    changed(world, "2", lambda pods: replace(pods, crashes=crashes))
+    world.run(3)
     assert (world.serving, world.ready(old)) == (old, 2)
 
 
