@@ -145,7 +145,7 @@ def rolling_back(s: Situation) -> Decision:
         if ready > 0 and s.analysis and s.analysis.alarm:
             text = f"Only {ready} of {previous.replicas} pods of version {previous.version} are ready, and serve all the same"
             decision = setbacks.restore(s, Decision(s.status))
-            return to.with_event(decision, "Warning", "TookOver", f"{text}: {s.analysis.alarm.message}.")
+            return to.with_event(decision, "Warning", "PartlyRestored", f"{text}: {s.analysis.alarm.message}.")
         # Whatever leads to pods of the next rollout must have heard before that its share was taken.
         is_settled = s.route_shows(0) and s.since(s.rollout.weight_changed_at) > to.ROUTE_SETTLE
         if is_over or (s.wants_another and is_settled):

@@ -81,6 +81,7 @@ def test_so_are_errors_that_grow_beyond_it_while_pods_are_awaited(world: Any, ho
     world.behaviours["2"].error_rate = 0.8
     world.run(20)
     assert (world.serving, world.ready(old)) == (old, 2)
+    assert world.events[-1].reason == "PartlyRestored"
     assert "2 of 12 pods of version 1 are ready" in world.events[-1].message
     assert "beyond the abort limit 20%" in world.events[-1].message
 
