@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
 from haldane.api.status import ModelDeploymentStatus, RevisionStatus
 from haldane.api.v1alpha1 import ModelDeployment
@@ -29,19 +28,18 @@ from haldane.control.ports import (
 )
 from haldane.control.rehearsals import Rehearsals
 from haldane.control.store import Key, Store
+from haldane.control.troubles import Troubles
 from haldane.plan import revision, rollout
+from haldane.plan.changes import facts, goes_back, is_only_news, reroutes
 from haldane.plan.children import children
 from haldane.plan.clock import Instant, in_time
 from haldane.plan.names import revision_name, revision_of
 from haldane.plan.observe import observe
-from haldane.plan.observed import Observed
-from haldane.plan.reading import Reading, flaw_events, read
-from haldane.plan.rehearsal import doubt_events
-from haldane.plan.status import compose, invalid, problem_events
+from haldane.plan.reading import Reading, read
+from haldane.plan.status import compose, invalid
 from haldane.plan.strategic_merge import PodTemplateError
 from haldane.plan.strategy import in_effect
-from haldane.plan.stuck import stuck_events
-from haldane.plan.undecided_events import undecided_events
+from haldane.plan.told import told
 
 logger = logging.getLogger(__name__)
 
@@ -82,10 +80,7 @@ class Reconciler:
         self._gates = gates
         self._rehearsals = rehearsals
         self._convergence = Convergence(cluster, store)
-        # Why the API server refused a child in the last pass: the next one shows it, and finds out again.
-        self._refusals: dict[Key, str] = {}
-        # The same of what may pass by itself: it is shown only when something waits for too long.
-        self._failures: dict[Key, str] = {}
+        self._troubles = Troubles()
         # When a pass last left each object's status as it is; where there is none, a deadline gives a last chance.
         self._passed: dict[Key, Instant] = {}
 
@@ -98,8 +93,7 @@ class Reconciler:
                 self._gates.forget(key)
             if self._rehearsals:
                 self._rehearsals.forget(key)
-            self._refusals.pop(key, None)
-            self._failures.pop(key, None)
+            self._troubles.forget(key)
             self._passed.pop(key, None)
             self._looks.forget(key)
             return None  # its children are garbage-collected by their owner references
@@ -143,11 +137,11 @@ class Reconciler:
         observed = observe(key.name, seen)
         gates = self._gates.report(key, md, target.name, observed, now) if self._gates else None
         decision = rollout.step(md, revisions[target.name], observed, verdicts, now, gates, is_looking=waits)
-        refusal = self._refusals.get(key)
+        refusal, failure = self._troubles.refusal(key), self._troubles.failure(key)
         doubts = self._rehearsals.of(key, md, now) if self._rehearsals else None
-        status = compose(md, decision.status, observed, now, refusal, flaw, doubts, self._failures.get(key))
-        reroutes = _reroutes(md, status, observed)
-        if waits and not (reroutes or _goes_back(md, status)):
+        status = compose(md, decision.status, observed, now, refusal, flaw, doubts, failure)
+        takes_away = reroutes(md, status, observed)
+        if waits and not (takes_away or goes_back(md, status)):
             return self._left_until_answered(key, passed)
 
         try:
@@ -156,30 +150,25 @@ class Reconciler:
             self._passed.pop(key, None)  # the API server is away, and what the watches told last is no longer the case
             raise
         self._passed[key] = passed
+        events: tuple[Event, ...] = ()
         if written:
             _log(key, md.status, status)
-        events = [*decision.events, *problem_events(md.status, decision.status, observed)] if written else []
-        events += (*doubt_events(md.status, status), *undecided_events(md, status)) if written else ()
-        events += stuck_events(md.status, status) if written else ()
-        events += flaw_events(flaw, (each.message for each in md.status.conditions)) if written else ()
+            events = told(md, decision, status, observed, flaw)
         try:
             outcome = await self._convergence.converge(
-                body, children(md, status, revisions, reading.kept), routes_first=reroutes
+                body, children(md, status, revisions, reading.kept), routes_first=takes_away
             )
-            self._failures.pop(key, None)
         except Retryable as failed:
-            self._failures[key] = failed.reason
+            self._troubles.failed(key, failed.reason)
             raise
         finally:
             # After the effects, which people wait for; but status has moved on, so these are told now or never.
             for event in events:
                 await self._recorder.record(body, event)
-        if outcome.refusal is None:
-            self._refusals.pop(key, None)
-        elif outcome.refusal != refusal:
-            self._refusals[key] = outcome.refusal
+        self._troubles.done(key, outcome.refusal)
+        if outcome.refusal and outcome.refusal != refusal:
             await self._recorder.record(body, Event("Warning", "Refused", outcome.refusal))
-        moved = written and not _is_only_news(md.status, status)
+        moved = written and not is_only_news(md.status, status)
         if moved or outcome.changed or outcome.refusal != refusal:
             return AT_ONCE  # our own writes bring no event: look at once what follows from them
         if outcome.refusal:
@@ -261,31 +250,6 @@ class Reconciler:
             self._store.remove(body)
 
 
-def _reroutes(md: ModelDeployment, status: ModelDeploymentStatus, observed: Observed) -> bool:
-    """Whether requests are taken away from pods that serve: from a candidate, or from a stable that was promoted too soon."""
-    less = status.rollout.weight < max(md.status.rollout.weight, observed.route_weight or 0)
-    before, after = md.status.stable, status.stable
-    return less or (before is not None and after is not None and before.revision != after.revision)
-
-
-def _goes_back(md: ModelDeployment, status: ModelDeploymentStatus) -> bool:
-    """Whether the rollout leaves for stable, or waits anew for pods that were lost."""
-    before, after = md.status.rollout.phase, status.rollout.phase
-    return before != after and (
-        after == "RollingBack" or (after == "Preparing" and before in ("Progressing", "Promoting"))
-    )
-
-
-def _is_only_news(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:
-    """Whether all that is new was seen and not decided, as most looks at the checks end: nothing follows from it."""
-    told: dict[str, Any] = {"checks": [], "checked_at": None, "observed_weight": None, "message": ""}
-    one, other = (
-        status.model_copy(update={"conditions": [], "rollout": status.rollout.model_copy(update=told)})
-        for status in (before, after)
-    )
-    return one == other
-
-
 def _states(status: ModelDeploymentStatus) -> list[RevisionStatus]:
     return [state for state in (status.stable, status.candidate, status.previous) if state]
 
@@ -298,16 +262,6 @@ def _in_use(status: ModelDeploymentStatus, known: Mapping[str, revision.Revision
 
 def _log(key: Key, before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> None:
     """One line for a decision that moved something; a new count of pods or a new verdict is none."""
-    moved, earlier = _facts(after), _facts(before)
+    moved, earlier = facts(after), facts(before)
     if moved != earlier:
         logger.info("decided", extra={"key": str(key), **moved, "doing": after.rollout.message})
-
-
-def _facts(status: ModelDeploymentStatus) -> dict[str, Any]:
-    return {
-        "phase": status.rollout.phase,
-        "weight": status.rollout.weight,
-        "stable": status.stable and status.stable.revision,
-        "candidate": status.candidate and status.candidate.revision,
-        "previous": status.previous and status.previous.revision,
-    }
