@@ -180,6 +180,10 @@ def _progressing(s: Situation) -> Decision:
     size = route.still_needed(s, needed)
     if s.hold:
         return sized(to.moved(s, f"weight {s.rollout.weight}%: {s.hold}"), size)
+    if current.weight < s.rollout.weight and not s.may_go_back:
+        # Of an edited step: requests are not taken from pods that are ready to where none are.
+        why = f"weight {s.rollout.weight}%: not lowered to {current.weight}% while stable has no ready pod"
+        return sized(_undecided(s, index, why) if is_overdue(s.md, s.now) else to.moved(s, why, after=to.SOON), size)
     if current.weight == 0 and (s.rollout.weight or s.rollout.step_started_at is None):
         return to.preview(s, index)  # the step was edited while it was under way
     if s.rollout.weight != current.weight:

@@ -121,6 +121,17 @@ def test_what_serves_for_want_of_stable_is_not_told_to_be_rolled_back(lying: Lyi
     assert "was rolled back" not in ready.message
 
 
+@pytest.mark.parametrize("weight", [0, 20])
+def test_a_weight_that_is_edited_is_lowered_when_stable_is_back(lying: LyingWorld, weight: int) -> None:
+    lying.spec["rollout"]["steps"][1]["weight"] = weight
+    lying.run(ALONE + 20)
+    assert (lying.phase, lying.status["rollout"]["weight"]) == ("Progressing", 50)
+    assert "not lowered to" in lying.status["rollout"]["message"]
+    lying.behaviours["1"].never_ready = False
+    lying.run(5)
+    assert lying.status["rollout"]["weight"] == weight
+
+
 def test_a_person_may_promote_what_alone_has_pods(lying: LyingWorld) -> None:
     lying.behaviours["2"].error_rate = 0.1
     lying.annotations["haldane.dev/promote"] = "now"
