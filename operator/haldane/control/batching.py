@@ -8,10 +8,11 @@ what users wrote, only what one check asks is asked together (`uniting`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator
 from datetime import datetime
 from typing import Any
 
+from haldane.control.gathering import Gathered, Gathering
 from haldane.control.ports import Answer, Metrics, Unavailable
 from haldane.control.turns import Turns
 from haldane.control.uniting import Uniter
@@ -40,19 +41,17 @@ class Batcher:
 
     def __init__(self, metrics: Metrics, gather: float = GATHER_SECONDS, longest: int = batches.LONGEST) -> None:
         self._metrics = metrics
-        self._gather = gather
         self._longest = longest
-        self._gathered: dict[Question, asyncio.Future[Answer]] = {}
+        self._gathering = Gathering(gather, self._errands)
         self._turns = Turns(FREE_AT_ONCE, FREE_EACH)
         self._shared: dict[tuple[str, datetime, str | None], asyncio.Task[Answer]] = {}
-        self._errands: set[asyncio.Task[Any]] = set()
         self._uniter = Uniter(self._ask_once, gather, longest)
 
     async def query(self, promql: str, at: datetime, *, owner: str | None = None) -> Answer:
         """See `Metrics`."""
         asked: asyncio.Future[Answer]
         if isinstance(promql, Increase):
-            asked = self._ask(Question(promql, at))
+            asked = self._gathering.ask(Question(promql, at))
         elif isinstance(promql, Written) and owner is not None:
             asked = self._uniter.ask(Part(promql, at, owner))
         else:
@@ -60,32 +59,23 @@ class Batcher:
         # Others may wait for the same answer: who gives up must not take it from them.
         return await asyncio.shield(asked)
 
-    def _ask(self, question: Question) -> asyncio.Future[Answer]:
-        loop = asyncio.get_running_loop()
-        if not self._gathered:
-            loop.call_later(self._gather, self._send)
-        if question not in self._gathered:
-            self._gathered[question] = loop.create_future()
-        return self._gathered[question]
-
     def _ask_once(self, promql: str, at: datetime, owner: str | None) -> asyncio.Task[Answer]:
         key = promql, at, owner
         if key not in self._shared:
             asked = self._in_time(promql, at) if owner is None else self._in_turn(promql, at, owner)
-            self._shared[key] = self._start(asked)
+            self._shared[key] = self._gathering.start(asked)
             self._shared[key].add_done_callback(lambda _: self._shared.pop(key, None))
         return self._shared[key]
 
-    def _send(self) -> None:
-        gathered, self._gathered = self._gathered, {}
+    def _errands(self, gathered: Gathered[Question]) -> Iterator[Coroutine[Any, Any, None]]:
         for batch in batches.pack(gathered, self._longest):
-            self._start(self._fetch(batch, gathered))
+            yield self._fetch(batch, gathered)
 
-    async def _fetch(self, batch: Batch, gathered: Mapping[Question, asyncio.Future[Answer]]) -> None:
+    async def _fetch(self, batch: Batch, gathered: Gathered[Question]) -> None:
         answer = await self._in_time(batch.promql, batch.at)
         if isinstance(answer, Unavailable) and answer.too_much and len(batch.questions) > 1:
             for half in batch.halves():
-                self._start(self._fetch(half, gathered))
+                self._gathering.start(self._fetch(half, gathered))
             return
         for question, own in batch.split(answer).items():
             gathered[question].set_result(own)
@@ -105,9 +95,3 @@ class Batcher:
                 return await self._metrics.query(promql, at, owner=owner)
         except TimeoutError:
             return _TOO_LATE
-
-    def _start(self, errand: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.create_task(errand)
-        self._errands.add(task)  # the event loop itself holds tasks only weakly
-        task.add_done_callback(self._errands.discard)
-        return task

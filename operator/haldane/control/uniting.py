@@ -8,10 +8,11 @@ tried apart at the next look. For some looks then, so that such a check neither 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from haldane.control.gathering import Gathered, Gathering
 from haldane.control.ports import Answer, Unavailable
 from haldane.plan.unions import Asker, Part, Union, unite
 
@@ -39,30 +40,20 @@ class Uniter:
         self, ask: Callable[[str, datetime, str], Awaitable[Answer]], gather: float, longest: int, most: int = MOST
     ) -> None:
         self._ask = ask
-        self._gather = gather
         self._longest = longest
         self._most = most
-        self._gathered: dict[Part, asyncio.Future[Answer]] = {}
+        self._gathering = Gathering(gather, self._errands)
         self._apart: dict[Asker, _Apart] = {}
-        self._errands: set[asyncio.Task[None]] = set()
 
     def ask(self, part: Part) -> asyncio.Future[Answer]:
         """The answer to come; whoever waits for it shares it with others."""
-        loop = asyncio.get_running_loop()
-        if not self._gathered:
-            loop.call_later(self._gather, self._send)
-        if part not in self._gathered:
-            self._gathered[part] = loop.create_future()
-        return self._gathered[part]
+        return self._gathering.ask(part)
 
-    def _send(self) -> None:
-        gathered, self._gathered = self._gathered, {}
+    def _errands(self, gathered: Gathered[Part]) -> Iterator[Coroutine[Any, Any, None]]:
         for union in unite(gathered, self._longest):
-            task = asyncio.create_task(self._fetch(union, gathered))
-            self._errands.add(task)  # the event loop itself holds tasks only weakly
-            task.add_done_callback(self._errands.discard)
+            yield self._fetch(union, gathered)
 
-    async def _fetch(self, union: Union, gathered: Mapping[Part, asyncio.Future[Answer]]) -> None:
+    async def _fetch(self, union: Union, gathered: Gathered[Part]) -> None:
         if len(union.parts) > 1 and self._is_apart(union.asker):
             await self._each(union, gathered)
             return
@@ -75,7 +66,7 @@ class Uniter:
         for part, own in union.split(answer).items():
             gathered[part].set_result(own)
 
-    async def _each(self, union: Union, gathered: Mapping[Part, asyncio.Future[Answer]]) -> None:
+    async def _each(self, union: Union, gathered: Gathered[Part]) -> None:
         async def one(part: Part) -> None:
             gathered[part].set_result(await self._ask(part.query, part.at, part.owner))
 
