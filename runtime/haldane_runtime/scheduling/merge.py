@@ -56,13 +56,9 @@ def split(outputs: Mapping[str, Array], rows: Sequence[int]) -> list[dict[str, A
     total = sum(rows)
     if any(not array.ndim or array.shape[0] != total for array in outputs.values()):
         return None
-    ends = list(accumulate(rows))
-    if len(outputs) == 1:
-        ((name, array),) = outputs.items()
-        return [{name: array[end - count : end]} for count, end in zip(rows, ends, strict=True)]
     return [
         {name: array[end - count : end] for name, array in outputs.items()}
-        for count, end in zip(rows, ends, strict=True)
+        for count, end in zip(rows, accumulate(rows), strict=True)
     ]
 
 
