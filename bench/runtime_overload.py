@@ -5,9 +5,9 @@
 A model of known cost is offered 0.8, 1, 2 and 5 times what it can do, in an open loop. Held against:
 at 5 times the capacity at least 90 % of the peak is still served, the p99 of what is served stays
 under twice the one at 80 % load, and the others are refused (503) within milliseconds. That p99 is
-what HALDANE_QUEUE_DELAY promises, and it is set to eight runs; a last row at 5 times shows the
-defaults, where a request waits as long as its deadline and the queue's length allow. Everything else
-is as the server chooses: threads, batches, runs at once.
+what HALDANE_QUEUE_DELAY=auto promises; a last row at 5 times shows the defaults, where a request
+waits as long as its deadline and the queue's length allow. Everything else is as the server chooses:
+threads, batches, runs at once.
 """
 
 import argparse
@@ -33,8 +33,7 @@ CALIBRATION_CLIENTS = 32
 LEAST_GOODPUT = 0.9
 MOST_P99 = 2.0
 REFUSED_SECONDS = 0.05
-# A queue of so many runs is what a Poisson process at 80 % load makes by itself now and then.
-QUEUE_RUNS = 8
+BOUND = {"HALDANE_QUEUE_DELAY": "auto"}
 
 
 def write_model(path: Path, rounds: int, batchable: bool, width: int = 256) -> None:
@@ -114,9 +113,9 @@ def faults(levels: Sequence[Level]) -> list[str]:
 
 
 async def measure(model: Path, width: int, seconds: float) -> tuple[list[Level], Level]:
-    """The levels with the queue's bound set by the model's cost, and the highest with the defaults.
+    """The levels with the queue bounded by the model's cost, and the highest with the defaults.
 
-    Starts the runtime three times; the first is to learn the cost and the capacity.
+    Starts the runtime three times; the first is to learn the capacity.
     """
     request = post("/v1/models/model:predict", json.dumps({"instances": [[0.5] * width]}).encode())
     with RuntimeProcess(model) as runtime:
@@ -125,9 +124,8 @@ async def measure(model: Path, width: int, seconds: float) -> tuple[list[Level],
         busy = await _closed(runtime, request, CALIBRATION_CLIENTS, min(seconds, 5.0))
         capacity = sum(one.status == 200 for one in busy) / min(seconds, 5.0)
         print(f"one request alone takes {cost * 1000:.1f} ms; the capacity is {capacity:.0f} requests/s")
-    bound = {"HALDANE_QUEUE_DELAY": f"{max(0.002, QUEUE_RUNS * cost):.4f}"}
-    with RuntimeProcess(model, bound) as runtime:
-        print(f"{bound}; {_choices(runtime)}\n{HEADER}")
+    with RuntimeProcess(model, BOUND) as runtime:
+        print(f"{BOUND}; {_choices(runtime)}\n{HEADER}")
         levels = [await _level(runtime, request, load, load * capacity, seconds) for load in LEVELS]
     with RuntimeProcess(model) as runtime:
         print(f"by default; {_choices(runtime)}")

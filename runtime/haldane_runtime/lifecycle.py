@@ -44,8 +44,8 @@ from haldane_runtime.protocol.repository import repository_routes
 from haldane_runtime.repository.failures import together
 from haldane_runtime.repository.offers import offers_of
 from haldane_runtime.repository.repository import ModelRepository
-from haldane_runtime.scheduling.policy import Limits
-from haldane_runtime.settings import FREE_PORT, Settings
+from haldane_runtime.scheduling.policy import AUTO_QUEUE_RUNS, Limits
+from haldane_runtime.settings import AUTO, FREE_PORT, Settings
 
 if TYPE_CHECKING:
     from haldane_runtime.fronts.server import Fronts
@@ -231,7 +231,8 @@ def limits_of(settings: Settings) -> Limits:
         bytes=settings.queue_bytes,
         max_rows=settings.max_batch_size,
         max_delay=settings.max_batch_delay,
-        queue_delay=settings.queue_delay,
+        queue_delay=0.0 if settings.queue_delay == AUTO else settings.queue_delay,
+        queue_runs=AUTO_QUEUE_RUNS if settings.queue_delay == AUTO else 0,
     )
 
 

@@ -44,7 +44,7 @@ environment, requests:
   HALDANE_MAX_BATCH_DELAY      seconds that an idle engine waits for more rows (default: 0)
   HALDANE_QUEUE                requests that may wait (default: 1024)
   HALDANE_QUEUE_BYTES          bytes of requests that may wait (default: 268435456)
-  HALDANE_QUEUE_DELAY          seconds; while requests wait longer than this, new ones are refused (default: 0, off)
+  HALDANE_QUEUE_DELAY          seconds; who would wait longer is refused; auto: as long as eight runs (default: 0, off)
   HALDANE_REQUEST_TIMEOUT      seconds from arrival to answer (default: 10)
   HALDANE_REQUEST_BYTES        largest request body (default: 67108864)
   HALDANE_RESPONSE_CACHE       redis://host:6379/0 keeps answers (default: none)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Literal
 
 from haldane_runtime.core.errors import LoadError, Reason
 
@@ -14,6 +15,7 @@ FREE_PORT = -1
 # it ends before the process hears that it is to tell its clients.
 DRAIN_SECONDS = 1.0
 
+AUTO: Final = "auto"
 PROVIDERS = ("TensorRT", "CUDA", "CPU")
 
 # Kubernetes tells every pod of the Services of its namespace in variables that begin with their names.
@@ -35,7 +37,7 @@ class Settings:
     derived from the digest, `intra_op_threads` None when it is to follow the CPU quota and a
     measurement, `providers` empty when they are to follow the device. `port` 0 takes a free one;
     `grpc_port` is 0 for no gRPC and `FREE_PORT` for a free one. `max_batch_size` 1 means no
-    batching, `queue_delay` 0 that only deadlines shed. `golden` is a path or the JSON itself.
+    batching, `queue_delay` 0 that only deadlines shed and AUTO that the cost of a run decides. `golden` is a path or the JSON itself.
     """
 
     model_uri: str
@@ -59,7 +61,7 @@ class Settings:
     max_batch_delay: float
     queue: int
     queue_bytes: int
-    queue_delay: float
+    queue_delay: float | Literal["auto"]
     request_timeout: float
     request_bytes: int
     request_log: float
@@ -107,7 +109,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         max_batch_delay=_batch_delay(get, request_timeout),
         queue=get.whole("HALDANE_QUEUE", 1024, 1, 1_000_000),
         queue_bytes=get.whole("HALDANE_QUEUE_BYTES", 256 << 20, 1, 1 << 40),
-        queue_delay=get.real("HALDANE_QUEUE_DELAY", 0, 0, 3600),
+        queue_delay=_queue_delay(get),
         request_timeout=request_timeout,
         request_bytes=get.whole("HALDANE_REQUEST_BYTES", 64 << 20, 1, 1 << 40),
         request_log=get.real("HALDANE_REQUEST_LOG", 0, 0, 1),
@@ -220,6 +222,16 @@ def _batch_delay(get: _Reader, request_timeout: float) -> float:
         expected = f"at most HALDANE_REQUEST_TIMEOUT, which is {request_timeout:g}"
         raise _wrong("HALDANE_MAX_BATCH_DELAY", expected, repr(get.text("HALDANE_MAX_BATCH_DELAY", "")))
     return delay
+
+
+def _queue_delay(get: _Reader) -> float | Literal["auto"]:
+    text = get.text("HALDANE_QUEUE_DELAY", "0")
+    if text == AUTO:
+        return AUTO
+    try:
+        return get.real("HALDANE_QUEUE_DELAY", 0, 0, 3600)
+    except LoadError:
+        raise _wrong("HALDANE_QUEUE_DELAY", "auto or a number from 0 to 3600", repr(text)) from None
 
 
 def _response_cache(get: _Reader) -> str | None:

@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from bench.openloop import Answer, Load, percentile, post
 from bench.runtime_overload import write_model
 from bench.runtime_process import RuntimeProcess
@@ -20,10 +22,11 @@ async def flood(port: int, clients: int) -> list[Answer]:
     return answers
 
 
-def test_more_than_can_be_served_is_refused_at_once_and_the_rest_served(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bound", [str(QUEUE_DELAY), "auto"])
+def test_more_than_can_be_served_is_refused_at_once_and_the_rest_served(bound: str, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     write_model(path, 4000, batchable=False, width=WIDTH)
-    with RuntimeProcess(path, {"HALDANE_QUEUE_DELAY": str(QUEUE_DELAY)}) as runtime:
+    with RuntimeProcess(path, {"HALDANE_QUEUE_DELAY": bound}) as runtime:
         alone = percentile([one.seconds for one in asyncio.run(flood(runtime.port, 1))], 0.5)
         answers = asyncio.run(flood(runtime.port, CLIENTS))
         metrics = runtime.get("/metrics")[1]

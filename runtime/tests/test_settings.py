@@ -5,6 +5,8 @@ import pytest
 
 import haldane_runtime
 from haldane_runtime.core.errors import LoadError, Reason
+from haldane_runtime.lifecycle import limits_of
+from haldane_runtime.scheduling.policy import AUTO_QUEUE_RUNS
 from haldane_runtime.server import KNOWN
 from haldane_runtime.settings import FREE_PORT, from_environment, unknown_names
 
@@ -71,6 +73,14 @@ def test_an_open_http_port_leaves_that_of_grpc_open(environment: dict[str, str],
     assert (settings.port, settings.grpc_port) == ports
 
 
+@pytest.mark.parametrize(
+    ("text", "delay", "runs"), [("", 0.0, 0), ("0", 0.0, 0), ("0.25", 0.25, 0), ("auto", 0.0, AUTO_QUEUE_RUNS)]
+)
+def test_the_queue_is_bounded_by_seconds_or_by_runs(text: str, delay: float, runs: int) -> None:
+    limits = limits_of(from_environment({**URI, "HALDANE_QUEUE_DELAY": text}))
+    assert (limits.queue_delay, limits.queue_runs) == (delay, runs)
+
+
 def test_a_cuda_graph_is_off_unless_asked_for() -> None:
     assert not from_environment(URI).cuda_graph
     assert from_environment({**URI, "HALDANE_CUDA_GRAPH": "on"}).cuda_graph
@@ -99,6 +109,8 @@ def test_a_wrong_cache_url_is_not_repeated() -> None:
         ("HALDANE_PORT", "65536", "a whole number from 0 to 65535"),
         ("HALDANE_QUEUE", "0", "a whole number from 1"),
         ("HALDANE_QUEUE", "1e3", "a whole number"),
+        ("HALDANE_QUEUE_DELAY", "Auto", "auto or a number from 0 to 3600, but holds 'Auto'"),
+        ("HALDANE_QUEUE_DELAY", "3601", "auto or a number from 0 to 3600, but holds '3601'"),
         ("HALDANE_REQUEST_TIMEOUT", "10s", "a number from 0.001 to 3600"),
         ("HALDANE_REQUEST_TIMEOUT", "nan", "a number from"),
         ("HALDANE_REQUEST_TIMEOUT", "inf", "a number from"),

@@ -64,18 +64,19 @@ def parse_bytes(text: str) -> int:
     return int(number) * _UNIT_BYTES[text[len(number) :]]
 
 
-def _duration(least: str, most: str, sentence: str) -> Any:
-    """`Annotated[str, *_duration(...)]`: a duration from `least` to `most`; whatever else it is, one sentence says so."""
+def _duration(least: str, most: str, sentence: str, word: str = "") -> Any:
+    """`Annotated[str, *_duration(...)]`: a duration from `least` to `most`, or `word`; whatever else it is, one sentence says so."""
     low, high = parse_duration(least), parse_duration(most)
 
     def check(text: str) -> str:
-        if not low <= parse_duration(text) <= high:
+        if text != word and not low <= parse_duration(text) <= high:
             raise ValueError(f"{text!r}: {sentence}")
         return text
 
-    above = f"duration(self) >= duration('{least}') && " if low else ""
+    pattern = f"^({word}|{DURATION_PATTERN[1:-1]})$" if word else DURATION_PATTERN
+    within = (f"duration(self) >= duration('{least}') && " if low else "") + f"duration(self) <= duration('{most}')"
     return (
-        *text(DURATION_PATTERN, sentence, 32, also=f"{above}duration(self) <= duration('{most}')"),
+        *text(pattern, sentence, 32, also=f"(self == '{word}' || {within})" if word else within),
         AfterValidator(check),
     )
 
@@ -87,6 +88,10 @@ PositiveDuration = Annotated[
 Interval = Annotated[str, *_duration("1s", "8760h", "write a duration from 1s to 8760h with its unit, for example 30s")]
 RequestTimeout = Annotated[
     str, *_duration("1ms", "1h", "write a duration from 1ms to 1h with its unit, for example 10s")
+]
+AUTO = "auto"
+QueueDelay = Annotated[
+    str, *_duration("1ms", "1h", "write auto or a duration from 1ms to 1h with its unit, for example 100ms", AUTO)
 ]
 BatchDelay = Annotated[str, *_duration("0s", "10s", "write a duration from 0s to 10s with its unit, for example 2ms")]
 Percent = Annotated[str, *text(_PERCENT, PERCENT_SENTENCE, 16)]

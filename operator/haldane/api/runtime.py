@@ -9,7 +9,7 @@ from pydantic.config import JsonDict
 
 from haldane.api.base import PRESERVE, ApiModel, Passthrough, Rule, list_map, validations
 from haldane.api.forms import ImageReference, ObjectName, RedisUrl, SecretKey, VariableName
-from haldane.api.quantity import BatchDelay, Bytes, Interval, Percent, Quantity, RequestTimeout
+from haldane.api.quantity import BatchDelay, Bytes, Interval, Percent, Quantity, QueueDelay, RequestTimeout
 
 
 def _part(description: str) -> JsonDict:
@@ -52,11 +52,11 @@ class RequestLimits(ApiModel):
         description="Requests that may wait in one pod; more are answered 503.",
     )
     queue_bytes: Bytes | None = Field(
-        None, description="Bytes of requests that may wait in one pod; more are answered 503. 256Mi when left out."
+        None, description="Bytes that may wait; more are answered 503. 256Mi when left out."
     )
-    queue_delay: RequestTimeout | None = Field(
+    queue_delay: QueueDelay | None = Field(
         None,
-        description="While requests wait longer than this, new ones are answered 503; when left out, those that would miss requestTimeout.",
+        description="Longest wait for the engine; longer: 503. auto: 8 runs, as measured. requestTimeout when left out.",
     )
     request_timeout: RequestTimeout = Field(
         "10s", description="Longest time a request may take, waiting included; later it is answered 504."

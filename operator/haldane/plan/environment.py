@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from haldane.api.model import Model
-from haldane.api.quantity import parse_bytes, parse_duration
+from haldane.api.quantity import AUTO, parse_bytes, parse_duration
 from haldane.api.runtime import ResponseCache
 from haldane.api.v1alpha1 import ModelDeployment
 
@@ -52,7 +52,7 @@ def environment(md: ModelDeployment, revision: str, version: str) -> list[Manife
         "HALDANE_MAX_BATCH_DELAY": _seconds(batching.max_delay) if batching else None,
         "HALDANE_QUEUE": _text(limits.queue),
         "HALDANE_QUEUE_BYTES": _bytes(limits.queue_bytes),
-        "HALDANE_QUEUE_DELAY": _seconds(limits.queue_delay),
+        "HALDANE_QUEUE_DELAY": AUTO if limits.queue_delay == AUTO else _seconds(limits.queue_delay),
         "HALDANE_REQUEST_TIMEOUT": _seconds(limits.request_timeout),
         "HALDANE_REQUEST_BYTES": _bytes(limits.request_bytes),
         CACHE_VARIABLE: cache.url if cache else None,

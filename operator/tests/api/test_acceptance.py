@@ -98,6 +98,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         {},
     ),
+    "a queue bounded by what a run costs": ({"runtime.limits.queueDelay": "auto"}, {}),
     "a session on a GPU": (
         {
             "runtime.device": "gpu",

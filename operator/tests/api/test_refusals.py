@@ -27,6 +27,7 @@ BYTES = "write whole bytes or a number with Ki, Mi or Gi, below 1000Gi, for exam
 DURATION = "write a duration with a unit (ms, s, m or h) of at most 8760h, for example 30s or 1h30m"
 POSITIVE = "write a duration above 0 with its unit, at most 8760h, for example 30s"
 REQUEST_TIMEOUT = "write a duration from 1ms to 1h with its unit, for example 10s"
+QUEUE_DELAY = "write auto or a duration from 1ms to 1h with its unit, for example 100ms"
 BATCH_DELAY = "write a duration from 0s to 10s with its unit, for example 2ms"
 QUEUE_BYTES = "limits.queueBytes must be at least limits.requestBytes: raise queueBytes or lower requestBytes"
 REDIS = "write the URL of a Redis without a password, for example redis://cache:6379, or name a Secret with secretRef"
@@ -236,7 +237,12 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         QUEUE_BYTES,
     ),
     "queue in MB": ({"runtime.limits.queueBytes": "64MB"}, "spec.runtime.limits.queueBytes", BYTES),
-    "queue delay of zero": ({"runtime.limits.queueDelay": "0s"}, "spec.runtime.limits.queueDelay", REQUEST_TIMEOUT),
+    "queue delay of zero": ({"runtime.limits.queueDelay": "0s"}, "spec.runtime.limits.queueDelay", QUEUE_DELAY),
+    "queue delay of two words": (
+        {"runtime.limits.queueDelay": "auto1s"},
+        "spec.runtime.limits.queueDelay",
+        QUEUE_DELAY,
+    ),
     "CUDA without a GPU": (
         {"runtime.session.providers": ["CUDA", "CPU"]},
         "spec.runtime.session.providers",

@@ -50,6 +50,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "no batch delay": ({"batching": {"maxDelay": "0s"}}, {"HALDANE_MAX_BATCH_DELAY": "0"}),
     "bytes of the queue": ({"limits": {"queueBytes": "1Gi"}}, {"HALDANE_QUEUE_BYTES": "1073741824"}),
     "delay of the queue": ({"limits": {"queueDelay": "1m"}}, {"HALDANE_QUEUE_DELAY": "60"}),
+    "delay of the queue by the model's cost": ({"limits": {"queueDelay": "auto"}}, {"HALDANE_QUEUE_DELAY": "auto"}),
     "providers": ({"session": {"providers": ["CUDA", "CPU"]}, "device": "gpu"}, {"HALDANE_PROVIDERS": "CUDA,CPU"}),
     "precision": (
         {"session": {"precision": "int8", "precisionTolerance": "2.5%"}},

@@ -6,6 +6,12 @@ from dataclasses import dataclass
 from haldane_runtime.core.errors import Code, RequestError
 from haldane_runtime.scheduling.cost import LearnedCost
 
+# A bound by the cost of a run alone would refuse for a late turn of the event loop, in seconds.
+LEAST_QUEUE_DELAY = 0.01
+
+# The bound for those who do not name one: so many runs a Poisson process at 80 % load queues by itself now and then.
+AUTO_QUEUE_RUNS = 8
+
 # A client told to come back at once would only be refused again.
 MIN_RETRY_SECONDS = 0.05
 
@@ -17,8 +23,8 @@ class Limits:
     `requests` and `rows` are counts (`rows` bounds what waits in one-row units, so that a few huge
     requests do not hide behind the count), `bytes` is the tensors' memory, `max_rows` and
     `batch_bytes` bound one batch (rows may be of any size where inner dimensions are free), `max_delay` the seconds that a batch may wait for company although the engine is free,
-    `queue_delay` the seconds that a request may have to wait for the engine (0: as long as its
-    deadline allows).
+    `queue_delay` the seconds that a request may have to wait for the engine, `queue_runs` the same in
+    runs of one row, by what they cost at the time (0: as long as its deadline allows).
     """
 
     requests: int = 1024
@@ -28,6 +34,7 @@ class Limits:
     batch_bytes: int = 32 << 20
     max_delay: float = 0.0
     queue_delay: float = 0.0
+    queue_runs: int = 0
 
 
 @dataclass(slots=True)
@@ -55,7 +62,7 @@ def refusal(
         and backlog.rows < limits.rows
         and (backlog.bytes + nbytes <= limits.bytes or not backlog.bytes)
     )
-    if has_room and not limits.queue_delay:
+    if has_room and not limits.queue_delay and not limits.queue_runs:
         # Even the slowest batches would be done in time: most requests are spared the exact estimate.
         start = backlog.busy_until if backlog.busy_until > now else now
         if start + (backlog.rows // limits.max_rows + 1) * cost.worst < deadline:
@@ -67,11 +74,12 @@ def refusal(
         return _full(f"the queue is full ({limits.rows} rows); try again later", wait)
     if not has_room:
         return _full(f"the queue is full ({limits.bytes} bytes of tensors); try again later", wait)
-    if limits.queue_delay and wait > limits.queue_delay:
+    longest = longest_wait(limits, cost)
+    if wait > longest:
         return _full(
-            f"the wait would be {wait:.3g} s, longer than the {limits.queue_delay:g} s that this server lets requests "
+            f"the wait would be {wait:.3g} s, longer than the {longest:.3g} s that this server lets requests "
             "queue; try again later",
-            wait - limits.queue_delay,
+            wait - longest,
         )
     if now + wait > deadline:
         return RequestError(
@@ -80,6 +88,15 @@ def refusal(
             retry_after=max(MIN_RETRY_SECONDS, wait),
         )
     return None
+
+
+def longest_wait(limits: Limits, cost: LearnedCost) -> float:
+    """The seconds that a request may have to wait for the engine; infinite when only its deadline bounds them."""
+    if limits.queue_delay:
+        return limits.queue_delay
+    if limits.queue_runs:
+        return max(LEAST_QUEUE_DELAY, limits.queue_runs * cost.predict(1))
+    return math.inf
 
 
 def expected_wait(limits: Limits, backlog: Backlog, cost: LearnedCost, now: float) -> float:

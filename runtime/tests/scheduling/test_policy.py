@@ -1,8 +1,20 @@
+import math
+
 import pytest
 
 from haldane_runtime.core.errors import Code
 from haldane_runtime.scheduling.cost import LearnedCost
-from haldane_runtime.scheduling.policy import Backlog, Limits, company_until, expected_wait, is_full, refusal
+from haldane_runtime.scheduling.policy import (
+    LEAST_QUEUE_DELAY,
+    MIN_RETRY_SECONDS,
+    Backlog,
+    Limits,
+    company_until,
+    expected_wait,
+    is_full,
+    longest_wait,
+    refusal,
+)
 
 LIMITS = Limits(requests=10, rows=100, bytes=1000, max_rows=8)
 COST = LearnedCost({1: 0.010, 8: 0.040})
@@ -64,6 +76,35 @@ def test_a_standing_queue_is_shed_by_its_delay() -> None:
     error = refusal(limits, Backlog(24, 24, 1), COST, 1, FAR, NOW)
     assert error is not None
     assert "longer than the 0.1 s" in error.message
+
+
+@pytest.mark.parametrize(
+    ("limits", "cost", "seconds"),
+    [
+        (Limits(), LearnedCost({1: 0.02}), math.inf),
+        (Limits(queue_delay=0.3), LearnedCost({1: 0.02}), 0.3),
+        (Limits(queue_runs=8), LearnedCost({1: 0.02, 64: 0.5}), 0.16),
+        # Never so short that a late turn of the event loop would refuse; nor as long as nothing is known.
+        (Limits(queue_runs=8), LearnedCost({1: 0.0001}), LEAST_QUEUE_DELAY),
+        (Limits(queue_runs=8), LearnedCost(), LEAST_QUEUE_DELAY),
+    ],
+)
+def test_the_longest_wait(limits: Limits, cost: LearnedCost, seconds: float) -> None:
+    assert longest_wait(limits, cost) == pytest.approx(seconds)
+
+
+def test_a_bound_in_runs_follows_what_a_run_costs() -> None:
+    limits, cost, backlog = Limits(max_rows=1, queue_runs=8), LearnedCost({1: 0.02}), Backlog(9, 9, 9)
+    error = refusal(limits, backlog, cost, 1, FAR, NOW)
+    assert error is not None
+    assert "longer than the 0.16 s" in error.message
+    assert error.retry_after == pytest.approx(MIN_RETRY_SECONDS)
+    assert refusal(limits, Backlog(8, 8, 8), cost, 1, FAR, NOW) is None
+    for _ in range(100):
+        cost.observe(1, 0.1)
+    # A slower machine is no reason to refuse: the same queue is as many runs as before.
+    assert refusal(limits, Backlog(8, 8, 8), cost, 1, FAR, NOW) is None
+    assert longest_wait(limits, cost) == pytest.approx(0.8, rel=0.01)
 
 
 @pytest.mark.parametrize(
