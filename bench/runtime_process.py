@@ -46,6 +46,15 @@ class RuntimeProcess:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def grpc_port(self) -> int:
+        """Raises: RuntimeError: when it serves no gRPC."""
+        found = (re.search(r"gRPC on port (\d+)", line) for line in self.log)
+        port = next((int(match[1]) for match in found if match), None)
+        if port is None:
+            raise RuntimeError("the runtime serves no gRPC")
+        return port
+
     def rss(self) -> int:
         """Resident memory in bytes.
 
