@@ -36,11 +36,26 @@ def stalled(world: Any) -> str | None:
     return next((each.reason for each in told if (each.type, each.status) == (STALLED, "True")), None)
 
 
+def ask_anew(world: LyingWorld) -> None:
+    """The second step's pods are not taken by the API server: the wait for them has begun anew."""
+    world.deploy("2")
+    world.run_until("Progressing")
+    world.refused = frozenset({"Deployment"})
+    world.run(60, lambda w: w.status["rollout"]["step"] == 1)
+    world.run(HOLD + DEADLINE + 30)
+    assert world.phase == "Progressing", "they have one more deadline"
+
+
+def unwritable(world: LyingWorld) -> None:
+    """The promotion begins, and nobody may write its route."""
+    world.deploy("2")
+    world.run_until("Promoting")
+    world.refused = frozenset({"Ingress"})
+
+
 @pytest.mark.parametrize("follows", [True, False])
 def test_a_route_is_waited_for_while_paused_until_it_follows(lying: LyingWorld, follows: bool) -> None:
-    lying.deploy("2")
-    lying.run_until("Promoting")
-    lying.refused = frozenset({"Ingress"})
+    unwritable(lying)
     lying.run(10)
     assert (lying.status["rollout"]["weight"], lying.route_weight) == (100, 50)
     lying.annotations[PAUSE] = "INC"
@@ -55,9 +70,7 @@ def test_a_route_is_waited_for_while_paused_until_it_follows(lying: LyingWorld, 
 
 
 def test_a_route_that_follows_is_not_told_to_be_stuck(lying: LyingWorld) -> None:
-    lying.deploy("2")
-    lying.run_until("Promoting")
-    lying.refused = frozenset({"Ingress"})
+    unwritable(lying)
     lying.run(DEADLINE + 20)
     assert stalled(lying) == "ProgressDeadlineExceeded"
     lying.route_weight = 100
@@ -65,12 +78,7 @@ def test_a_route_that_follows_is_not_told_to_be_stuck(lying: LyingWorld) -> None
 
 
 def test_pods_that_are_asked_for_again_begin_no_hold(lying: LyingWorld) -> None:
-    lying.deploy("2")
-    lying.run_until("Progressing")
-    lying.refused = frozenset({"Deployment"})
-    lying.run(60, lambda w: w.status["rollout"]["step"] == 1)
-    lying.run(HOLD + DEADLINE + 30)
-    assert lying.phase == "Progressing", "they have one more deadline"
+    ask_anew(lying)
     lying.run(HOLD)
     lying.spec["rollout"]["steps"][1]["weight"] = 5  # there are the pods for it
     lying.run(HOLD - 2)
@@ -95,11 +103,7 @@ def test_pods_that_are_asked_for_again_for_a_promotion_are_no_route(lying: Lying
 
 
 def test_pods_that_came_at_last_may_all_be_lost_once_like_any(lying: LyingWorld) -> None:
-    lying.deploy("2")
-    lying.run_until("Progressing")
-    lying.refused = frozenset({"Deployment"})
-    lying.run(60, lambda w: w.status["rollout"]["step"] == 1)
-    lying.run(HOLD + DEADLINE + 30)
+    ask_anew(lying)
     lying.refused = frozenset()
     lying.run(60, lambda w: w.status["rollout"]["weight"] == 50)
     assert lying.status["rollout"].get("lostAt") is None
