@@ -31,7 +31,12 @@ _MOMENTS = (
     "phase_started_at",
     "weight_changed_at",
     "step_started_at",
+    "route_awaited_at",
+    "led_back_at",
+    "share_left_at",
+    "asked_anew_at",
     "lost_at",
+    "back_at",
     "stable_lost_at",
     "checked_at",
 )
@@ -88,12 +93,9 @@ def _given_a_last_chance(md: ModelDeployment, now: datetime) -> ModelDeployment:
     rollout = md.status.rollout
     begun, ends = rollout.phase_started_at, deadline(md)
     limit = parse_duration(md.spec.rollout.progress_deadline)
-    least: dict[str, datetime] = {}
+    least = {"share_left_at": now}
     if begun and ends:
         least["phase_started_at"] = begun + max(timedelta(0), now + LAST_CHANCE - ends)
-    if rollout.phase == "Preparing" and rollout.step_started_at:
-        # The same moment is how status says that the wait for the pods was begun anew.
-        least["step_started_at"] = least["phase_started_at"] if rollout.step_started_at == begun else now
     if rollout.phase == "Promoting" and md.status.candidate is None:
         least["weight_changed_at"] = now + LAST_CHANCE - limit
     least["lost_at"] = now + LAST_CHANCE - (limit if rollout.phase == "Watching" else step_limit(md))

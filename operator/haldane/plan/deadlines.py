@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from haldane.api.quantity import parse_duration
-from haldane.api.status import RolloutStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.capacity import route_shows
 from haldane.plan.observed import Observed
@@ -16,7 +15,7 @@ def deadline(md: ModelDeployment) -> datetime | None:
     """When the current phase should be over; None at rest.
 
     A step's deadline is its hold plus `progressDeadline`; the watch after a promotion ends by itself. What waits for the route
-    has a deadline of its own (`awaited_since`).
+    has a deadline of its own (`is_stuck`).
     """
     rollout, spec = md.status.rollout, md.spec.rollout
     if rollout.phase in ("Stable", "Watching") or rollout.phase_started_at is None:
@@ -40,26 +39,13 @@ def is_overdue(md: ModelDeployment, now: datetime) -> bool:
     return limit is not None and now > limit
 
 
-def awaited_since(rollout: RolloutStatus) -> datetime | None:
-    """Since when the route, or the Service, has been waited for to follow what was decided; None while it is not.
+def is_stuck(md: ModelDeployment, observed: Observed, now: datetime) -> bool:
+    """Whether the route, or the Service, has been waited for longer than it may take, and does not follow yet.
 
     There is no way out of such a wait that does not write the same objects, so its deadline, `progressDeadline`, is one after
     which people are told.
     """
-    since, changed = rollout.step_started_at, rollout.weight_changed_at
-    if since is None or rollout.phase in ("Preparing", "Progressing"):
-        return None
-    return since if changed is None or changed <= since else None
-
-
-def led_back(rollout: RolloutStatus) -> bool:
-    """Whether the candidate's Service leads to stable because its route was seen not to follow on the way back."""
-    return rollout.phase == "RollingBack" and rollout.step_started_at is not None
-
-
-def is_stuck(md: ModelDeployment, observed: Observed, now: datetime) -> bool:
-    """Whether the route, or the Service, has been waited for longer than it may take, and does not follow yet."""
-    rollout, since = md.status.rollout, awaited_since(md.status.rollout)
+    rollout, since = md.status.rollout, md.status.rollout.route_awaited_at
     if since is None or now <= since + parse_duration(md.spec.rollout.progress_deadline):
         return False
     # On the way back it may be the Service that does not follow.

@@ -66,7 +66,7 @@ def not_asked_for(s: Situation, needed: int) -> Decision | None:
     Once: an API server that does not take them is no reason to wait without end.
     """
     candidate = s.status.candidate
-    if candidate is None or candidate.revision in s.observed.revisions or not _may_be_unasked(s):
+    if candidate is None or candidate.revision in s.observed.revisions or s.rollout.asked_anew_at:
         return None
     return sized(_asked_anew(s, "creating the candidate's pods"), needed)
 
@@ -75,7 +75,7 @@ def not_ready_in_time(s: Situation, needed: int) -> Decision:
     """The deadline has passed without the pods that were needed; what their own problem is goes into the reason."""
     candidate, pods = s.status.candidate, s.pods(s.status.candidate)
     is_unasked = pods.replicas < needed or s.observed.candidate_leads not in (None, candidate and candidate.revision)
-    if candidate and is_unasked and _may_be_unasked(s):
+    if candidate and is_unasked and s.rollout.asked_anew_at is None:
         # They were never asked for, or not shown to the Service, if the operator was away since it decided that.
         decision = _asked_anew(s, "asking for the candidate's pods")
         return sized(decision, max(needed, candidate.replicas))
@@ -87,19 +87,7 @@ def not_ready_in_time(s: Situation, needed: int) -> Decision:
     return setbacks.roll_back(s, "RolledBack", "ProgressDeadlineExceeded", why)
 
 
-def _may_be_unasked(s: Situation) -> bool:
-    """Whether the operator may have been away since it decided what it waits for: no pass has begun the wait anew yet.
-
-    One that has leaves a mark. In `Preparing` it is the same moment for the phase and for the step, later than that of the
-    weight. After that a step's moment is its hold's, or the route's: there what is missed has been missed from then on.
-    """
-    rollout = s.rollout
-    if rollout.phase != "Preparing":
-        return rollout.lost_at is None
-    anew, changed = rollout.step_started_at, rollout.weight_changed_at
-    return anew is None or anew != rollout.phase_started_at or (changed is not None and anew <= changed)
-
-
 def _asked_anew(s: Situation, message: str) -> Decision:
-    mark = "step_started_at" if s.rollout.phase == "Preparing" else "lost_at"
-    return to.moved(s, message, after=to.SOON, phase_started_at=s.now, **{mark: s.now})
+    """The wait begins anew, and so does that for a share left in the route: perhaps nobody has taken it away either."""
+    anew = {"phase_started_at": s.now, "asked_anew_at": s.now, "share_left_at": None}
+    return to.moved(s, message, after=to.SOON, **anew)

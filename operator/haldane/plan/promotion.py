@@ -102,7 +102,7 @@ def watching(s: Situation) -> Decision:
         if occupied := route.occupied(s):
             return _watched(s, occupied, lost)
         return route.followed(s) or not_yet(s) or to.begin(s)
-    kept: dict[str, Any] = {"lost_at": lost, "step_started_at": None}
+    kept: dict[str, Any] = {"lost_at": lost, "route_awaited_at": None}
     if s.hold:
         return to.moved(s, f"version {stable.version} serves; {s.hold}", **kept)
 
@@ -126,7 +126,7 @@ def _watched(s: Situation, waiting: Decision, lost: datetime | None) -> Decision
     keep, watch = parse_duration(s.spec.rollout.keep_stable_for), parse_duration(s.spec.rollout.watch_after_promotion)
     rollout, changes = waiting.status.rollout, {"lost_at": lost}
     if not lost and s.since(s.rollout.phase_started_at) >= max(keep, watch):
-        waiting, changes = to.settled(s, rollout.message), {"step_started_at": rollout.step_started_at}
+        waiting, changes = to.settled(s, rollout.message), {"route_awaited_at": rollout.route_awaited_at}
     changed = waiting.status.rollout.model_copy(update=changes)
     return Decision(waiting.status.model_copy(update={"rollout": changed}), to.SOON)
 
@@ -139,7 +139,7 @@ def rolling_back(s: Situation) -> Decision:
         ready, failing = s.pods(previous).ready, s.pods(s.status.stable).ready
         is_over = is_overdue(s.md, s.now)
         # What is bad does not stay for want of a part of the others' pods: those that are missing get its room then.
-        is_enough_by_now = setbacks.is_bad(s) and (is_over or s.since(s.rollout.lost_at) >= setbacks.TOO_FEW)
+        is_enough_by_now = setbacks.is_bad(s) and (is_over or s.since(s.rollout.back_at) >= setbacks.TOO_FEW)
         if setbacks.are_enough(ready, previous.replicas) or (ready > 0 and (failing == 0 or is_enough_by_now)):
             return setbacks.restore(s, Decision(s.status))
         if ready > 0 and s.analysis and s.analysis.alarm:
@@ -150,9 +150,9 @@ def rolling_back(s: Situation) -> Decision:
         is_settled = s.route_shows(0) and s.since(s.rollout.weight_changed_at) > to.ROUTE_SETTLE
         if is_over or (s.wants_another and is_settled):
             return setbacks.undo_failed(s)
-        return to.moved(s, s.rollout.message, after=to.SOON, lost_at=(s.rollout.lost_at or s.now) if ready else None)
+        return to.moved(s, s.rollout.message, after=to.SOON, back_at=(s.rollout.back_at or s.now) if ready else None)
     if s.is_unled:
-        return route.awaited(s, s.rollout.message)
+        return route.led_back(s)
     if follows := route.followed(s):
         return follows
     stable = s.status.stable

@@ -131,7 +131,7 @@ def _initializing(s: Situation) -> Decision:
     if pods.ready >= s.spec.scaling.min_replicas:
         return to.initialized(s)
     waiting = f"waiting for the pods of version {s.target.version}: {pods.ready} of {s.spec.scaling.min_replicas} ready"
-    return to.moved(s, waiting, step_started_at=None)
+    return to.moved(s, waiting, route_awaited_at=None)
 
 
 def _stable(s: Situation) -> Decision:
@@ -140,10 +140,10 @@ def _stable(s: Situation) -> Decision:
         at_rest = s.rollout.phase == "Stable"
         if not stable or not at_rest:
             return Decision(s.status)
-        decision = to.moved(s, f"version {stable.version} serves", step_started_at=None)
+        decision = to.moved(s, f"version {stable.version} serves", route_awaited_at=None)
         return setbacks.accepted(s, decision) if stable.revision == s.target.name and not s.is_rejected else decision
     if s.hold:
-        return to.moved(s, f"version {s.target.version} is not rolled out: {s.hold}", step_started_at=None)
+        return to.moved(s, f"version {s.target.version} is not rolled out: {s.hold}", route_awaited_at=None)
     return route.occupied(s) or route.followed(s) or route.settling(s) or gating.not_yet(s) or to.begin(s)
 
 
@@ -264,6 +264,6 @@ def _advance(s: Situation, index: int, waived: str | None = None) -> Decision:
         following = s.spec.rollout.steps[index + 1]
         message = f"weight {s.rollout.weight}%: passed; preparing weight {following.weight}%"
         following_step = {"step": index + 1, "phase_started_at": s.now, "step_started_at": None}
-        following_step |= {"lost_at": None, "approved": None}
+        following_step |= {"asked_anew_at": None, "lost_at": None, "approved": None}
         return to.moved(s, message, after=to.SOON, waived=waived or s.rollout.waived, seen=seen, **following_step)
     return to.promote(s, "every step passed: preparing the promotion", waived, seen)

@@ -8,10 +8,10 @@ follows, what has to settle settles from then.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from haldane.plan import names, setbacks
 from haldane.plan import transitions as to
-from haldane.plan.deadlines import awaited_since
 from haldane.plan.situation import Decision, Situation
 from haldane.plan.stand_alone import is_alone
 
@@ -19,19 +19,21 @@ WITHOUT_PODS = 2 * to.ROUTE_SETTLE
 """How long a share that was taken from pods that are gone may stay in the route before the Service takes it from them."""
 
 
-def awaited(s: Situation, message: str) -> Decision:
+def awaited(s: Situation, message: str, **changes: Any) -> Decision:
     """Wait for the route; since when is remembered, and written once."""
-    begun = {} if awaited_since(s.rollout) else {"step_started_at": s.now}
-    return to.moved(s, message, after=to.SOON, **begun)
+    return to.moved(s, message, after=to.SOON, route_awaited_at=s.rollout.route_awaited_at or s.now, **changes)
+
+
+def led_back(s: Situation) -> Decision:
+    """On the way back: the candidate's Service leads to stable from now on, whether the route gives up its share or not."""
+    return awaited(s, s.rollout.message, led_back_at=s.rollout.led_back_at or s.now)
 
 
 def followed(s: Situation) -> Decision | None:
     """It was waited for and is there now: proxies hear of it from now on. None when it was not waited for."""
-    if awaited_since(s.rollout) is None:
+    if s.rollout.route_awaited_at is None:
         return None
-    # On the way back what was waited for stays on record: it is why the candidate's Service leads to stable.
-    kept = {} if s.rollout.phase == "RollingBack" else {"step_started_at": None}
-    return to.moved(s, s.rollout.message, after=to.SOON, weight_changed_at=s.now, **kept)
+    return to.moved(s, s.rollout.message, after=to.SOON, weight_changed_at=s.now, route_awaited_at=None)
 
 
 def occupied(s: Situation) -> Decision | None:
@@ -53,9 +55,9 @@ def not_given_up(s: Situation) -> Decision | None:
     """The candidate has lost its pods, and its share stays in the route: only on the way back its Service leads elsewhere."""
     if s.pods(s.status.candidate).ready > 0 or s.route_shows(0):
         return None
-    since = s.rollout.step_started_at
+    since = s.rollout.share_left_at
     if since is None or s.since(since) <= WITHOUT_PODS:
-        return to.moved(s, s.rollout.message, after=to.SOON, step_started_at=since or s.now)
+        return to.moved(s, s.rollout.message, after=to.SOON, share_left_at=since or s.now)
     carried = s.observed.route_weight
     why = f"none of its pods is ready, and the route still gives them {carried}% of the requests"
     return setbacks.roll_back(s, "RolledBack", "CandidateLost", why)

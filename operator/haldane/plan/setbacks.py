@@ -43,8 +43,11 @@ def retreat(s: Situation, why: str) -> Decision:
     is_promoted = s.rollout.phase == "Promoting" and (s.rollout.waived or "").startswith(to.PROMOTED_NOW)
     phase, goes_on = ("Promoting", "the promotion goes on") if is_promoted else ("Preparing", "the step is tried again")
     message = f"weight 0%: {why}; {goes_on} when its pods are ready"
-    begun = {"phase_started_at": s.now, "weight_changed_at": s.now, "step_started_at": None, "lost_at": first}
-    decision = to.moved(s, message, after=to.SOON, phase=phase, weight=0, checks=[], **begun)
+    begun: dict[str, Any] = {"phase_started_at": s.now, "weight_changed_at": s.now, "lost_at": first}
+    # A promotion has asked for its pods once, and is not to wait for them anew; a step that is tried again may, like any.
+    begun["asked_anew_at"] = s.now if is_promoted else None
+    ended = {"step_started_at": None, "route_awaited_at": None}
+    decision = to.moved(s, message, after=to.SOON, phase=phase, weight=0, checks=[], **begun, **ended)
     return to.with_event(decision, "Warning", "CandidateLost", f"Weight set to 0%: {why}.")
 
 
@@ -73,8 +76,7 @@ def undo(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision:
         return Decision(s.status)
     ready = s.pods(previous).ready
     message = f"going back to version {previous.version}: {why}"
-    # On the way back it says since when some of those are ready that are to take over.
-    decision = to.without_weight(s, "RollingBack", message, lost_at=s.now if ready else None)
+    decision = to.without_weight(s, "RollingBack", message, back_at=s.now if ready else None)
     needed = max(previous.replicas, s.full(failing), failing.replicas)
     decision = Decision(
         decision.status.model_copy(update={"previous": previous.model_copy(update={"replicas": needed})}),
@@ -153,7 +155,7 @@ def take_over(s: Situation, outcome: Outcome, reason: str, why: str) -> Decision
     message = (
         f"going back to version {stable.version} when its pods are ready: version {candidate.version} serves alone"
     )
-    decision = to.without_weight(s, "RollingBack", message, stable_lost_at=None, lost_at=None)
+    decision = to.without_weight(s, "RollingBack", message, stable_lost_at=None)
     decision = _ended_badly(s, decision, candidate, outcome, reason, why)
     status = decision.status.model_copy(
         update={
@@ -189,7 +191,7 @@ def _is_beyond_abort(s: Situation) -> bool:
 def restore(s: Situation, decision: Decision) -> Decision:
     """Point the stable Service back at the previous revision; the failing one drains as a candidate does."""
     status = decision.status
-    rollout = status.rollout.model_copy(update={"weight_changed_at": s.now})
+    rollout = status.rollout.model_copy(update={"weight_changed_at": s.now, "back_at": None})
     status = status.model_copy(
         update={"stable": status.previous, "candidate": status.stable, "previous": None, "rollout": rollout}
     )

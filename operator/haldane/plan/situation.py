@@ -12,7 +12,6 @@ from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.analysis import Analysis
 from haldane.plan.annotations import paused
 from haldane.plan.capacity import autoscaled, candidate_size, full_size, route_shows, whole
-from haldane.plan.deadlines import led_back
 from haldane.plan.gates import Report
 from haldane.plan.observed import Event, Observed, RevisionPods
 from haldane.plan.rejection import standing_rejection
@@ -152,8 +151,8 @@ class Situation:
     @property
     def is_led_back(self) -> bool:
         """Whether the candidate's Service leads to stable: then it does no harm that the route does not give up its share."""
-        stable = self.status.stable
-        return led_back(self.rollout) and stable is not None and self.observed.candidate_leads == stable.revision
+        stable, is_decided = self.status.stable, self.rollout.led_back_at is not None
+        return is_decided and stable is not None and self.observed.candidate_leads == stable.revision
 
 
 def sized(decision: Decision, replicas: int) -> Decision:

@@ -112,6 +112,9 @@ def set_weight(s: Situation, step: int, weight: int) -> Decision:
         phase_started_at=s.rollout.phase_started_at if promoting else s.now,
         weight_changed_at=s.now,
         step_started_at=None,
+        share_left_at=None,
+        # A promotion goes on waiting for what it has asked for; a step begins here.
+        asked_anew_at=s.rollout.asked_anew_at if promoting else None,
         # From a step straight to a weight: what was missed for it is there.
         lost_at=None if s.rollout.phase == "Progressing" else s.rollout.lost_at,
         checks=anew(s.rollout, weight),
@@ -134,6 +137,8 @@ def preview(s: Situation, step: int) -> Decision:
         phase_started_at=s.now,
         weight_changed_at=s.now,
         step_started_at=s.now,
+        share_left_at=None,
+        asked_anew_at=None,
         checks=[],
     )
     return with_event(decision, "Normal", "Previewed", f"Version {version} is ready, at weight 0%{led}.")
@@ -151,6 +156,8 @@ def promote(s: Situation, message: str, waived: str | None = None, seen: str | N
         phase="Promoting",
         phase_started_at=s.now,
         step_started_at=None,
+        share_left_at=None,
+        asked_anew_at=None,
         waived=waived or s.rollout.waived,
         seen=seen or s.rollout.seen,
     )
@@ -165,7 +172,7 @@ def hand_over(s: Situation) -> Decision:
     if candidate is None or stable is None:
         return Decision(s.status)
     message = f"version {candidate.version} takes over: waiting until the Service and the route point at its pods"
-    decision = moved(s, message, after=SOON, phase="Promoting", weight_changed_at=s.now, step_started_at=None)
+    decision = moved(s, message, after=SOON, phase="Promoting", weight_changed_at=s.now, asked_anew_at=None)
     kept = 0 if s.rollout.strategy == "Recreate" else max(stable.replicas, s.pods(stable).replicas)
     previous = stable.model_copy(update={"replicas": kept})
     status = decision.status.model_copy(update={"stable": candidate, "candidate": None, "previous": previous})
@@ -176,7 +183,7 @@ def promoted(s: Situation) -> Decision:
     """The new stable serves by the stable Service: the canary route goes idle, and the watch begins."""
     version = s.status.stable.version if s.status.stable else ""
     message = f"version {version} serves; watching it"
-    decision = without_weight(s, "Watching", message, step=None, lost_at=None, observed_weight=None, checks=[])
+    decision = without_weight(s, "Watching", message, step=None, observed_weight=None, checks=[])
     passed = {"BlueGreen": "took over in one switch", "Recreate": "took over from pods that went first"}
     how = s.rollout.waived or passed.get(s.rollout.strategy or "", "passed every step")
     how += f"; seen 4 times in 5 would have been, {s.rollout.seen}" if s.rollout.seen else ""
@@ -207,6 +214,10 @@ def without_weight(s: Situation, phase: Phase, message: str, **changes: Any) -> 
         # A candidate that had no traffic has none to drain.
         weight_changed_at=s.now if s.rollout.weight else s.rollout.weight_changed_at,
         step_started_at=None,
+        route_awaited_at=None,
+        share_left_at=None,
+        asked_anew_at=None,
+        lost_at=None,
         **changes,
     )
 

@@ -13,7 +13,7 @@ from haldane.api import crd
 from haldane.api.v1alpha1 import ModelDeployment
 
 Schema = dict[str, Any]
-LARGEST = 64 * 1024
+LARGEST = 66 * 1024
 
 
 @pytest.fixture(scope="module")

@@ -45,6 +45,17 @@ DEADLINE = timedelta(minutes=10)
 """The default of `progressDeadline`."""
 
 
+MOMENTS = [name for name, field in RolloutStatus.model_fields.items() if "datetime" in str(field.annotation)]
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+def test_every_moment_follows_a_clock_that_is_set(model_deployment: Callable[..., ModelDeployment], name: str) -> None:
+    md = waiting(model_deployment, "Watching", **{name: NOW})
+    ahead = in_time(md, Instant(NOW + HOUR, 10.0), Instant(NOW, 10.0)).status.rollout
+    assert getattr(ahead, name) == NOW + HOUR
+    assert getattr(caught_up(md, NOW - HOUR).status.rollout, name) == NOW - HOUR
+
+
 def waiting(make: Callable[..., ModelDeployment], phase: Phase, **moments: datetime) -> ModelDeployment:
     rollout = RolloutStatus(phase=phase, **moments)
     return make().model_copy(update={"status": ModelDeploymentStatus(rollout=rollout)})
@@ -72,10 +83,10 @@ def test_a_deadline_that_nobody_saw_pass_gives_a_last_chance(
     model_deployment: Callable[..., ModelDeployment], last: Instant | None
 ) -> None:
     late = NOW - HOUR
-    md = waiting(model_deployment, "Preparing", phase_started_at=late, step_started_at=late, stable_lost_at=late)
-    found = in_time(md, Instant(NOW, 100.0), last).status.rollout
-    begun = NOW + LAST_CHANCE - DEADLINE
-    assert (found.phase_started_at, found.step_started_at, found.stable_lost_at) == (begun, begun, NOW)
+    seen = dict.fromkeys(("phase_started_at", "share_left_at", "asked_anew_at", "stable_lost_at"), late)
+    found = in_time(waiting(model_deployment, "Preparing", **seen), Instant(NOW, 100.0), last).status.rollout
+    assert found.phase_started_at == NOW + LAST_CHANCE - DEADLINE
+    assert (found.share_left_at, found.asked_anew_at, found.stable_lost_at) == (NOW, late, NOW)
 
 
 @pytest.mark.parametrize(("looked", "is_moved"), [(None, True), (29, True), (30, False)])

@@ -20,6 +20,7 @@ from haldane.plan.transitions import ROUTE_SETTLE
 
 from .asked import examine_gates
 from .ends import examine_ends
+from .moments import examine_moments
 
 if TYPE_CHECKING:
     from .lying import LyingWorld
@@ -45,6 +46,7 @@ def examine(world: LyingWorld, md: ModelDeployment, observed: Observed, decision
     _examine_lowered(md, observed, new, now)
     _examine_approval(md, new)
     examine_ends(world, md, observed, decision, now)
+    examine_moments(old.rollout, new.rollout)
     _examine_claims(world, md, observed, decision)
 
 

@@ -105,8 +105,10 @@ def test_pods_that_are_asked_for_again_for_a_promotion_are_no_route(lying: Lying
 def test_pods_that_came_at_last_may_all_be_lost_once_like_any(lying: LyingWorld) -> None:
     ask_anew(lying)
     lying.refused = frozenset()
+    assert lying.status["rollout"].get("askedAnewAt")
     lying.run(60, lambda w: w.status["rollout"]["weight"] == 50)
-    assert lying.status["rollout"].get("lostAt") is None
+    rollout = lying.status["rollout"]
+    assert (rollout.get("askedAnewAt"), rollout.get("lostAt")) == (None, None)
 
 
 def test_a_first_version_that_is_replaced_waits_for_a_route_and_writes_nothing(

@@ -9,7 +9,6 @@ from haldane.api.status import ModelDeploymentStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import names
 from haldane.plan.capacity import has_route
-from haldane.plan.deadlines import led_back
 from haldane.plan.environment import GRPC_PORT
 from haldane.plan.pod_template import CONTAINER, GRPC_PORT_NAME, PORT_NAME
 from haldane.plan.revision import Revision
@@ -51,7 +50,7 @@ def services(md: ModelDeployment, status: ModelDeploymentStatus, revisions: Mapp
 
 def behind_candidate(status: ModelDeploymentStatus) -> str:
     """The revision behind the candidate Service, for a status with a stable revision."""
-    leads = status.stable if status.candidate is None or led_back(status.rollout) else status.candidate
+    leads = status.stable if status.candidate is None or status.rollout.led_back_at else status.candidate
     return leads.revision if leads else ""
 
 
