@@ -62,9 +62,9 @@ def _handing_over(s: Situation) -> Decision:
     collapsed = collapse(s)
     if collapsed:
         return collapsed
-    asked_again = s.rollout.phase_started_at == s.rollout.weight_changed_at
-    if s.is_unled and not asked_again:
-        return to.moved(s, s.rollout.message, after=to.SOON, phase_started_at=s.now, weight_changed_at=s.now)
+    if s.is_unled and s.rollout.asked_anew_at is None:
+        anew = {"phase_started_at": s.now, "weight_changed_at": s.now, "asked_anew_at": s.now}
+        return to.moved(s, s.rollout.message, after=to.SOON, **anew)
     if s.since(s.rollout.weight_changed_at) > parse_duration(s.spec.rollout.progress_deadline):
         why = f"the Service did not follow within {s.spec.rollout.progress_deadline}"
         return setbacks.undo(s, "RolledBack", "ProgressDeadlineExceeded", why)

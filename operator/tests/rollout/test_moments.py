@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from datetime import timedelta
 from typing import Any, get_args
 
 import pytest
@@ -62,6 +63,21 @@ def test_pods_that_were_lost_are_asked_for_anew_for_a_step_and_not_for_a_promoti
     lying.run(deadlines * DEADLINE - 20)
     assert lying.phase == ("Promoting" if is_promoted else "Preparing")
     lying.run(50)
+    assert lying.status["rejected"][0]["reason"] == "ProgressDeadlineExceeded"
+
+
+def test_a_handover_is_asked_for_anew_after_a_deadline_that_passed_unseen(lying: LyingWorld) -> None:
+    lying.run(200, lambda w: "letting the route settle" in w.status["rollout"]["message"])
+    lying.refused = frozenset({"Service"})
+    for _ in range(10):
+        lying.now, lying.second = lying.now + timedelta(seconds=1), lying.second + 1
+        lying.one_pass()
+        if lying.version("previous") == "1":
+            break
+    lying.now, lying.passed = lying.now + timedelta(hours=1), None  # it died when it had decided so
+    lying.run(DEADLINE - 10)
+    assert lying.phase == "Promoting", "it has the whole deadline"
+    lying.run(30)
     assert lying.status["rejected"][0]["reason"] == "ProgressDeadlineExceeded"
 
 
