@@ -81,6 +81,20 @@ def test_a_handover_is_asked_for_anew_after_a_deadline_that_passed_unseen(lying:
     assert lying.status["rejected"][0]["reason"] == "ProgressDeadlineExceeded"
 
 
+def test_a_service_that_an_older_operator_led_back_stays_there(lying: LyingWorld) -> None:
+    lying.run_until("Promoting")
+    lying.refused = frozenset({"Ingress"})
+    lying.run(10)
+    lying.annotations["haldane.dev/abort"] = "now"
+    lying.run(10, lambda w: w.status["rollout"].get("ledBackAt"))
+    assert (lying.phase, lying.behind, lying.route_weight) == ("RollingBack", lying.serving, 50)
+    for name in ("ledBackAt", "routeAwaitedAt"):
+        lying.status["rollout"].pop(name, None)
+    lying.run(1)
+    assert (lying.behind, lying.status["rollout"].get("ledBackAt") is not None) == (lying.serving, True)
+    lying.run_until("Stable", 20)
+
+
 AWAITED = ("stepStartedAt",)
 MARKED = ("stepStartedAt", "lostAt")
 
