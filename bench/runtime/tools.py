@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.runtime.processes import BenchError
+from e2e.harness.debian_packages import library_path, unpacked
+from e2e.harness.errors import HarnessError
 
 HERE = Path(__file__).resolve().parent
 WRK_PACKAGES = ("wrk", "libluajit-5.1-2", "libluajit-5.1-common")
@@ -39,19 +41,11 @@ def wrk() -> Wrk:
     """
     if found := shutil.which("wrk"):
         return Wrk(Path(found), dict(os.environ))
-    folder = cache() / "bin" / "wrk"
-    program = folder / "usr/bin/wrk"
-    if not program.exists():
-        if not shutil.which("apt-get") or not shutil.which("dpkg"):
-            raise BenchError("wrk is not in PATH, and this is no Debian to take it from: install wrk 4.1 or later.")
-        fresh = _fresh(folder)
-        _run(["apt-get", "download", *WRK_PACKAGES], fresh, "fetch wrk (run `apt-get update` once if it was not found)")
-        for package in sorted(fresh.glob("*.deb")):
-            _run(["dpkg", "-x", str(package), str(fresh)], fresh, "unpack wrk")
-            package.unlink()
-        fresh.replace(folder)
-    libraries = [str(path.parent) for path in (folder / "usr/lib").glob("*/libluajit-5.1.so.2")]
-    return Wrk(program, dict(os.environ) | {"LD_LIBRARY_PATH": os.pathsep.join(libraries)})
+    try:
+        folder = unpacked(cache() / "bin" / "wrk", WRK_PACKAGES)
+    except HarnessError as error:
+        raise BenchError(f"wrk 4.1 or later is not in PATH. {error}") from error
+    return Wrk(folder / "usr/bin/wrk", dict(os.environ) | {"LD_LIBRARY_PATH": library_path(folder)})
 
 
 def load_generator() -> Path:

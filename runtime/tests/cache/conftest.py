@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from e2e.apiserver.server import free_ports
+from e2e.harness.debian_packages import library_path, unpacked
+from e2e.harness.errors import HarnessError
 
 PACKAGES = ("redis-server", "redis-tools", "libatomic1", "libjemalloc2", "liblzf1")
 START_SECONDS = 20.0
-DOWNLOAD_SECONDS = 120.0
 
 
 def redis_program() -> tuple[str, dict[str, str]]:
@@ -23,23 +24,12 @@ def redis_program() -> tuple[str, dict[str, str]]:
     found = shutil.which("redis-server")
     if found:
         return found, {}
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "haldane" / "redis"
-    program = cache / "usr/bin/redis-server"
-    if not program.exists():
-        if shutil.which("apt-get") is None:
-            pytest.skip("redis-server is neither in PATH nor to be had with apt-get: install Redis to run these tests")
-        fresh = cache.with_name(f"redis.{os.getpid()}")
-        fresh.mkdir(parents=True)
-        for command in (
-            ["apt-get", "-o", "APT::Sandbox::User=", "download", "-q", *PACKAGES],
-            ["bash", "-ec", 'for package in *.deb; do dpkg -x "$package" .; rm "$package"; done'],
-        ):
-            subprocess.run(command, cwd=fresh, check=True, timeout=DOWNLOAD_SECONDS, stdout=subprocess.DEVNULL)
-        if not program.exists():
-            shutil.rmtree(cache, ignore_errors=True)
-            fresh.rename(cache)
-    libraries = [str(path) for path in (cache / "usr/lib").iterdir() if path.is_dir()]
-    return str(program), {"LD_LIBRARY_PATH": ":".join(libraries)}
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    try:
+        folder = unpacked(base / "haldane" / "redis", PACKAGES)
+    except HarnessError as error:
+        pytest.skip(f"redis-server is not in PATH. {error}")
+    return str(folder / "usr/bin/redis-server"), {"LD_LIBRARY_PATH": library_path(folder)}
 
 
 class RedisServer:

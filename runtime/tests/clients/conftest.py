@@ -1,5 +1,10 @@
 """One server with a model for each datatype and for each habit that a client may have."""
 
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 REQUEST_BYTES = 8 << 20
+INSTALL_SECONDS = 240
 
 # The protocol's name, ONNX's, and what numpy (with ml_dtypes) calls it. All that ONNX and the protocol share.
 DATATYPES: dict[str, tuple[int, Any]] = {
@@ -47,6 +53,31 @@ def sample(datatype: str, shape: tuple[int, ...]) -> Any:
     array = np.empty(shape, dtype)
     array[...] = np.resize(np.array(values, dtype), shape)
     return array
+
+
+@pytest.fixture(scope="session")
+def pinned() -> Callable[[str], Path]:
+    """Makes the environment that has what `<name>.txt` beside this file pins, and nothing else; once on a machine."""
+
+    def environment(name: str) -> Path:
+        pins = Path(__file__).with_name(f"{name}.txt")
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "haldane" / "clients"
+        folder = base / f"{name}-{hashlib.sha256(pins.read_bytes()).hexdigest()[:12]}"
+        python = folder / "bin" / "python"
+        base.mkdir(parents=True, exist_ok=True)
+        with (base / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / "ready").exists():
+                uv = Path(sys.executable).parent / "uv"
+                for command in (
+                    [str(uv), "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
+                    [str(uv), "pip", "sync", "--quiet", "--require-hashes", "--python", str(python), str(pins)],
+                ):
+                    subprocess.run(command, check=True, timeout=INSTALL_SECONDS)
+                (folder / "ready").touch()
+        return folder
+
+    return environment
 
 
 @pytest.fixture(scope="session")

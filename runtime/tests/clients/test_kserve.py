@@ -1,19 +1,14 @@
 """The unmodified client of KServe against the real server, in an environment of its own."""
 
-import fcntl
-import hashlib
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 HERE = Path(__file__).parent
-PINS = HERE / "kserve.txt"
-INSTALL_SECONDS = 240
 RUN_SECONDS = 120
 
 CHECKS = [
@@ -30,29 +25,9 @@ CHECKS = [
 
 
 @pytest.fixture(scope="module")
-def python() -> str:
-    """The interpreter of an environment that has what `kserve.txt` pins; made once on a machine."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "haldane" / "clients"
-    folder = base / f"kserve-{hashlib.sha256(PINS.read_bytes()).hexdigest()[:12]}"
-    found = folder / "bin" / "python"
-    base.mkdir(parents=True, exist_ok=True)
-    with (base / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "ready").exists():
-            uv = Path(sys.executable).parent / "uv"
-            for command in (
-                [str(uv), "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
-                [str(uv), "pip", "sync", "--quiet", "--require-hashes", "--python", str(found), str(PINS)],
-            ):
-                subprocess.run(command, check=True, timeout=INSTALL_SECONDS)
-            (folder / "ready").touch()
-    return str(found)
-
-
-@pytest.fixture(scope="module")
-def results(python: str, server: Any, grpc_address: str) -> dict[str, str | None]:
+def results(pinned: Callable[[str], Path], server: Any, grpc_address: str) -> dict[str, str | None]:
     ended = subprocess.run(
-        [python, str(HERE / "kserve_checks.py"), server.url, grpc_address],
+        [str(pinned("kserve") / "bin/python"), str(HERE / "kserve_checks.py"), server.url, grpc_address],
         capture_output=True,
         text=True,
         timeout=RUN_SECONDS,
