@@ -10,7 +10,7 @@ from haldane.simulate.rollout import Course
 def test_a_row_tells_shares_and_times() -> None:
     good, bad = Course("promoted", 110, first_weight=10), Course("rolled back", 30, first_weight=10)
     row = line(CASES[0], [good, good, bad, Course(first_weight=10)])
-    assert row == "| 1 healthy | 50.00 % | 25.00 % | 25.00 % | 100 s, 100 s |"
+    assert row == "| 1 healthy | 50.00 % | 25.00 % | 25.00 % | 100 s, 100 s, 100 s |"
     assert line(CASES[0], [Course()]).endswith("| 100.00 % |  |")
 
 
