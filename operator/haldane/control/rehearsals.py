@@ -18,6 +18,8 @@ from haldane.plan import rehearsal
 
 AGAIN = timedelta(minutes=10)
 """How long what was found, or that Prometheus could not say, is good for."""
+AGAIN_SOON = timedelta(seconds=30)
+"""The same while what serves is so new that Prometheus may not have met it yet."""
 DEADLINE = 30.0
 """Seconds for all queries of one rehearsal: nothing waits for them but a sentence."""
 
@@ -26,6 +28,8 @@ DEADLINE = 30.0
 class _Rehearsal:
     of: tuple[int, str]
     at: datetime
+    good_for: timedelta
+    """Unless nothing was found: then it is good for as long as the spec is."""
     task: asyncio.Task[tuple[str, ...] | None]
 
     @property
@@ -49,11 +53,12 @@ class Rehearsals:
         if revision is None:
             return known.found if known and known.of[0] == md.metadata.generation else None
         of = (md.metadata.generation, revision)
-        is_good = known is not None and (known.found == () or now - known.at < AGAIN)
+        is_good = known is not None and (known.found == () or now - known.at < known.good_for)
         if known is None or known.of != of or not (is_good or not known.task.done()):
             self.forget(key)
             task = asyncio.create_task(self._ask(md, now), name=f"rehearsal of {key}")
-            self._known[key] = known = _Rehearsal(of, now, task)
+            good_for = AGAIN_SOON if rehearsal.is_new(md, now) else AGAIN
+            self._known[key] = known = _Rehearsal(of, now, good_for, task)
             task.add_done_callback(lambda _: self._wake(key) if self._known.get(key) is known else None)
         return known.found
 
@@ -62,7 +67,7 @@ class Rehearsals:
         known = self._known.get(key)
         if known is None or known.found == ():
             return None
-        return max(timedelta(seconds=1), known.at + AGAIN - now)
+        return max(timedelta(seconds=1), known.at + known.good_for - now)
 
     def forget(self, key: Key) -> None:
         """Drop what is known and asked of an object."""

@@ -95,10 +95,10 @@ def findings(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) 
         return None
     found, is_early = [], False
     lately, not_lately = read_requests(answers.get(LATELY))
-    has_none = bool(requests) and LATELY in answers and not lately and not not_lately
-    if has_none and _is_new(md, now):
+    has_none = LATELY in answers and not lately and not not_lately
+    if has_none and is_new(md, now):
         is_early = True
-    elif has_none:
+    elif has_none and requests:
         window = md.spec.rollout.analysis.window
         found.append(
             f"spec.rollout.analysis.window: in {window} Prometheus has fewer than two samples of each pod, though it has more in"
@@ -119,7 +119,7 @@ def findings(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) 
     return None if is_early and not found else tuple(found)
 
 
-def _is_new(md: ModelDeployment, now: datetime) -> bool:
+def is_new(md: ModelDeployment, now: datetime) -> bool:
     """Whether stable took over, or came back, so lately that few samples of its pods say nothing: others answered before."""
     rollout = md.status.rollout
     if rollout.phase == "Promoting":

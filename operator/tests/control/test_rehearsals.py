@@ -10,7 +10,7 @@ import pytest
 
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.control.ports import Answer, Series, Unavailable
-from haldane.control.rehearsals import AGAIN, Rehearsals
+from haldane.control.rehearsals import AGAIN, AGAIN_SOON, Rehearsals
 from haldane.control.store import Key
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -85,6 +85,19 @@ async def test_doubts_are_asked_about_again(world: World) -> None:
     assert len(world.asked) == 4
     world.answers["free"] = FINE
     assert await world.of(model(), AGAIN) == ()
+
+
+async def test_what_serves_so_newly_that_prometheus_has_not_met_it_is_asked_about_soon(world: World) -> None:
+    fresh = model()
+    began = fresh.status.rollout.model_copy(update={"phase_started_at": NOW - timedelta(seconds=1)})
+    fresh = fresh.model_copy(update={"status": fresh.status.model_copy(update={"rollout": began})})
+    world.answers = {"own": (), "free": ()}
+    assert await world.of(fresh) is None
+    assert world.rehearsals.again(KEY, NOW) == AGAIN_SOON
+    world.answers = {"own": FINE, "free": MANY}
+    found = await world.of(fresh, AGAIN_SOON)
+    assert found is not None
+    assert "2 series" in found[0]
 
 
 async def test_an_outage_is_no_doubt_and_is_tried_again(world: World) -> None:

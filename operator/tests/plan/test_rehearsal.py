@@ -256,6 +256,16 @@ def test_pods_that_have_just_taken_over_need_not_have_two_samples_yet(
     assert few, "what is known all the same is told"
 
 
+@pytest.mark.parametrize(("since", "found"), [(5, None), (899, None), (900, ())])
+def test_what_prometheus_has_not_met_yet_is_not_found_to_be_fine(
+    model_deployment: Make, since: int, found: tuple[str, ...] | None
+) -> None:
+    md = at_rest(model_deployment)
+    rollout = md.status.rollout.model_copy(update={"phase_started_at": NOW - timedelta(seconds=since)})
+    md = md.model_copy(update={"status": md.status.model_copy(update={"rollout": rollout})})
+    assert findings(md, {"requests": (), "lately": ()}, NOW) == found
+
+
 @pytest.mark.parametrize(
     ("counted", "lately", "is_told"),
     [
