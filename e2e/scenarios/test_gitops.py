@@ -95,7 +95,7 @@ async def test_gitops(place: Place) -> None:
         async with syncing(place, "v2") as synced:
             md = await place.until_stable("v2", place.now.metadata.generation, seconds=75)
             must_be_quiet(place, synced)
-        assert len(synced.said) > 10
+        assert len(synced.said) > 5, "it was applied again and again while the rollout went on"
 
         pods = set(place.pods)
         async with syncing(place, "v4-broken"):
