@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from haldane.api.status import Phase, RolloutStatus
 
-ROLLOUT = {"started_at", "phase_started_at", "weight_changed_at", "checked_at"}
+ALWAYS = {"phase_started_at", "weight_changed_at", "checked_at"}
+"""A look that comes late is told of where it arrives."""
+ROLLOUT = ALWAYS | {"started_at"}
 PODS = {"lost_at", "stable_lost_at", "asked_anew_at"}
 ROUTE = {"route_awaited_at"}
 MAY_STAND: dict[Phase, set[str]] = {
-    "Initializing": {"started_at", "phase_started_at", "weight_changed_at"} | ROUTE,
-    "Stable": {"phase_started_at", "weight_changed_at"} | ROUTE,
+    "Initializing": ROLLOUT | ROUTE,
+    "Stable": ALWAYS | ROUTE,
     "Preparing": ROLLOUT | PODS | {"share_left_at"},
     "Progressing": ROLLOUT | PODS | {"step_started_at"},
     "Promoting": ROLLOUT | PODS | ROUTE | {"share_left_at"},
