@@ -1,3 +1,6 @@
+import json
+import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,3 +97,14 @@ def test_tables_go_between_the_marks(tmp_path: Path) -> None:
     readme.write_text("no marks")
     with pytest.raises(ValueError, match="lacks the marks"):
         report.publish(readme, "new")
+
+
+def test_the_published_plot_shows_every_server_in_every_panel_that_it_is_measured_in() -> None:
+    """The plot is drawn in an environment of its own, so that what is published is looked at."""
+    published = Path(report.__file__).parent / "results"
+    found = json.loads((published / "results.json").read_text())
+    texts = Counter(re.findall(r">([^<]+)</text>", (published / "plot.svg").read_text()))
+    panels = ("json c=64", "binary c=64", "grpc c=64", "trees c=64", "image c=16")
+    for server, title in found["titles"].items():
+        bars = sum(panel in found["closed"].get(server, {}) for panel in panels)
+        assert texts[title] == bars + (server in found["open"]), title

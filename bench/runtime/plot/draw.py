@@ -1,5 +1,6 @@
 """Draws results.json: `python draw.py results.json plot.svg`."""
 
+import itertools
 import json
 import statistics
 import sys
@@ -18,7 +19,7 @@ PANELS = (
     ("image c=16", "image, binary, c = 16"),
 )
 OURS, OTHERS = "#c2410c", "#64748b"
-COLOURS = ("#c2410c", "#1d4ed8", "#15803d", "#7e22ce", "#a16207", "#0e7490", "#be185d", "#4b5563")
+COLOURS = ("#1d4ed8", "#15803d", "#7e22ce", "#a16207", "#0e7490", "#be185d", "#4b5563", "#65a30d")
 
 
 def bars(axes, closed, titles, key, title):
@@ -35,18 +36,20 @@ def bars(axes, closed, titles, key, title):
     ]
     colours = [OURS if name == titles.get("haldane") else OTHERS for name in order]
     axes.barh(order, middles, xerr=spans, color=colours, ecolor="#111827", capsize=2, height=0.7)
-    for row, middle in enumerate(middles):
+    for row, (middle, above) in enumerate(zip(middles, spans[1], strict=True)):
         axes.annotate(
-            f" {middle:,.0f}", (middle, row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8
+            f"{middle:,.0f}", (middle + above, row), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8
         )
     axes.set_title(title, fontsize=10)
-    axes.set_xlim(0, max(middles, default=1) * 1.25)
+    axes.set_xlim(0, max(map(sum, zip(middles, spans[1], strict=True)), default=1) * 1.25)
     axes.set_xlabel("answers a second", fontsize=8)
     axes.tick_params(labelsize=8)
 
 
 def tails(axes, opened, titles):
-    for colour, (server, rates) in zip(COLOURS, opened.items(), strict=False):
+    others = itertools.cycle(COLOURS)
+    for server, rates in opened.items():
+        colour = OURS if server == "haldane" else next(others)
         points = sorted(
             (float(rate), statistics.median(r["p99"] for r in readings)) for rate, readings in rates.items()
         )
