@@ -133,8 +133,9 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[math.ceil(share * len(values)) - 1] if values else math.nan
 
 
-def post(path: str, body: bytes, content_type: str = "application/json") -> bytes:
-    """A whole request, ready to be sent any number of times."""
-    return (
-        f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\n\r\n"
-    ).encode() + body
+def post(path: str, body: bytes, content_type: str = "application/json", **headers: str) -> bytes:
+    """A whole request, ready to be sent any number of times; `headers` have _ for -."""
+    named = {"host": "bench", "content-type": content_type, "content-length": str(len(body))}
+    named |= {name.replace("_", "-"): value for name, value in headers.items()}
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items())]
+    return "\r\n".join((*lines, "", "")).encode() + body

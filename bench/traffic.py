@@ -36,6 +36,17 @@ _WINDOW = (1 << 31) - 1
 # The statuses that a memory run may meet, by those of HTTP; any other is a fault.
 _CODES = {b"0": 200, b"3": 400}
 
+_HEADERS = [
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":path", "/inference.GRPCInferenceService/ModelInfer"),
+    (":authority", "bench"),
+    ("te", "trailers"),
+    ("content-type", "application/grpc"),
+    ("user-agent", "bench"),
+    ("grpc-timeout", "30S"),
+]
+
 Mix = Sequence[tuple[float, bytes]]
 
 
@@ -62,8 +73,8 @@ def http_mix() -> Mix:
         return post("/v2/models/model/infer", document(count))
 
     def zipped(count: int) -> bytes:
-        request = post("/v2/models/model/infer", gzip.compress(document(count)))
-        return request.replace(b"host: bench", b"host: bench\r\ncontent-encoding: gzip\r\naccept-encoding: gzip", 1)
+        body = gzip.compress(document(count))
+        return post("/v2/models/model/infer", body, content_encoding="gzip", accept_encoding="gzip")
 
     def binary(count: int) -> bytes:
         data = rows(count).tobytes()
@@ -76,8 +87,9 @@ def http_mix() -> Mix:
         head = json.dumps(
             {"inputs": [tensor], "outputs": [{"name": "y", "parameters": {"binary_data": True}}]}
         ).encode()
-        request = post("/v2/models/model/infer", head + data, "application/octet-stream")
-        return request.replace(b"host: bench", b"host: bench\r\ninference-header-content-length: %d" % len(head), 1)
+        size = str(len(head))
+        octets = "application/octet-stream"
+        return post("/v2/models/model/infer", head + data, octets, inference_header_content_length=size)
 
     def predict(count: int) -> bytes:
         return post("/v1/models/model:predict", json.dumps({"instances": rows(count).tolist()}).encode())
@@ -220,18 +232,6 @@ class _Grpc(_Connection):
             self._transport.write(frames.frame(frames.PING, frames.ACK, 0, payload))
 
 
-_HEADERS = [
-    (":method", "POST"),
-    (":scheme", "http"),
-    (":path", "/inference.GRPCInferenceService/ModelInfer"),
-    (":authority", "bench"),
-    ("te", "trailers"),
-    ("content-type", "application/grpc"),
-    ("user-agent", "bench"),
-    ("grpc-timeout", "30S"),
-]
-
-
 async def send(
     ports: Ports, count: int, codes: Counter[int], progress: Callable[[int], None], leaving: float = LEAVING
 ) -> None:
@@ -245,13 +245,12 @@ async def send(
         nonlocal left
         choice = random.Random(seed)
         loop = asyncio.get_running_loop()
+        shares, requests = zip(*mix, strict=True)
         while left > 0:
             _, connection = await loop.create_connection(lambda: kind(codes), "127.0.0.1", port)
             for _ in range(GROUPS_A_CONNECTION):
                 left -= PIPELINE
-                answered = connection.send(
-                    choice.choices([one for _, one in mix], [share for share, _ in mix], k=PIPELINE)
-                )
+                answered = connection.send(choice.choices(requests, shares, k=PIPELINE))
                 if choice.random() < leaving:
                     progress(PIPELINE)
                     break

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.runtime.processes import BenchError
+from e2e.cluster import paths
 from e2e.harness.debian_packages import library_path, unpacked
 from e2e.harness.errors import HarnessError
 
@@ -23,8 +24,7 @@ INSTALL_SECONDS = 900
 
 def cache() -> Path:
     """The folder for everything that outlives a run."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "haldane" / "bench"
+    return paths.home() / "bench"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +101,6 @@ def draw(results: Path, picture: Path) -> None:
     """Draw results.json as an SVG, with the matplotlib of an environment of its own."""
     command = [str(environment("plot")), str(HERE / "plot" / "draw.py"), str(results), str(picture)]
     _run(command, HERE, "draw the results")
-
-
-def _fresh(folder: Path) -> Path:
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    return fresh
 
 
 def _digest(data: bytes) -> str:

@@ -12,11 +12,16 @@ from e2e.harness.errors import HarnessError
 DOWNLOAD_SECONDS = 120.0
 
 
+class NotDebian(HarnessError):
+    """There are no such packages here; everything else that goes wrong is a fault."""
+
+
 def unpacked(folder: Path, packages: Sequence[str]) -> Path:
     """`folder` with all that the packages hold; made once, whoever else asks for it at the same time.
 
     Raises:
-        HarnessError: when this is no Debian, or a package cannot be had, with what to do.
+        NotDebian: when this is none, with what to install.
+        HarnessError: when a package cannot be had, with what to do.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f".{folder.name}.lock").open("w") as lock:
@@ -34,7 +39,7 @@ def library_path(folder: Path) -> str:
 def _fetch(folder: Path, packages: Sequence[str]) -> None:
     names = " ".join(packages)
     if not shutil.which("apt-get") or not shutil.which("dpkg"):
-        raise HarnessError(f"This is no Debian to take {names} from: install what they hold.")
+        raise NotDebian(f"This is no Debian to take {names} from: install what they hold.")
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.harness.debian_packages import library_path, unpacked
+from e2e.harness.debian_packages import NotDebian, library_path, unpacked
 from e2e.harness.errors import HarnessError
 
 
@@ -40,12 +40,13 @@ def test_what_the_packages_hold_lies_in_the_folder_and_is_fetched_once(path: Pat
 def test_a_package_that_is_not_there_leaves_nothing_and_says_what_to_do(path: Path, tmp_path: Path) -> None:
     program(path, "apt-get", "echo 'E: Unable to locate package libb64' >&2; exit 100")
     program(path, "dpkg", "exit 0")
-    with pytest.raises(HarnessError, match=r"run `apt-get update` once.*Unable to locate package libb64"):
+    with pytest.raises(HarnessError, match=r"run `apt-get update` once.*Unable to locate package libb64") as caught:
         unpacked(tmp_path / "cache" / "b64", ["libb64"])
+    assert caught.type is HarnessError, "a fault here, and no other system"
     assert not [file for file in (tmp_path / "cache").iterdir() if file.is_dir()]
 
 
 def test_elsewhere_than_on_debian_it_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(HarnessError, match="no Debian to take libb64 from"):
+    with pytest.raises(NotDebian, match="no Debian to take libb64 from"):
         unpacked(tmp_path / "cache" / "b64", ["libb64"])

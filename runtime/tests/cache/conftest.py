@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from e2e.apiserver.server import free_ports
-from e2e.harness.debian_packages import library_path, unpacked
-from e2e.harness.errors import HarnessError
+from e2e.cluster import paths
+from e2e.harness.debian_packages import NotDebian, library_path, unpacked
 
 PACKAGES = ("redis-server", "redis-tools", "libatomic1", "libjemalloc2", "liblzf1")
 START_SECONDS = 20.0
@@ -24,10 +24,9 @@ def redis_program() -> tuple[str, dict[str, str]]:
     found = shutil.which("redis-server")
     if found:
         return found, {}
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     try:
-        folder = unpacked(base / "haldane" / "redis", PACKAGES)
-    except HarnessError as error:
+        folder = unpacked(paths.home() / "redis", PACKAGES)
+    except NotDebian as error:
         pytest.skip(f"redis-server is not in PATH. {error}")
     return str(folder / "usr/bin/redis-server"), {"LD_LIBRARY_PATH": library_path(folder)}
 

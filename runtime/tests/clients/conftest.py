@@ -2,7 +2,6 @@
 
 import fcntl
 import hashlib
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +13,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
+from e2e.cluster import paths
 
 REQUEST_BYTES = 8 << 20
 INSTALL_SECONDS = 240
@@ -61,7 +62,7 @@ def pinned() -> Callable[[str], Path]:
 
     def environment(name: str) -> Path:
         pins = Path(__file__).with_name(f"{name}.txt")
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "haldane" / "clients"
+        base = paths.home() / "clients"
         folder = base / f"{name}-{hashlib.sha256(pins.read_bytes()).hexdigest()[:12]}"
         python = folder / "bin" / "python"
         base.mkdir(parents=True, exist_ok=True)

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from e2e.harness.debian_packages import library_path, unpacked
-from e2e.harness.errors import HarnessError
+from e2e.harness.debian_packages import NotDebian, library_path, unpacked
 
 RUN_SECONDS = 120.0
 REQUESTS = 50
@@ -26,7 +25,7 @@ def perf_analyzer(pinned: Callable[[str], Path]) -> Callable[..., dict[str, str]
     environment = pinned("perf_analyzer")
     try:
         libraries = unpacked(environment.parent / "libb64", ["libb64-0d"])
-    except HarnessError as error:
+    except NotDebian as error:
         pytest.skip(str(error))
     (cuda,) = environment.glob("lib/python*/site-packages/nvidia/cuda_runtime/lib")
     path = os.pathsep.join([str(cuda), library_path(libraries)])
