@@ -31,13 +31,13 @@ CHUNK: Final = 50
 
 
 def courses(key: str, seed: int, rollouts: int = CHUNK) -> list[Course]:
-    """Rollouts of a case with independent requests at an even rate."""
+    """Rollouts of a case as its client sends requests: by the clock, each with a ticket that fails or does not."""
     case = next(case for case in CASES if case.key == key)
     (body,) = Haldane().objects("n", case)
     md = ModelDeployment.from_wire({**body, "metadata": {**body["metadata"], "uid": "u", "generation": 1}})
-    service = replace(without_trouble(Service()), errors=case.old.errors / 100, median=0.005, rate=RATE)
+    service = replace(without_trouble(Service()), errors=case.old.errors / 100, median=0.005, rate=RATE, paced=True)
     fault = Fault(more_errors=(case.new.errors - case.old.errors) / 100)
-    return list(play_many(md, service, fault, rollouts, seed, SECONDS, scrape=SCRAPE))
+    return list(play_many(md, service, fault, rollouts, seed, SECONDS, scrape=SCRAPE, gaps=False))
 
 
 def line(case: Case, played: Sequence[Course]) -> str:

@@ -48,8 +48,11 @@ def seen(
     if came <= 0 or hit < 0:
         return after
     after = replace(after, looks=before.looks + 1, squares=before.squares + hit * hit / came)
-    if before.looks == 0 or hit * before.worst_requests > before.worst_hits * came:
-        after = replace(after, worst_hits=hit, worst_requests=came)
+    intervals = [(before.worst_hits, before.worst_requests), (before.second_hits, before.second_requests), (hit, came)]
+    worst, second, _ = sorted(intervals, reverse=True)
+    after = replace(
+        after, worst_hits=worst[0], worst_requests=worst[1], second_hits=second[0], second_requests=second[1]
+    )
     if hit_together <= 0 or baseline_hits is None:
         return after
     return replace(
@@ -59,14 +62,18 @@ def seen(
     )
 
 
-def without_the_worst(counts: Counts, evidence: Evidence) -> Counts:
-    """The candidate's counts without the interval that speaks most against it; nothing after one interval.
+def winsorized(counts: Counts, evidence: Evidence) -> Counts:
+    """The candidate's counts as if the interval with the most hits had them at the rate of the one with the second most.
 
-    `evidence` may have counted hits beyond another bound than `counts` has: the worst interval is as much worse.
+    So one burst proves nothing, an even course loses nothing, and what holds for a test of all hits holds for one of fewer.
+    `evidence` may have counted hits beyond another bound than `counts` has: that interval is as much worse.
     """
-    part = counts.hits / evidence.hits if evidence.hits else 1.0
-    hits = max(evidence.worst_hits * part, evidence.worst_requests * counts.share)
-    return Counts(max(0.0, counts.hits - hits), max(0.0, counts.requests - evidence.worst_requests))
+    if not evidence.hits:
+        excess = counts.hits * evidence.worst_requests / max(1, evidence.requests)
+    else:
+        as_second = evidence.worst_requests * evidence.second_hits / max(1, evidence.second_requests)
+        excess = max(0.0, evidence.worst_hits - as_second) * counts.hits / evidence.hits
+    return replace(counts, hits=max(0.0, counts.hits - excess))
 
 
 def alone(evidence: Evidence) -> float:

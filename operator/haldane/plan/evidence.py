@@ -18,8 +18,8 @@ from haldane.api.rollout import Check
 from haldane.api.status import CheckStatus, RolloutStatus
 from haldane.api.v1alpha1 import ModelDeployment
 
-_WITHOUT_EARLIER = 11
-"""Words of a line by a version that kept nothing of earlier steps."""
+_SHORTER = (11, 15)
+"""Words of a line by a version that kept nothing of earlier steps, and by one that kept one interval apart."""
 _MARK = "#"
 
 
@@ -44,7 +44,7 @@ class Evidence:
     squares_together: float = 0.0
     """Sum over those of the candidate's hits squared, per hit of both."""
     worst_hits: int = 0
-    """Hits of the interval that had the most of them for its requests."""
+    """Hits of the interval that had the most of them, and its requests."""
     worst_requests: int = 0
     bound: float = 0.0
     """Duration in seconds beyond which a request is a hit; 0 where it is not a duration that decides."""
@@ -55,6 +55,9 @@ class Evidence:
     earlier_requests: int = 0
     earlier_hits: int = 0
     earlier_squares: float = 0.0
+    second_hits: int = 0
+    """The same of the interval that had the second most; 0 where a version wrote the line that did not keep it."""
+    second_requests: int = 0
 
     def for_the_next_step(self) -> Evidence:
         """What is left of it when the weight changes: everything that was counted is of steps that have ended."""
@@ -76,7 +79,7 @@ class Evidence:
     def from_text(cls, text: str | None) -> Evidence | None:
         """Read it back; None for none, and for what another version wrote."""
         words = [word for word in (text or "").split() if not word.startswith(_MARK)]
-        if len(words) not in (_WITHOUT_EARLIER, len(fields(cls))):
+        if len(words) not in (*_SHORTER, len(fields(cls))):
             return None
         defaults: list[Any] = [field.default for field in fields(cls)]
         try:

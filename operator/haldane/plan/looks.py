@@ -3,8 +3,8 @@
 A candidate exactly at a limit may be called beyond it with a chance that is fixed for a whole step, however often it is
 looked at. Three tests share that chance (their sum bounds it: Bonferroni):
 
-- at every look, a test that may be repeated without end (`sequential`), for most of what goes wrong; it leaves out the worst
-  interval between two looks, so that it takes two bad ones to prove anything;
+- at every look, a test that may be repeated without end (`sequential`), for most of what goes wrong; the worst interval between
+  two looks counts as the second worst, so that it takes two bad ones to prove anything;
 - at the end of the hold, one planned look, which needs fewer requests to see a small rise; when the step must go on, again
   after as long, at half the chance, and so on (alpha spending: Lan and DeMets, Biometrika 70, 1983);
 - at every look, only what came in the last window, for a fault that begins late and that a long good time would hide; the
@@ -23,7 +23,7 @@ from haldane.plan.capacity import share_at
 from haldane.plan.proportions import detectable
 from haldane.plan.strategy import current_step
 
-EVERY_LOOK = 0.0075
+EVERY_LOOK = 0.0125
 SUDDEN_FAULT = 0.0025
 PLANNED_LOOK = 0.01
 DECISIVE_LOOK = 0.08

@@ -10,19 +10,32 @@ handful of logarithms, and a one-sided limit needs no correction.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from haldane.plan.proportions import Counts
 
-WORSE = (1.15, 1.3, 1.5, 1.8, 2.2, 3.0, 5.0, 10.0, 30.0, 100.0)
-"""Odds of the alternatives, as multiples of the limit's odds. Near ones decide late and surely, far ones early."""
+WORSE: Mapping[float, float] = {
+    1.15: 0.02,
+    1.3: 0.03,
+    1.5: 0.05,
+    1.8: 0.1,
+    2.2: 0.1,
+    3.0: 0.2,
+    5.0: 0.2,
+    10.0: 0.2,
+    30.0: 0.05,
+    100.0: 0.05,
+}
+"""Odds of the alternatives, as multiples of the limit's odds, and how much each weighs. Far ones decide early, and what a small
+weight costs is there a large part of the wait; near ones take many requests in any case, and the planned look sees them sooner.
+"""
 
-BETTER = (0.97, 0.94, 0.9, 0.85, 0.75, 0.6, 0.4, 0.15, 0.01)
+BETTER: Mapping[float, float] = dict.fromkeys((0.97, 0.94, 0.9, 0.85, 0.75, 0.6, 0.4, 0.15, 0.01), 1 / 9)
 """The same for the other direction: how high may stable's own share be, at the most?"""
 
 
-def log_evidence(counts: Counts, limit: float, odds_ratios: Iterable[float] = WORSE) -> float:
-    """Logarithm of the mixture likelihood ratio against a true share of `limit` (a fraction); -inf without requests."""
+def log_evidence(counts: Counts, limit: float, mixture: Mapping[float, float] = WORSE) -> float:
+    """Logarithm of the likelihood ratio of `mixture` against a true share of `limit` (a fraction); -inf without requests."""
     if counts.requests <= 0.0:
         return -math.inf
     if limit <= 0.0:
@@ -30,12 +43,12 @@ def log_evidence(counts: Counts, limit: float, odds_ratios: Iterable[float] = WO
     if limit >= 1.0:
         return -math.inf
     terms = []
-    for ratio in odds_ratios:
+    for ratio, weight in mixture.items():
         # With the odds multiplied by r, the share of misses is divided by 1 + limit * (r - 1).
         misses = -math.log1p(limit * (ratio - 1.0))
-        terms.append(counts.hits * math.log(ratio) + counts.requests * misses)
+        terms.append(math.log(weight) + counts.hits * math.log(ratio) + counts.requests * misses)
     highest = max(terms)
-    return highest + math.log(sum(math.exp(term - highest) for term in terms) / len(terms))
+    return highest + math.log(sum(math.exp(term - highest) for term in terms))
 
 
 def is_shown_beyond(counts: Counts, limit: float, level: float) -> bool:

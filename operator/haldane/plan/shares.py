@@ -45,8 +45,8 @@ class Question:
     recent_candidate: Counts | None = None
     recent_baseline: Counts | None = None
     dispersion: float = 1.0
-    without_the_worst: Counts | None = None
-    """The candidate's counts without its worst interval, None to leave none out: one burst alone proves no rate."""
+    winsorized: Counts | None = None
+    """The candidate's counts with its worst interval no worse than the next; None for them all: one burst proves no rate."""
 
     with_earlier: Pool | None = None
     """The requests of this step and the steps before; None where there are none to add."""
@@ -143,7 +143,7 @@ class Question:
         return is_rise, (look.earlier_beside if is_rise else look.earlier) / factor
 
     def _shown_at_any_look(self) -> bool:
-        candidate = (self.without_the_worst or self.candidate).thinned(self.dispersion)
+        candidate = (self.winsorized or self.candidate).thinned(self.dispersion)
         if self.baseline is None:
             return is_shown_beyond(candidate, self.limit, EVERY_LOOK)
         # Two bounds that hold at every look, one for each side, and the chances of their errors add up.

@@ -189,8 +189,8 @@ def answer(
     evidence = replace(evidence, planned=max(evidence.planned, trial.look.planned))
     seen = f"{told.what} {told.value} of {told.requests} requests"
     for question in questions:
-        persistent = dispersion.without_the_worst(question.candidate, evidence)
-        if replace(question, without_the_worst=persistent).is_shown(trial.look, planned_part):
+        persistent = dispersion.winsorized(question.candidate, evidence)
+        if replace(question, winsorized=persistent).is_shown(trial.look, planned_part):
             return told.judged("Fail", f"{seen} is beyond {question.text}", question.short, evidence=evidence)
     if not questions:
         message = f"{seen} is not shown to be beyond {otherwise or 'its limit'}"

@@ -83,10 +83,10 @@ class Counters:
             return
         edges = np.concatenate([[since], scraped])
         got = _sums(around.rate * self.share, edges)
-        mean = self._requests(got, scraped)
-        errors = self._errors(got, edges)
-        counted = np.concatenate([mean.sum(axis=1)[:, None], np.zeros((len(scraped), 1)), mean], axis=1)
-        counted[:, ERRORS] = np.minimum(errors, counted[:, TOTAL])
+        buckets = self._requests(got, scraped)
+        total = buckets.sum(axis=1)
+        errors = np.minimum(self._errors(got, total, edges), total)
+        counted = np.concatenate([total[:, None], errors[:, None], buckets], axis=1)
         lost = self.random.random(len(scraped)) < self.resets * np.diff(edges)
         if lost.any():
             counted[lost] = self.random.binomial(counted[lost].astype(np.int64), self.random.random())
@@ -102,14 +102,23 @@ class Counters:
         service = self.surroundings.service
         slower = np.where(self._faulty(scraped), self.fault.latency, 1.0) * self._slower
         median = service.median * self.surroundings.slowness[scraped] * slower
-        return self.random.poisson(got[:, None] * bucket_shares(median, service.spread)).astype(np.float64)
+        shares = bucket_shares(median, service.spread)
+        if not service.paced:
+            return self.random.poisson(got[:, None] * shares).astype(np.float64)
+        turns = np.floor(np.cumsum(got) + self.random.random())
+        total = np.diff(turns, prepend=0.0).astype(np.int64)
+        return self.random.multinomial(total, shares / shares.sum(axis=1, keepdims=True)).astype(np.float64)
 
-    def _errors(self, got: Floats, edges: Ints) -> Floats:
+    def _errors(self, got: Floats, total: Floats, edges: Ints) -> Floats:
         around, service = self.surroundings, self.surroundings.service
         chance = around.errors * np.where(self._faulty(np.arange(len(around.errors))), self.fault.errors, 1.0)
         chance = chance + np.where(self._faulty(np.arange(len(around.errors))), self.fault.more_errors, 0.0)
         mean = _sums(around.rate * self.share * chance, edges)
-        errors = grouped(mean, service.group, self.random).astype(np.float64)
+        if service.group > 1.0:
+            errors = grouped(mean, service.group, self.random).astype(np.float64)
+        else:
+            part = np.divide(mean, got, out=np.zeros_like(mean), where=got > 0.0)
+            errors = self.random.binomial(total.astype(np.int64), np.minimum(part, 1.0)).astype(np.float64)
         if service.hangs > 0:
             errors += self._hangs(got, np.diff(edges))
         return errors

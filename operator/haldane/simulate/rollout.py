@@ -241,9 +241,13 @@ def play_many(
     seconds: int,
     keep: int = 0,
     scrape: int = 15,
+    gaps: bool = True,
 ) -> Iterator[Course]:
-    """So many rollouts of one spec, each in surroundings of its own; the first `keep` with all their moments."""
+    """So many rollouts of one spec, each in surroundings of its own; the first `keep` with all their moments.
+
+    Without `gaps` no scrape fails, and Prometheus always answers.
+    """
     for number in range(rollouts):
         random = np.random.default_rng((seed, number))
-        around = Surroundings.draw(service, BEGIN + seconds, random, scrape)
+        around = Surroundings.draw(service, BEGIN + seconds, random, scrape, gaps)
         yield Play(md, around, fault, random, keep=number < keep).run()

@@ -45,13 +45,15 @@ class Service:
     hang_seconds: float = 2.0
     hang_errors: float = 0.5
     group: float = 1.1
-    """Mean number of errors that come at once; geometrically distributed."""
+    """Mean number of errors that come at once, geometrically distributed; with 1 each request fails for itself."""
     pod_rate: float = 20.0
     """Requests a second that one pod is made for."""
     slow_minutes: float = 0.05
     """Standard deviation of the latency's slow drift that all pods share, as a part of it; a load of twice the mean adds a tenth."""
     pod_difference: float = 0.02
     """Standard deviation of the latency between pods, as a part of it."""
+    paced: bool = False
+    """Whether requests come by the clock and are shared out in turn, as in a load test; otherwise they come as users' do."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +143,7 @@ def _normal(z: Floats) -> Floats:
 
 
 def grouped(mean: Floats, group: float, random: np.random.Generator) -> Ints:
-    """Counts with these means that come in geometric groups."""
-    if group <= 1.0:
-        return random.poisson(mean)
+    """Counts with these means that come in geometric groups of more than one on average."""
     groups = random.poisson(mean / group)
     return groups + np.where(groups > 0, random.negative_binomial(np.maximum(groups, 1), 1.0 / group), 0)
 

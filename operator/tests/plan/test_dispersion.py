@@ -6,6 +6,10 @@ import random
 import statistics
 from dataclasses import replace
 
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
 from haldane.plan import dispersion
 from haldane.plan.evidence import Evidence
 from haldane.plan.proportions import Counts
@@ -47,6 +51,52 @@ def test_an_incident_of_both_says_nothing_about_the_candidate_alone() -> None:
     )
     assert dispersion.alone(evidence) > 5
     assert dispersion.beside_baseline(evidence) < 3
+
+
+@pytest.mark.parametrize(
+    ("came", "left"),
+    [
+        ([(100, 50)], 0.0),  # one interval alone proves nothing
+        ([(100, 1), (100, 50), (100, 1)], 3.0),  # one burst counts as any other interval
+        ([(100, 1), (100, 50), (100, 40)], 81.0),  # two are no burst
+        ([(100, 10), (100, 10), (100, 10)], 30.0),  # an even course loses nothing
+        ([(200, 20), (100, 10), (10, 1)], 31.0),  # nor does one of uneven intervals
+        ([(1, 1), (100, 50), (100, 1)], 3.0),  # an interval of few requests is no burst, and hides none
+        ([(100, 0), (100, 0), (100, 7)], 0.0),
+    ],
+)
+def test_the_worst_interval_counts_as_the_second_worst(came: list[tuple[int, int]], left: float) -> None:
+    evidence = follow([(requests, hits, 0) for requests, hits in came])
+    counts = Counts(sum(hits for _, hits in came), sum(requests for requests, _ in came))
+    winsorized = dispersion.winsorized(counts, evidence)
+    assert winsorized.hits == pytest.approx(left)
+    assert winsorized.requests == counts.requests
+
+
+def test_hits_beyond_another_bound_came_as_evenly() -> None:
+    evidence = follow([(100, 1, 0), (100, 50, 0), (100, 1, 0)])
+    assert dispersion.winsorized(Counts(104, 300), evidence).hits == pytest.approx(6.0)
+    unknown = follow([(100, 0, 0), (300, 0, 0)])
+    assert dispersion.winsorized(Counts(40, 400), unknown).hits == pytest.approx(10.0), "as if they came evenly"
+
+
+@given(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=1, max_size=12))
+def test_it_only_ever_takes_hits_away_and_no_more_than_the_worst_interval_has(came: list[tuple[int, int]]) -> None:
+    intervals = [(hits + others, hits) for hits, others in came if hits + others]
+    assume(intervals)
+    evidence = follow([(requests, hits, 0) for requests, hits in intervals])
+    counts = Counts(evidence.hits, evidence.requests)
+    left = dispersion.winsorized(counts, evidence)
+    assert left.requests == counts.requests
+    most = max(hits for _, hits in intervals)
+    assert counts.hits - most - 1e-6 <= left.hits <= counts.hits
+
+
+def test_a_line_that_kept_no_second_worst_interval_is_read_with_caution() -> None:
+    line = follow([(100, 10, 0)] * 5).to_text().split()
+    before = Evidence.from_text(" ".join(line[:15]))
+    assert before is not None
+    assert dispersion.winsorized(Counts(50, 500), before).hits == pytest.approx(40.0)
 
 
 def test_one_look_or_no_hits_say_nothing() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haldane.plan.proportions import Counts
-from haldane.plan.sequential import is_shown_below, is_shown_beyond, log_evidence, upper_limit
+from haldane.plan.sequential import BETTER, WORSE, is_shown_below, is_shown_beyond, log_evidence, upper_limit
 
 Says = Callable[[Counts, float, float], bool]
 
@@ -59,6 +59,11 @@ def test_a_share_below_another_is_found() -> None:
 def test_more_hits_are_more_evidence(hits: int, more: int, limit: float) -> None:
     requests = hits + more
     assert log_evidence(Counts(hits, requests), limit) < log_evidence(Counts(hits + 1, requests), limit)
+
+
+@pytest.mark.parametrize("mixture", [WORSE, BETTER])
+def test_the_weights_of_a_mixture_are_all_of_it(mixture: Mapping[float, float]) -> None:
+    assert sum(mixture.values()) == pytest.approx(1.0, abs=1e-12), "with more of them the promise would not hold"
 
 
 def test_limits_at_the_edges() -> None:

@@ -37,6 +37,8 @@ def steadily(
         squares_together=hits**2 / max(1, together),
         worst_hits=hits // 10,
         worst_requests=counted.total // 10,
+        second_hits=hits // 10,
+        second_requests=counted.total // 10,
         bound=bound,
         kind=kind,
     )

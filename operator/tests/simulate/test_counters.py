@@ -72,3 +72,21 @@ def test_a_restart_loses_what_was_not_scraped_and_nothing_else() -> None:
     assert gained is not None
     assert 0.93 * 300_000 < gained[TOTAL] < 300_000
     assert (np.diff(restarted.counts, axis=0) >= 0).all()
+
+
+def test_errors_are_a_part_of_the_requests_that_came() -> None:
+    """Drawn beside them, errors of a fifth would vary by a quarter more."""
+    candidate = counters(Fault(more_errors=0.2), seconds=60_000, service=Service(errors=0.0, group=1.0))
+    candidate.serve(0.05, 0)
+    assert candidate.at(59_000, 58_000) is not None
+    came = np.diff(candidate.counts, axis=0)
+    left = came[:, ERRORS] - 0.2 * came[:, TOTAL]
+    assert left.var() == pytest.approx(0.2 * 0.8 * came[:, TOTAL].mean(), rel=0.15)
+
+
+def test_paced_requests_are_shared_out_in_turn() -> None:
+    candidate = counters(Fault(more_errors=0.2), service=Service(errors=0.0, rate=100.0, paced=True))
+    candidate.serve(0.05, 0)
+    assert candidate.at(1190, 1000) is not None
+    came, seconds = np.diff(candidate.counts[:, TOTAL]), np.diff(candidate.times)
+    assert np.abs(came - 5.0 * seconds).max() <= 1.0
