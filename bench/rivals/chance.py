@@ -24,6 +24,8 @@ KEYS: Final = ("1", "2", "3", "3c", "7")
 RATE: Final = 100.0
 SCRAPE: Final = 2
 """Seconds between two scrapes, as on the cluster."""
+UNSEEN: Final = 8
+"""Seconds for which Prometheus may not know pods that are ready at once: it takes up what it has found every 5 s, in two places."""
 SECONDS: Final = 600
 QUANTILES: Final = (0.5, 0.85, 0.95)
 CHUNK: Final = 50
@@ -37,7 +39,7 @@ def courses(key: str, seed: int, rollouts: int = CHUNK) -> list[Course]:
     md = ModelDeployment.from_wire({**body, "metadata": {**body["metadata"], "uid": "u", "generation": 1}})
     service = replace(without_trouble(Service()), errors=case.old.errors / 100, median=0.005, rate=RATE, paced=True)
     fault = Fault(more_errors=(case.new.errors - case.old.errors) / 100)
-    return list(play_many(md, service, fault, rollouts, seed, SECONDS, scrape=SCRAPE, gaps=False))
+    return list(play_many(md, service, fault, rollouts, seed, SECONDS, scrape=SCRAPE, gaps=False, unseen=UNSEEN))
 
 
 def line(case: Case, played: Sequence[Course]) -> str:

@@ -18,7 +18,7 @@ from haldane.control.turns import Turns
 from haldane.control.uniting import Uniter
 from haldane.plan import batches
 from haldane.plan.batches import Batch, Question
-from haldane.plan.queries import Increase, Written
+from haldane.plan.queries import Counted, Written
 from haldane.plan.unions import Part
 
 GATHER_SECONDS = 0.1
@@ -50,7 +50,7 @@ class Batcher:
     async def query(self, promql: str, at: datetime, *, owner: str | None = None) -> Answer:
         """See `Metrics`."""
         asked: asyncio.Future[Answer]
-        if isinstance(promql, Increase):
+        if isinstance(promql, Counted):
             asked = self._gathering.ask(Question(promql, at))
         elif isinstance(promql, Written) and owner is not None:
             asked = self._uniter.ask(Part(promql, at, owner))

@@ -13,13 +13,13 @@ from haldane.api.quantity import parse_duration
 from haldane.api.status import CheckStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan import nonfinite
-from haldane.plan.asking import BEFORE, Scope, is_spoilt_told, scope_of
+from haldane.plan.asking import BEFORE, SCRAPED, SCRAPED_BEFORE, Scope, is_spoilt_told, scope_of
 from haldane.plan.deadlines import deadline, is_overdue
 from haldane.plan.evidence import carried, marked
 from haldane.plan.judging import Outages, judge_check
 from haldane.plan.looks import POOR, look_at
 from haldane.plan.observed import Answer
-from haldane.plan.samples import Requests, read_requests
+from haldane.plan.samples import Requests, gained, read_requests
 from haldane.plan.schedule import next_look
 from haldane.plan.stand_alone import is_alone
 from haldane.plan.verdicts import Trial, judge_abort
@@ -104,6 +104,7 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
             scope.counted,
             not overdue,
             (ends - now).total_seconds() if ends else None,
+            _gained(answers, scope, recent),
         )
         judged = judge_check(md, check, scope, answers, recent, counted, outages, trial)
         # Also when it finds nothing out: what passed before the end of the hold is no planned look at all of it.
@@ -132,6 +133,14 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
         )
     alarm = None if scope.past else _alarm(scope, answers, counted, now)
     return Analysis(now, tuple(checks), share, outage, is_sparse, alarm)
+
+
+def _gained(answers: Mapping[str, Answer], scope: Scope, recent: Mapping[str, Requests]) -> Requests | None:
+    """What the candidate's counters tell of this weight, if they missed no restart: `increase` then tells of many more."""
+    if not scope.is_young or not scope.baseline:
+        return None
+    own = gained(answers.get(SCRAPED), answers.get(SCRAPED_BEFORE), scope.subject, scope.baseline)
+    return own if own and 2 * own.total >= recent.get(scope.subject, Requests()).total else None
 
 
 def _beyond_abort(md: ModelDeployment, recent: Requests, now: datetime) -> CheckStatus | None:

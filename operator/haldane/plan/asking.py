@@ -20,6 +20,8 @@ SHARE_INTERVAL = timedelta(seconds=5)
 """How often to look while a step waits for its share of the traffic."""
 BEFORE = "before/"
 """How the names of queries begin that are about stable before the rollout."""
+SCRAPED, SCRAPED_BEFORE = "scraped", "scraped/before"
+"""Names of the queries for what was counted by the last scrape, and by the last one before this weight."""
 _SPAN = int(SPAN.total_seconds())
 LONGEST_COUNTED = timedelta(hours=6)
 """Nothing older than this is counted, so that one query never has to read days."""
@@ -37,6 +39,8 @@ class Scope:
     """All of this weight but its warm-up, which limits are tested on; 0 while warming up."""
     window: int
     """The last window of `counted`, which free queries look at."""
+    is_young: bool = False
+    """Whether `recent` is all of this weight, warm-up and all."""
     past: datetime | None = None
     """Where the `SPAN` ends that the baseline is taken from, when it answers nothing now."""
 
@@ -54,10 +58,14 @@ def scope_of(md: ModelDeployment, now: datetime) -> Scope | None:
     window = parse_duration(analysis.window).total_seconds()
     counted = min(LONGEST_COUNTED, since - parse_duration(analysis.warmup)).total_seconds()
     spans = (max(1, int(min(window, since.total_seconds()))), max(0, int(counted)), max(0, int(min(window, counted))))
-    past = comparable(rollout)
+    is_young, past = since.total_seconds() <= window, comparable(rollout)
     if rollout.phase == "Watching":
         return Scope(
-            status.stable.revision, status.previous.revision if status.previous and past else None, *spans, past
+            status.stable.revision,
+            status.previous.revision if status.previous and past else None,
+            *spans,
+            is_young,
+            past,
         )
     if is_spoilt_told(md):
         return Scope(status.stable.revision, None, spans[0], 0, 0)
@@ -68,8 +76,8 @@ def scope_of(md: ModelDeployment, now: datetime) -> Scope | None:
     if rollout.weight == 0 and not is_previewed:
         return None
     if rollout.weight < 100:
-        return Scope(status.candidate.revision, status.stable.revision, *spans)
-    return Scope(status.candidate.revision, status.stable.revision if past else None, *spans, past)
+        return Scope(status.candidate.revision, status.stable.revision, *spans, is_young)
+    return Scope(status.candidate.revision, status.stable.revision if past else None, *spans, is_young, past)
 
 
 def is_spoilt_told(md: ModelDeployment) -> bool:
@@ -106,6 +114,9 @@ def queries(md: ModelDeployment, now: datetime) -> dict[str, str]:
     if scope is None or due is None or now < due:
         return {}
     asked: dict[str, str] = {"recent": promql.requests(md, scope.revisions, scope.recent)}
+    if scope.is_young and scope.baseline and not scope.past:
+        asked[SCRAPED] = promql.scraped(md, scope.revisions)
+        asked[SCRAPED_BEFORE] = promql.scraped_before(md, scope.revisions, scope.recent)
     if scope.counted == 0:
         return asked
     asked["requests"] = promql.requests(md, scope.revisions, scope.counted)

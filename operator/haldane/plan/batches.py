@@ -16,7 +16,7 @@ from typing import NamedTuple
 from urllib.parse import quote_plus
 
 from haldane.plan.observed import Answer, Series, Unavailable
-from haldane.plan.queries import Increase
+from haldane.plan.queries import Counted
 
 LONGEST = 6000
 """Characters of a batch's text in a URL. Proxies in front of Prometheus take 8 KiB at least (nginx' own default)."""
@@ -29,7 +29,7 @@ _FRAME = ""
 class Question(NamedTuple):
     """A query, and the instant that it is about."""
 
-    query: Increase
+    query: Counted
     at: datetime
 
     @property
@@ -40,6 +40,7 @@ class Question(NamedTuple):
 
 class _Leg(NamedTuple):
     metric: str
+    summed: str
     by: str
     window: int
     at: datetime
@@ -47,7 +48,7 @@ class _Leg(NamedTuple):
     @classmethod
     def of(cls, question: Question) -> _Leg:
         query = question.query
-        return cls(query.metric, query.by, query.window, question.at)
+        return cls(query.metric, query.summed, query.by, query.window, question.at)
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,11 @@ def _labelled(name: int, leg: _Leg, asked: Sequence[Question], is_elsewhen: bool
             ("revision", [revision for query in queries for revision in query.revisions]),
         )
     )
-    window = f"[{leg.window}s]{f' @ {_seconds(leg.at)}' if is_elsewhen else ''}"
+    elsewhen = f" @ {_seconds(leg.at)}" if is_elsewhen else ""
     grouped = f"model_namespace,model,revision{leg.by and f',{leg.by}'}"
-    summed = f"sum by ({grouped}) (increase({leg.metric}{{{chosen}}}{window}))"
-    return f'label_replace({summed},"{_LEG}","{name}","","")'
+    each = leg.summed.format(chosen=f"{leg.metric}{{{chosen}}}", window=leg.window, at=elsewhen)
+    total = f"sum by ({grouped}) ({each})"
+    return f'label_replace({total},"{_LEG}","{name}","","")'
 
 
 def _literal(name: str) -> str:
@@ -155,11 +157,12 @@ def _either(legs: Sequence[str]) -> str:
 def _size(names: Iterable[tuple[_Leg, str]]) -> int:
     """Characters that the names add to a batch's text in a URL, where `|` and a backslash take three."""
     return sum(
-        _frame(leg.metric, leg.by) if name == _FRAME else 3 + len(name) + 6 * name.count(".") for leg, name in names
+        _frame(leg.metric, leg.summed, leg.by) if name == _FRAME else 3 + len(name) + 6 * name.count(".")
+        for leg, name in names
     )
 
 
 @cache
-def _frame(metric: str, by: str) -> int:
-    leg = _Leg(metric, by, 10**6, datetime(2026, 1, 1, tzinfo=UTC))
+def _frame(metric: str, summed: str, by: str) -> int:
+    leg = _Leg(metric, summed, by, 10**6, datetime(2026, 1, 1, tzinfo=UTC))
     return len(quote_plus(f"( or {_labelled(99, leg, [], is_elsewhen=True)})"))

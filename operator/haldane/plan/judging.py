@@ -17,6 +17,9 @@ from haldane.plan.observed import Answer, Unavailable
 from haldane.plan.samples import MOST, Requests, one_number, read_durations
 from haldane.plan.verdicts import Judged, Trial, judge_abort, judge_error_rate, judge_proportion, judge_query
 
+GATES = 12
+"""Requests of the gates, twice, that a pod may have counted before it got any of the traffic."""
+
 
 @dataclass(frozen=True)
 class Outages:
@@ -40,7 +43,8 @@ def judge_check(
     """Each limit is judged on what it needs: only the comparison needs the baseline, and `abort` the last window alone."""
     subject = counted.get(scope.subject, Requests())
     baseline = counted.get(scope.baseline, Requests()) if scope.baseline else None
-    aborted = judge_abort(check.error_rate, recent.get(scope.subject, Requests())) if check.error_rate else None
+    lately = trial.gained or recent.get(scope.subject, Requests())
+    aborted = judge_abort(check.error_rate, lately) if check.error_rate else None
     if aborted:
         return aborted
     if scope.counted == 0:
@@ -55,9 +59,11 @@ def judge_check(
         if not_compared:
             rule = rule.model_copy(update={"max_increase": None})
         recently = recent.get(scope.baseline, Requests()) if scope.baseline and not scope.past else None
-        lately = (recent.get(scope.subject, Requests()), recently) if is_part and not outages.recent else None
+        latest = (recent.get(scope.subject, Requests()), recently) if is_part and not outages.recent else None
         lost = _no_answer(outages.recent or not_compared)
-        return _but_for(lost, judge_error_rate(rule, _unplanned(trial, lost), subject, baseline, lately))
+        if trial.gained and scope.counted == scope.recent and trial.gained.total >= trial.minimum + GATES:
+            subject = trial.gained
+        return _but_for(lost, judge_error_rate(rule, _unplanned(trial, lost), subject, baseline, latest))
     if check.latency:
         return _judge_latency(check.latency, scope, answers, trial, is_part, outages.counted)
     if check.proportion:

@@ -27,15 +27,29 @@ METRICS = frozenset(
 """Every metric that the runtime has."""
 
 
-class Increase(str):
+INCREASE = "increase({chosen}[{window}s]{at})"
+SCRAPED = "{chosen}{at}"
+SCRAPED_BEFORE = "{chosen} offset {window}s{at}"
+"""What is summed over the pods: all that they counted by the last scrape, or by the last one before the window."""
+
+
+class Counted(str):
     """A query of one object's own counters: PromQL, and what it asks for, so that it may be asked together with others'."""
 
-    def __new__(cls, metric: str, by: str, md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Increase:
+    def __new__(
+        cls,
+        metric: str,
+        by: str,
+        md: ModelDeployment,
+        revisions: tuple[str, ...],
+        window: int,
+        summed: str = INCREASE,
+    ) -> Counted:
         meta = md.metadata
-        chosen = f'model="{meta.name}",model_namespace="{meta.namespace}",revision=~"{"|".join(revisions)}"'
+        chosen = f'{metric}{{model="{meta.name}",model_namespace="{meta.namespace}",revision=~"{"|".join(revisions)}"}}'
         grouped = f"revision, {by}" if by else "revision"
-        made = super().__new__(cls, f"sum by ({grouped}) (increase({metric}{{{chosen}}}[{window}s]))")
-        made.metric, made.by, made.window = metric, by, window
+        made = super().__new__(cls, f"sum by ({grouped}) ({summed.format(chosen=chosen, window=window, at='')})")
+        made.metric, made.by, made.window, made.summed = metric, by, window, summed
         made.namespace, made.model, made.revisions = meta.namespace, meta.name, revisions
         return made
 
@@ -47,26 +61,38 @@ class Increase(str):
     revisions: tuple[str, ...]
     window: int
     """Seconds."""
+    summed: str
+    """What of each series is summed: `INCREASE`, or what was `SCRAPED`."""
 
 
-def requests(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Increase:
+def scraped(md: ModelDeployment, revisions: tuple[str, ...]) -> Counted:
+    """Requests that the pods have answered in their life by the last scrape, by revision and status code."""
+    return Counted(REQUESTS, "code", md, revisions, 0, SCRAPED)
+
+
+def scraped_before(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Counted:
+    """The same by the last scrape before the last `window` seconds."""
+    return Counted(REQUESTS, "code", md, revisions, window, SCRAPED_BEFORE)
+
+
+def requests(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Counted:
     """Requests in the last `window` seconds by revision and status code."""
-    return Increase(REQUESTS, "code", md, revisions, window)
+    return Counted(REQUESTS, "code", md, revisions, window)
 
 
-def durations(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Increase:
+def durations(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Counted:
     """Cumulative counts of request durations in the last `window` seconds by revision and bucket."""
-    return Increase(DURATION_BUCKET, "le", md, revisions, window)
+    return Counted(DURATION_BUCKET, "le", md, revisions, window)
 
 
-def nonfinite(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Increase:
+def nonfinite(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Counted:
     """Runs of the engine in the last `window` seconds that had NaN or Infinity in an output, by revision."""
-    return Increase(NONFINITE, "", md, revisions, window)
+    return Counted(NONFINITE, "", md, revisions, window)
 
 
-def runs(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Increase:
+def runs(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Counted:
     """Runs of the engine in the last `window` seconds, by revision."""
-    return Increase(RUNS, "", md, revisions, window)
+    return Counted(RUNS, "", md, revisions, window)
 
 
 class Written(str):

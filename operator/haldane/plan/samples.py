@@ -51,6 +51,29 @@ def read_requests(answer: Answer | None) -> tuple[dict[str, Requests], str | Non
     }, None
 
 
+def gained(scraped: Answer | None, before: Answer | None, subject: str, witness: str) -> Requests | None:
+    """What `subject` answered between two scrapes, by its counters alone; None where they do not tell.
+
+    `increase` knows nothing of what came before the first sample that it sees, and needs two: of a pod that Prometheus meets
+    late, or scrapes rarely, that is much of what a step begins with. A counter of a pod that was not there before began at 0.
+    Where nothing was scraped of the `witness` either, it is Prometheus that was not there, and the counters are of any age.
+    """
+    if scraped is None or before is None or isinstance(scraped, Unavailable) or isinstance(before, Unavailable):
+        return None
+    if not any(series.labels.get("revision") == witness for series in before):
+        return None
+    found: dict[str, float] = {}
+    for sign, answer in ((1.0, scraped), (-1.0, before)):
+        for series in answer:
+            if series.labels.get("revision") == subject:
+                code = series.labels.get("code", "")
+                found[code] = found.get(code, 0.0) + sign * series.value
+    total = sum(found.values())
+    if not found or not all(0 <= value <= MOST for value in found.values()):
+        return None  # a pod began anew, or is gone
+    return Requests(round(total), round(sum(value for code, value in found.items() if code.startswith("5"))))
+
+
 def read_durations(answer: Answer | None) -> tuple[Mapping[str, Histogram], str | None]:
     """Histograms by revision from a vector by (revision, le), or why there is none."""
     if answer is None:

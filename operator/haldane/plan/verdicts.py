@@ -103,6 +103,8 @@ class Trial:
     """Whether the step's deadline is ahead: until then the last step passes an absolute limit by proof alone."""
     left: float | None = None
     """Seconds until the step's deadline; None where there is none."""
+    gained: Requests | None = None
+    """What the candidate answered at this weight by its counters alone; None where they do not tell, or tell less."""
 
 
 def judge_error_rate(

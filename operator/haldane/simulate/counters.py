@@ -12,6 +12,8 @@ from haldane.plan.queries import BOUNDS
 from haldane.simulate.traffic import P99, Fault, Floats, Ints, Surroundings, bucket_shares, grouped
 
 TOTAL, ERRORS, FIRST_BUCKET = 0, 1, 2
+STALE = 300
+"""Seconds after which Prometheus forgets a sample, by its default."""
 COLUMNS = FIRST_BUCKET + len(BOUNDS) + 1
 
 
@@ -24,6 +26,8 @@ class Counters:
     fault: Fault = field(default_factory=Fault)
     resets: float = 1 / 7200
     """Restarts of a container a second; what came since the scrape before is lost."""
+    unseen: int = 0
+    """Seconds of its traffic in which Prometheus does not know its pods yet."""
     times: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     counts: Floats = field(default_factory=lambda: np.zeros((0, COLUMNS)))
     share: Floats = field(init=False)
@@ -62,6 +66,13 @@ class Counters:
         later = after if after < 1.1 * usual else usual / 2
         return gained * (sampled + earlier + later) / sampled
 
+    def scraped(self, now: int) -> Floats | None:
+        """Every column by the last scrape at `now`; None when there was none, or none for `STALE` seconds."""
+        if now > self._drawn_to:
+            self._draw(now)
+        last = int(np.searchsorted(self.times, now, side="right")) - 1
+        return None if last < 0 or now - self.times[last] > STALE else self.counts[last]
+
     def harm(self) -> tuple[float, float]:
         """Requests answered up to the horizon, and how many of them the fault spoilt, both as expected."""
         got = self.surroundings.rate * self.share
@@ -78,7 +89,8 @@ class Counters:
         since = int(self.times[-1]) if len(self.times) else 0
         until = min(len(around.rate), now + ahead)
         self._drawn_to = until
-        scraped = around.scraped[(around.scraped > since) & (around.scraped < until)]
+        known = since if self.began is None or not self.unseen else max(since, self.began + self.unseen - 1)
+        scraped = around.scraped[(around.scraped > known) & (around.scraped < until)]
         if not len(scraped):
             return
         edges = np.concatenate([[since], scraped])

@@ -17,7 +17,7 @@ from haldane.api.quantity import parse_duration
 from haldane.api.status import ModelDeploymentStatus, RevisionStatus, RolloutStatus
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.analysis import Analysis, judge
-from haldane.plan.asking import due_at, instant, queries
+from haldane.plan.asking import SCRAPED, SCRAPED_BEFORE, due_at, instant, queries
 from haldane.plan.capacity import wanted_pods
 from haldane.plan.observed import Answer, Event, Observed, RevisionPods, Series, Unavailable
 from haldane.plan.queries import BOUNDS
@@ -25,7 +25,7 @@ from haldane.plan.revision import Revision
 from haldane.plan.rollout import LOOK_AGAIN, step
 from haldane.plan.situation import Decision
 from haldane.simulate.counters import ERRORS, FIRST_BUCKET, TOTAL, Counters
-from haldane.simulate.traffic import Fault, Service, Surroundings
+from haldane.simulate.traffic import Fault, Floats, Service, Surroundings
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 BEGIN = 300
@@ -34,6 +34,8 @@ READY_AFTER = 20
 """Seconds from when the candidate's pods are asked for until they are ready."""
 STABLE, CANDIDATE = "stable", "candidate"
 _WINDOW = re.compile(r"\[(\d+)s\]")
+_OFFSET = re.compile(r" offset (\d+)s")
+_AWAY = Unavailable("Prometheus cannot be reached")
 _BOUNDS = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
 
 
@@ -81,13 +83,19 @@ class Play:
     """Plays one rollout. The surroundings may be shared by several; every other chance comes from `random`."""
 
     def __init__(
-        self, md: ModelDeployment, around: Surroundings, fault: Fault, random: np.random.Generator, keep: bool = False
+        self,
+        md: ModelDeployment,
+        around: Surroundings,
+        fault: Fault,
+        random: np.random.Generator,
+        keep: bool = False,
+        unseen: int = 0,
     ) -> None:
         self._around = around
         self._horizon = len(around.rate) - 1
         self._keep = keep
         self._stable = Counters(around, random)
-        self._candidate = Counters(around, random, fault)
+        self._candidate = Counters(around, random, fault, unseen=unseen)
         self._stable.serve(1.0, 0)
         stable = RevisionStatus(revision=STABLE, version="stable", replicas=md.spec.scaling.min_replicas)
         status = ModelDeploymentStatus(stable=stable, rollout=RolloutStatus(phase="Stable"))
@@ -195,9 +203,12 @@ class Play:
 
     def _answer(self, key: str, promql: str, now: int, at: int) -> Answer:
         """What Prometheus says now to one of the engine's own queries about a time; users' own queries it cannot know."""
+        if key in (SCRAPED, SCRAPED_BEFORE):
+            back = int(offset[1]) if (offset := _OFFSET.search(promql)) else 0
+            return self._scraped(at - back) if self._around.answers[min(now, self._horizon)] else _AWAY
         found = _WINDOW.search(promql)
         if not self._around.answers[min(now, self._horizon)]:
-            return Unavailable("Prometheus cannot be reached")
+            return _AWAY
         if key.startswith(("query/", "baseline/", "nobody/")) or found is None:
             return Unavailable("a query of your own cannot be simulated")
         if key in ("nonfinite", "runs"):
@@ -218,10 +229,20 @@ class Play:
                 ]
                 series.append(Series({"revision": revision, "le": "+Inf"}, float(below[-1])))
             else:
-                errors, total = float(gained[ERRORS]), float(gained[TOTAL])
-                series.append(Series({"revision": revision, "code": "200"}, max(0.0, total - errors)))
-                series.append(Series({"revision": revision, "code": "500"}, errors))
+                series += _by_code(revision, gained)
         return tuple(series)
+
+    def _scraped(self, at: int) -> Answer:
+        known = ((STABLE, self._stable.scraped(at)), (CANDIDATE, self._candidate.scraped(at)))
+        return tuple(one for revision, counts in known if counts is not None for one in _by_code(revision, counts))
+
+
+def _by_code(revision: str, counts: Floats) -> list[Series]:
+    errors, total = float(counts[ERRORS]), float(counts[TOTAL])
+    return [
+        Series({"revision": revision, "code": "200"}, max(0.0, total - errors)),
+        Series({"revision": revision, "code": "500"}, errors),
+    ]
 
 
 def simulated(md: ModelDeployment) -> ModelDeployment:
@@ -242,12 +263,15 @@ def play_many(
     keep: int = 0,
     scrape: int = 15,
     gaps: bool = True,
+    unseen: int = 0,
 ) -> Iterator[Course]:
     """So many rollouts of one spec, each in surroundings of its own; the first `keep` with all their moments.
 
-    Without `gaps` no scrape fails, and Prometheus always answers.
+    Without `gaps` no scrape fails, and Prometheus always answers. It meets the candidate's pods up to `unseen` seconds after
+    their first requests.
     """
     for number in range(rollouts):
         random = np.random.default_rng((seed, number))
         around = Surroundings.draw(service, BEGIN + seconds, random, scrape, gaps)
-        yield Play(md, around, fault, random, keep=number < keep).run()
+        late = int(random.integers(0, unseen + 1)) if unseen else 0
+        yield Play(md, around, fault, random, keep=number < keep, unseen=late).run()

@@ -13,7 +13,7 @@ from haldane.api.v1alpha1 import ModelDeployment
 from haldane.control.batching import DEADLINE, FREE_AT_ONCE, FREE_EACH, GATHER_SECONDS, Batcher
 from haldane.control.ports import Answer, Series, Unavailable
 from haldane.effects.prometheus import FREE_THREADS
-from haldane.plan.queries import Increase, durations, requests
+from haldane.plan.queries import Counted, durations, requests
 
 Run = Callable[[Any], Any]
 
@@ -31,7 +31,7 @@ def model(name: str) -> ModelDeployment:
 MODELS = [model(f"model-{number}") for number in range(8)]
 
 
-def asked_of(md: ModelDeployment, window: int = 60) -> Increase:
+def asked_of(md: ModelDeployment, window: int = 60) -> Counted:
     return requests(md, REVISIONS, window)
 
 

@@ -1,4 +1,4 @@
-"""As much of Prometheus as the operator's own queries need: counters with restarts, `increase` with its extrapolation."""
+"""As much of Prometheus as the operator's own queries need: counters with restarts, `increase` with its extrapolation, and samples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from haldane.plan.observed import Series
 
 Labels = dict[str, str]
 
-_SUM = re.compile(r"sum by \(([^)]*)\) \(increase\((\w+)\{([^}]*)\}\[(\d+)s\](?: @ ([\d.]+))?\)\)")
+_SUM = re.compile(
+    r"sum by \(([^)]*)\) \((increase\()?(\w+)\{([^}]*)\}(?:\[(\d+)s\])?(?: offset (\d+)s)?(?: @ ([\d.]+))?\)(?(2)\))"
+)
 _MATCHER = re.compile(r'(\w+)(=~?)"([^"]*)"')
 _LABEL = re.compile(r',"(\w+)","([^"]*)","",""\)')
 
@@ -42,16 +44,18 @@ class Prometheus:
             return [Series({**series.labels, name: value}, series.value) for series in inner], text[label.end() :]
         matched = _SUM.match(text)
         assert matched, text
-        by, metric, chosen, window, elsewhen = matched.groups()
-        at = float(elsewhen) if elsewhen else at
-        return self._sum(re.split(r",\s*", by), metric, chosen, at, int(window)), text[matched.end() :]
+        by, _, metric, chosen, window, offset, elsewhen = matched.groups()
+        at = (float(elsewhen) if elsewhen else at) - int(offset or 0)
+        return self._sum(re.split(r",\s*", by), metric, chosen, at, int(window) if window else None), text[
+            matched.end() :
+        ]
 
-    def _sum(self, by: list[str], metric: str, chosen: str, at: float, window: int) -> list[Series]:
+    def _sum(self, by: list[str], metric: str, chosen: str, at: float, window: int | None) -> list[Series]:
         sums: dict[tuple[tuple[str, str], ...], float] = {}
         for name, labels, samples in self.samples:
             if name != metric or not all(_matches(labels, *matcher) for matcher in _MATCHER.findall(chosen)):
                 continue
-            gained = increase(samples, at, window)
+            gained = increase(samples, at, window) if window else latest(samples, at)
             if gained is not None:
                 group = tuple((label, labels[label]) for label in by if label in labels)
                 sums[group] = sums.get(group, 0.0) + gained
@@ -62,6 +66,11 @@ def _matches(labels: Labels, name: str, operator: str, value: str) -> bool:
     held = labels.get(name, "")
     # A backslash is written twice in a string of PromQL.
     return held == value if operator == "=" else bool(re.fullmatch(value.replace("\\\\", "\\"), held))
+
+
+def latest(samples: list[tuple[float, float]], at: float) -> float | None:
+    """The last sample of the five minutes before a time."""
+    return next((value for second, value in reversed(samples) if at - 300 < second <= at), None)
 
 
 def increase(samples: list[tuple[float, float]], at: float, window: int) -> float | None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.batches import LONGEST, Batch, Question, pack
 from haldane.plan.observed import Series, Unavailable
-from haldane.plan.queries import Increase, durations, requests
+from haldane.plan.queries import Counted, durations, requests, scraped_before
+from haldane.plan.queries import scraped as scraped_by_now
 from haldane.plan.samples import read_durations, read_requests
 
 if TYPE_CHECKING:
@@ -39,15 +40,21 @@ counters = st.lists(
 )
 
 
-def runs(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Increase:
+def runs(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Counted:
     """One series a revision."""
-    return Increase("haldane_inference_seconds_count", "", md, revisions, window)
+    return Counted("haldane_inference_seconds_count", "", md, revisions, window)
+
+
+def scraped(md: ModelDeployment, revisions: tuple[str, ...], window: int) -> Counted:
+    """What was counted by the last scrape has no window."""
+    del window
+    return scraped_by_now(md, revisions)
 
 
 owners = st.sampled_from(sorted(MODELS))
 questions = st.tuples(
     owners,
-    st.sampled_from([requests, durations, runs]),
+    st.sampled_from([requests, durations, runs, scraped, scraped_before]),
     st.lists(st.sampled_from(REVISIONS), min_size=1, max_size=2, unique=True),
     st.sampled_from([20, 60, 61, 300]),
     st.sampled_from([600, 700, 733, 900]),
@@ -106,7 +113,7 @@ def test_a_batch_answers_as_each_query_alone(prometheus: Prometheus, wanted: lis
                 assert read_durations(answer) == read_durations(alone)
 
 
-def thousand(ask: Callable[..., Increase], window: Callable[[int], int]) -> list[Question]:
+def thousand(ask: Callable[..., Counted], window: Callable[[int], int]) -> list[Question]:
     """One question each of a thousand objects."""
     one, made = MODELS["a", "fraud"], []
     for number in range(1000):
@@ -119,9 +126,10 @@ def thousand(ask: Callable[..., Increase], window: Callable[[int], int]) -> list
     ("questions", "most"),
     [
         (thousand(requests, lambda number: 60), 8),
+        (thousand(scraped, lambda number: 60), 8),
         (thousand(durations, lambda number: 60 + number), 60),
     ],
-    ids=["of one age", "of as many ages"],
+    ids=["of one age", "of any", "of as many ages"],
 )
 def test_a_thousand_objects_share_a_few_queries(questions: list[Question], most: int) -> None:
     packed = pack(questions)

@@ -229,7 +229,9 @@ class World:
         """What Prometheus would say to one of the engine's own queries, about a time that is so long past."""
         if self.prometheus_down:
             return Unavailable(self.prometheus_down)
-        window = int(re.search(r"\[(\d+)s\]", promql)[1])  # type: ignore[index]
+        ranged, offset = re.search(r"\[(\d+)s\]", promql), re.search(r" offset (\d+)s", promql)
+        window = int(ranged[1]) if ranged else len(self.counts)
+        ago += timedelta(seconds=int(offset[1]) if offset else 0)
         wanted = re.search(r'revision=~"([^"]*)"', promql)[1].split("|")  # type: ignore[index]
         series: list[Series] = []
         for revision in wanted:

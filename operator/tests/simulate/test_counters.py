@@ -90,3 +90,17 @@ def test_paced_requests_are_shared_out_in_turn() -> None:
     assert candidate.at(1190, 1000) is not None
     came, seconds = np.diff(candidate.counts[:, TOTAL]), np.diff(candidate.times)
     assert np.abs(came - 5.0 * seconds).max() <= 1.0
+
+
+def test_pods_that_prometheus_meets_late_are_known_by_their_last_sample_alone() -> None:
+    candidate = counters()
+    candidate.unseen = 20
+    candidate.serve(0.05, 600)
+    assert candidate.scraped(619) is None
+    candidate.scraped(1100)
+    first = int(candidate.times[0])
+    assert 619 <= first < 635
+    counts = candidate.scraped(first)
+    assert counts is not None
+    assert counts[TOTAL] == pytest.approx(5.0 * (first - 600), rel=0.3), "with what came before it was known"
+    assert candidate.at(first, 40) is None, "increase needs two samples"
