@@ -26,7 +26,7 @@ ABORT: Final = 5
 """Per cent of errors beyond which Haldane goes back at once; the others have no second limit."""
 ROLLOUT: Final[Manifest] = {
     "steps": [{"weight": weight, "hold": f"{HOLD_SECONDS}s"} for weight in WEIGHTS],
-    "analysis": {"interval": "2s", "window": "30s", "warmup": "0s", "minRequests": 20},
+    "analysis": {"interval": "1s", "window": "30s", "warmup": "0s", "minRequests": 20},
     "checks": [{"name": "errors", "errorRate": {"max": f"{ERRORS}%", "abort": f"{ABORT}%"}}, P99],
     "progressDeadline": f"{DEADLINE_SECONDS}s",
     "keepStableFor": "10s",

@@ -192,19 +192,23 @@ def exposition() -> str:
     return metrics.exposition().decode()
 
 
-def test_every_query_finds_its_series_and_labels() -> None:
+@pytest.mark.parametrize(
+    ("seconds", "more"),
+    [(600, {"requests", "nonfinite", "runs", "durations", "durations/recent"}), (20, {"scraped", "scraped/before"})],
+)
+def test_every_query_finds_its_series_and_labels(seconds: int, more: set[str]) -> None:
     text = exposition()
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    earlier = (now - timedelta(minutes=10)).isoformat()
+    earlier = (now - timedelta(seconds=seconds)).isoformat()
     status = {
         "stable": {"revision": "0123abcdef", "version": "0"},
         "candidate": {"revision": "abcdef0123", "version": "1"},
         "rollout": {"phase": "Progressing", "step": 0, "weight": 5, "weightChangedAt": earlier},
     }
     asked = asking.queries(model_deployment(SPEC, status), now)
-    assert set(asked) == {"recent", "requests", "nonfinite", "runs", "durations", "durations/recent"}
+    assert set(asked) == {"recent", *more}
     for promql in asked.values():
-        name, selector = re.search(r"increase\((\w+)\{(.*)\}\[", promql).groups()  # type: ignore[union-attr]
+        name, selector = re.search(r"\) \((?:increase\()?(\w+)\{(.*)\}", promql).groups()  # type: ignore[union-attr]
         series = [line for line in text.splitlines() if line.startswith(f"{name}{{")]
         assert series, f"the runtime has no {name}"
         for label, _, value in re.findall(r'(\w+)(=~?)"([^"]*)"', selector):
