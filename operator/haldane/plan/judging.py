@@ -43,10 +43,10 @@ def judge_check(
     """Each limit is judged on what it needs: only the comparison needs the baseline, and `abort` the last window alone."""
     subject = counted.get(scope.subject, Requests())
     baseline = counted.get(scope.baseline, Requests()) if scope.baseline else None
-    lately = trial.gained or recent.get(scope.subject, Requests())
-    aborted = judge_abort(check.error_rate, lately) if check.error_rate else None
-    if aborted:
-        return aborted
+    for lately in (recent.get(scope.subject), trial.gained):
+        # The counters alone have counted the gates' requests, too: beside few others they would hide a version that is broken.
+        if check.error_rate and lately and (aborted := judge_abort(check.error_rate, lately)):
+            return aborted
     if scope.counted == 0:
         early = f"warming up: the first {md.spec.rollout.analysis.warmup} of a step do not count"
         return Judged("Inconclusive", _no_answer(outages.recent) or early)

@@ -129,3 +129,30 @@ def test_the_requests_of_the_gates_alone_are_no_traffic(world: Any) -> None:
     world.run_until("Progressing")
     world.run(30)
     assert all(check["verdict"] == "Inconclusive" for check in world.status["rollout"]["checks"])
+
+
+def test_the_requests_of_the_gates_do_not_hide_a_version_that_is_broken(world: Any) -> None:
+    """The first five requests of a step that all fail are enough."""
+    world.rate = 8
+    world.spec["rollout"]["checks"] = [{"name": "errors", "errorRate": {"abort": "20%"}}]
+    world.behaviours["2"] = Behaviour(error_rate=1.0)
+    own = world.answer
+
+    def answered(promql: str, *ago: timedelta) -> Answer:
+        found: Answer = own(promql, *ago)
+        if (
+            "increase" in promql
+            or "offset" in promql
+            or world.md.status.candidate is None
+            or isinstance(found, Unavailable)
+        ):
+            return found
+        return (*found, *answer(**{world.md.status.candidate.revision: (12, 0)}))
+
+    world.answer = answered
+    world.deploy("2")
+    world.run_until("Progressing")
+    begun = world.now
+    world.run_until("RollingBack", 60)
+    failed = 5 / (world.rate * world.spec["rollout"]["steps"][0]["weight"] / 100)
+    assert world.now - begun <= timedelta(seconds=failed + 6)
