@@ -67,15 +67,22 @@ class Direct:
             body = body[end:]
         return fields, messages
 
-    def ask(self, path: str, message: Any = None, *metadata: tuple[str, str]) -> tuple[dict[str, str], list[bytes]]:
-        data = message.SerializeToString() if message is not None else b""
+    def open(self, path: str, *metadata: tuple[str, str]) -> None:
         fields = [(":method", "POST"), (":scheme", "http"), (":path", path), ("content-type", "application/grpc")]
         block = self.encoder.encode([*fields, *metadata])
         head = frames.frame(frames.HEADERS, 0, self.next, block[:16_000])
         head += frames.frame(frames.CONTINUATION, frames.END_HEADERS, self.next, block[16_000:])
-        body = b"\0" + len(data).to_bytes(4, "big") + data
-        self.connection.receive(head + frames.frame(frames.DATA, frames.END_STREAM, self.next, body), time.monotonic())
-        self.next += 2
+        self.connection.receive(head, time.monotonic())
+
+    def ask(self, path: str, message: Any = None, *metadata: tuple[str, str]) -> tuple[dict[str, str], list[bytes]]:
+        self.open(path, *metadata)
+        data = message.SerializeToString() if message is not None else b""
+        return self.send(b"\0" + len(data).to_bytes(4, "big") + data, frames.END_STREAM)
+
+    def send(self, body: bytes, flags: int) -> tuple[dict[str, str], list[bytes]]:
+        self.connection.receive(frames.frame(frames.DATA, flags, self.next, body), time.monotonic())
+        if flags & frames.END_STREAM:
+            self.next += 2
         return self.read()
 
 
@@ -141,6 +148,18 @@ async def test_health_follows_the_server(direct: Direct, plane: DataPlane) -> No
     assert direct.read()[1] == [b"\x08\x02"]
     direct.connection.stop()
     assert direct.read()[0]["grpc-status"] == str(int(Status.UNAVAILABLE))
+    assert not direct.connection.streams
+
+
+@pytest.mark.parametrize(("body", "flags"), [(b"\0" * 5, 0), (b"", frames.END_STREAM)], ids=["message", "end"])
+async def test_a_stream_is_refused_once_its_client_has_written(direct: Direct, body: bytes, flags: int) -> None:
+    """grpcio, refused while it writes its first message, reports that it could not write instead of why."""
+    direct.open(f"{SERVICE}/ModelStreamInfer")
+    assert direct.read() == ({}, [])
+    fields, messages = direct.send(body, flags)
+    assert messages == []
+    assert fields["grpc-status"] == str(int(Status.UNIMPLEMENTED))
+    assert fields["grpc-message"].startswith("ModelStreamInfer is not served: ")
     assert not direct.connection.streams
 
 

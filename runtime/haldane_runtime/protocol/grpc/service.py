@@ -41,9 +41,14 @@ def _into(answer: Answer, response: Any) -> Callable[[Any], Any]:
 
 
 class _Streaming(Method):
+    """Refused with the first message or the end, not before: a client that is still writing would tell of that instead."""
+
     streaming = True
 
-    def open(self, call: GrpcCall) -> None:
+    def message(self, call: GrpcCall, data: bytes | memoryview) -> None:
+        self.ended(call)
+
+    def ended(self, call: GrpcCall) -> None:
         raise Unserved(
             Status.UNIMPLEMENTED,
             "ModelStreamInfer is not served: every request has one answer here; call ModelInfer, of which any number may "
