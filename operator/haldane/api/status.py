@@ -101,6 +101,7 @@ class RolloutStatus(Written):
     lost_at: Time | None = Field(None, description="When pods were first missed.")
     back_at: Time | None = Field(None, description="Since when the old version has ready pods again.")
     stable_lost_at: Time | None = Field(None, description="Since when stable has had no ready pod.")
+    last_chances: int | None = Field(None, description="How often what was overdue unseen was waited for once more.")
     approved: str | None = Field(None, description="Who approved the current step.")
     waived: str | None = Field(None, description="Why steps count as passed that were not.")
     seen: str | None = Field(None, description="What the steps that passed would have seen.")

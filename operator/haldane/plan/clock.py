@@ -3,7 +3,8 @@
 Deadlines stand in status as moments of the wall clock, for any process may have to go on. A process compares that clock with one
 that nobody sets: what it was set ahead between two passes did not pass for anybody who waits. Across a restart nothing can tell a
 clock that was set from a time without an operator; then a deadline that has passed unseen gives a last chance: what became of
-the pods meanwhile is to be seen before it decides.
+the pods meanwhile is to be seen before it decides. How often is bounded, or an operator that dies every few seconds would wait
+for ever.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ UNWATCHED = 60.0
 """Seconds without a pass after which a phase that is looked at every 10 s counts as unseen."""
 LAST_CHANCE = timedelta(seconds=30)
 """How long a deadline that has passed unseen still waits: pods on a node that comes back are ready, or seen to crash, by then."""
+LAST_CHANCES = 3
+"""How many a wait is given at most. Who lives to the end of one decides; only a process that dies before needs another."""
 
 _MOMENTS = (
     "started_at",
@@ -89,8 +92,11 @@ def _set_ahead(md: ModelDeployment, jump: timedelta) -> ModelDeployment:
 
 
 def _given_a_last_chance(md: ModelDeployment, now: datetime) -> ModelDeployment:
-    """What would be overdue now, or soon, is so in `LAST_CHANCE`."""
+    """What would be overdue now, or soon, is so in `LAST_CHANCE`, unless it was put off so often before."""
     rollout = md.status.rollout
+    given = rollout.last_chances or 0
+    if given >= LAST_CHANCES:
+        return md
     begun, ends = rollout.phase_started_at, deadline(md)
     limit = parse_duration(md.spec.rollout.progress_deadline)
     least = {"share_left_at": now}
@@ -102,8 +108,8 @@ def _given_a_last_chance(md: ModelDeployment, now: datetime) -> ModelDeployment:
     if rollout.checked_at is None or not is_alone(rollout, rollout.checked_at):
         # Otherwise it was acted upon already, and people were told since when.
         least["stable_lost_at"] = now + LAST_CHANCE - LONG_ENOUGH
-    changes = {name: at for name, at in least.items() if (getattr(rollout, name) or at) < at}
-    return _with(md, changes) if changes else md
+    changes: dict[str, Any] = {name: at for name, at in least.items() if (getattr(rollout, name) or at) < at}
+    return _with(md, {**changes, "last_chances": given + 1}) if changes else md
 
 
 def _all(rollout: RolloutStatus) -> list[datetime]:

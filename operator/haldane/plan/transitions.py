@@ -29,6 +29,9 @@ Service earlier than that cost requests.
 
 SOON = timedelta(seconds=1)
 
+_BEGUN = ("phase_started_at", "weight_changed_at", "lost_at")
+"""Moments of which a change begins a wait, or ends one."""
+
 PROMOTED_NOW = "was promoted"
 """How `RolloutStatus.waived` begins when a person has skipped the steps that were left."""
 
@@ -223,8 +226,11 @@ def without_weight(s: Situation, phase: Phase, message: str, **changes: Any) -> 
 
 
 def moved(s: Situation, message: str, after: timedelta | None = None, **changes: Any) -> Decision:
-    """The same revisions with some of `status.rollout` changed."""
+    """The same revisions with some of `status.rollout` changed. A wait that begins has all its last chances before it."""
     rollout = s.rollout.model_copy(update={"message": message, **changes})
+    # While pods that were lost come and go it is one wait, however often a phase begins.
+    if rollout.lost_at is None and any(getattr(rollout, at) != getattr(s.rollout, at) for at in _BEGUN):
+        rollout = rollout.model_copy(update={"last_chances": None})
     return Decision(s.status.model_copy(update={"rollout": rollout}), after)
 
 

@@ -43,7 +43,7 @@ def hear(s: Situation) -> Heard:
         events.append(Event("Normal", "Paused", _sentence(paused(s.md) or "")))
     if "pause" in gone:
         # What was held has had no fair chance meanwhile: its deadlines, and the watch, begin anew.
-        anew = {"phase_started_at": s.now, "asked_anew_at": None, "lost_at": None}
+        anew = {"phase_started_at": s.now, "asked_anew_at": None, "lost_at": None, "last_chances": None}
         rollout = rollout.model_copy(update=anew if rollout.phase in _HELD else {})
         events.append(Event("Normal", "Resumed", f"Resumed{by(s.md, 'pause')}: rollouts go on."))
     if "approve" in new:

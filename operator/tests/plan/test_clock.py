@@ -9,7 +9,7 @@ import pytest
 
 from haldane.api.status import CheckStatus, GateStatus, ModelDeploymentStatus, Phase, RolloutStatus
 from haldane.api.v1alpha1 import ModelDeployment
-from haldane.plan.clock import LAST_CHANCE, SET, UNWATCHED, Instant, caught_up, in_time
+from haldane.plan.clock import LAST_CHANCE, LAST_CHANCES, SET, UNWATCHED, Instant, caught_up, in_time
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -87,6 +87,14 @@ def test_a_deadline_that_nobody_saw_pass_gives_a_last_chance(
     found = in_time(waiting(model_deployment, "Preparing", **seen), Instant(NOW, 100.0), last).status.rollout
     assert found.phase_started_at == NOW + LAST_CHANCE - DEADLINE
     assert (found.share_left_at, found.asked_anew_at, found.stable_lost_at) == (NOW, late, NOW)
+
+
+def test_a_wait_is_given_so_many_last_chances_and_no_more(model_deployment: Callable[..., ModelDeployment]) -> None:
+    md = waiting(model_deployment, "Preparing", phase_started_at=NOW - HOUR)
+    for given in range(1, LAST_CHANCES + 1):
+        md = in_time(md, Instant(NOW + given * LAST_CHANCE / 2, 100.0), None)
+        assert md.status.rollout.last_chances == given
+    assert in_time(md, Instant(NOW + HOUR, 100.0), None) is md
 
 
 @pytest.mark.parametrize(("looked", "is_moved"), [(None, True), (29, True), (30, False)])

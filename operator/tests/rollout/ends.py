@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from haldane.api.quantity import parse_duration
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.capacity import has_route
+from haldane.plan.clock import LAST_CHANCE
 from haldane.plan.deadlines import step_limit
 from haldane.plan.observed import Observed
 from haldane.plan.situation import Decision
@@ -97,4 +98,5 @@ class Losses:
             self.where, self.first = where, None
         if any(event.reason == "CandidateLost" for event in decision.events):
             self.first = self.first or now
-            assert now - self.first <= step_limit(md), "pods that come and go are not waited for without end"
+            limit = step_limit(md) + (md.status.rollout.last_chances or 0) * LAST_CHANCE
+            assert now - self.first <= limit, "pods that come and go are not waited for without end"

@@ -27,4 +27,7 @@ def examine_moments(old: RolloutStatus, new: RolloutStatus) -> None:
     assert shown <= MAY_STAND[new.phase], f"{new.phase} with {shown - MAY_STAND[new.phase]}"
     assert not (new.share_left_at and new.weight), "who has a share by right keeps none without"
     is_begun = new.phase_started_at != old.phase_started_at
+    assert not (is_begun and new.last_chances and not new.lost_at), (
+        "a wait that begins has all its last chances before it"
+    )
     assert not is_begun or new.asked_anew_at in (None, new.phase_started_at), "a mark goes with the wait that it is of"

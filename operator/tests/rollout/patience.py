@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from haldane.api.quantity import parse_duration
 from haldane.api.v1alpha1 import ModelDeployment
-from haldane.plan.clock import LAST_CHANCE, SET
+from haldane.plan.clock import LAST_CHANCE, LAST_CHANCES, SET
 from haldane.plan.situation import Decision
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ class Patience:
             for entry in new.rejected
         )
         if is_rejected:
-            self._examine(world, least, min(least, LAST_CHANCE), "a deadline is for time that was waited")
+            is_spent = (old.rollout.last_chances or 0) >= LAST_CHANCES
+            after_absence = timedelta(0) if is_spent else min(least, LAST_CHANCE)
+            self._examine(world, least, after_absence, "a deadline is for time that was waited")
         if old.rollout.phase == "Watching" and new.rollout.phase == "Stable" and old.previous:
             watch = max(parse_duration(spec.keep_stable_for), parse_duration(spec.watch_after_promotion))
             self._examine(world, watch, timedelta(0), "the watch lasts as long as was asked for")

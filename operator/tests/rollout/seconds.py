@@ -9,6 +9,7 @@ from haldane.api.quantity import parse_duration
 from haldane.api.v1alpha1 import ModelDeployment
 from haldane.plan.annotations import paused
 from haldane.plan.capacity import is_autoscaled
+from haldane.plan.clock import LAST_CHANCE
 from haldane.plan.rollout import LOOK_AGAIN
 from haldane.plan.route import WITHOUT_PODS
 from haldane.plan.status import compose
@@ -181,4 +182,5 @@ class Stint:
             limit *= 2  # pods that were not asked for yet have it once more
         if phase == "Progressing":
             limit += max(parse_duration(step.hold) for step in spec.steps)
+        limit += (md.status.rollout.last_chances or 0) * LAST_CHANCE
         return round(limit.total_seconds()) + LEAST_TRIED

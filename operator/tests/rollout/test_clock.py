@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
-from haldane.plan.clock import LAST_CHANCE
+from haldane.plan.clock import LAST_CHANCE, LAST_CHANCES
 
 from .lying import LyingWorld
 from .world import SPEC, Behaviour
@@ -102,6 +103,36 @@ def test_pods_that_come_back_with_the_operator_get_a_last_chance_and_no_more(sta
     )
 
 
+@pytest.mark.parametrize("every", [1, 3, 11, 29])
+def test_an_operator_that_dies_again_and_again_still_ends_a_wait(every: int) -> None:
+    world = rolling("Preparing", starts_in=3600.0)
+    dying_every(world, every, DEADLINE + LAST_CHANCES * 30 + 30 + 2 * every)
+    assert [entry["reason"] for entry in world.status["rejected"]] == ["ProgressDeadlineExceeded"]
+    world.run_until("Stable", 30)
+    assert world.version("stable") == "1"
+
+
+def test_a_wait_that_begins_anew_has_all_its_last_chances_again() -> None:
+    world = rolling("Preparing", starts_in=3600.0)
+    dying_every(world, 3, DEADLINE, lambda w: w.status["rollout"].get("lastChances") == LAST_CHANCES)
+    world.deploy("3")
+    world.run_until("Progressing")
+    assert "lastChances" not in world.status["rollout"]
+
+
+@pytest.mark.parametrize("every", [5, 20])
+def test_pods_that_come_and_go_are_one_wait_however_often_the_operator_dies(every: int) -> None:
+    world = rolling("Progressing")
+    begun = world.second
+
+    def flaps(world: LyingWorld) -> bool:
+        world.behaviours["2"].never_ready = (world.second - begun) // 8 % 2 == 0
+        return bool(world.status["rejected"])
+
+    dying_every(world, every, DEADLINE + LAST_CHANCES * 30 + 60, flaps)
+    assert [entry["reason"] for entry in world.status["rejected"]] == ["CandidateLost"]
+
+
 def test_a_handover_that_was_complete_meanwhile_is_not_undone() -> None:
     world = rolling("Promoting")
     world.run(120, lambda w: w.status.get("candidate") is None)
@@ -118,3 +149,14 @@ def away(world: LyingWorld, seconds: int, jumps: bool) -> None:
     world.run(seconds)
     if jumps:
         world.skew += AHEAD
+
+
+def dying_every(world: LyingWorld, seconds: int, span: int, until: Callable[[LyingWorld], bool] | None = None) -> None:
+    """A process that dies so long after it began, and the next one at once, until `until`, asked each second, or for `span`."""
+    for second in range(span):
+        if until and until(world):
+            return
+        if second % seconds == 0:
+            world.passed = world.look = None
+            world.due = world.second
+        world.run(1)
