@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -32,6 +33,9 @@ KINDS = {
 
 MERGE = "application/merge-patch+json"
 APPLY = "application/apply-patch+yaml"
+
+TRIES = 10
+"""Times that a request is sent at most which the server has no time for."""
 
 
 def path(kind: str, namespace: str, name: str = "", subresource: str = "") -> str:
@@ -70,7 +74,12 @@ class Rest:
         """Any request, for what the methods below do not do. `media` is what is sent, `accept` what is wanted."""
         headers = {"Content-Type": media} if media else {}
         headers |= {"Accept": accept} if accept else {}
-        answer = self._client.request(method, where, json=body, headers=headers, params=query)
+        for _ in range(TRIES):
+            answer = self._client.request(method, where, json=body, headers=headers, params=query)
+            if answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
+                break
+            # While a CRD that was changed is taken up; any client of Kubernetes waits as it is told to, and asks again.
+            time.sleep(float(answer.headers.get("Retry-After", 1)))
         # A path that is not served (yet) is answered in plain text.
         is_json = answer.headers["Content-Type"].startswith("application/json")
         read = answer.json() if is_json else {"message": answer.text}

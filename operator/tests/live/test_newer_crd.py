@@ -44,7 +44,7 @@ def test_a_rollout_goes_back_although_its_spec_has_a_field_of_a_newer_release(mo
     rollout = {"steps": [{"weight": 50, "hold": "10m"}]}
     model.edit({"rollout": rollout})
     model.deploy("2.0.0")
-    model.until(lambda: model.hands.weights[-1] == 50, "the candidate has its share")
+    model.until(lambda: model.hands.weights[-1:] == [50], "the candidate has its share")
     deadline = time.monotonic() + SERVED_SECONDS
     while "newField" not in model.body["spec"]["rollout"]:  # the API server takes a while to know the field
         assert time.monotonic() < deadline
