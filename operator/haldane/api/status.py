@@ -78,6 +78,9 @@ class GateStatus(Written):
     name: str = Field(description="signature, answers or latency.")
     verdict: Literal["Pass", "Fail", "Inconclusive", "Skipped"] = Field(description="Inconclusive is asked again.")
     message: str = Field(description="The verdict as a sentence.")
+    errors: int | None = Field(
+        None, description="Answers with a 5xx code, or none in time, which metrics count as well."
+    )
     since: Time = Field(description="When it was first asked.")
     at: Time = Field(description="When it was last asked.")
 

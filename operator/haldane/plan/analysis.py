@@ -87,6 +87,7 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
     overdue = is_overdue(md, now)
     if overdue:
         detect = None  # at the deadline of the step a poor proof is better than none
+    by_counters = _gained(answers, scope, recent)
     checks = []
     for check in md.spec.rollout.checks:
         last, known = carried(latest.get(check.name), check)
@@ -104,7 +105,7 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
             scope.counted,
             not overdue,
             (ends - now).total_seconds() if ends else None,
-            _gained(answers, scope, recent),
+            *by_counters,
         )
         judged = judge_check(md, check, scope, answers, recent, counted, outages, trial)
         # Also when it finds nothing out: what passed before the end of the hold is no planned look at all of it.
@@ -135,12 +136,18 @@ def judge(md: ModelDeployment, answers: Mapping[str, Answer], now: datetime) -> 
     return Analysis(now, tuple(checks), share, outage, is_sparse, alarm)
 
 
-def _gained(answers: Mapping[str, Answer], scope: Scope, recent: Mapping[str, Requests]) -> Requests | None:
-    """What the candidate's counters tell of this weight, if they missed no restart: `increase` then tells of many more."""
+def _gained(
+    answers: Mapping[str, Answer], scope: Scope, recent: Mapping[str, Requests]
+) -> tuple[Requests | None, Requests | None]:
+    """What the counters of candidate and stable tell of this weight, if they missed no restart: `increase` then tells of many more."""
     if not scope.is_young or not scope.baseline:
-        return None
-    own = gained(answers.get(SCRAPED), answers.get(SCRAPED_BEFORE), scope.subject, scope.baseline)
-    return own if own and 2 * own.total >= recent.get(scope.subject, Requests()).total else None
+        return None, None
+    own, theirs = (
+        gained(answers.get(SCRAPED), answers.get(SCRAPED_BEFORE), revision, scope.baseline)
+        for revision in (scope.subject, scope.baseline)
+    )
+    is_whole = own is not None and 2 * own.total >= recent.get(scope.subject, Requests()).total
+    return (own, theirs) if is_whole else (None, None)
 
 
 def _beyond_abort(md: ModelDeployment, recent: Requests, now: datetime) -> CheckStatus | None:

@@ -40,7 +40,7 @@ class Scope:
     window: int
     """The last window of `counted`, which free queries look at."""
     is_young: bool = False
-    """Whether `recent` is all of this weight, warm-up and all."""
+    """Whether `recent` is all that the candidate was ever asked, but for gates that it answered without an error."""
     past: datetime | None = None
     """Where the `SPAN` ends that the baseline is taken from, when it answers nothing now."""
 
@@ -58,14 +58,13 @@ def scope_of(md: ModelDeployment, now: datetime) -> Scope | None:
     window = parse_duration(analysis.window).total_seconds()
     counted = min(LONGEST_COUNTED, since - parse_duration(analysis.warmup)).total_seconds()
     spans = (max(1, int(min(window, since.total_seconds()))), max(0, int(counted)), max(0, int(min(window, counted))))
-    is_young, past = since.total_seconds() <= window, comparable(rollout)
+    past = comparable(rollout)
     if rollout.phase == "Watching":
         return Scope(
             status.stable.revision,
             status.previous.revision if status.previous and past else None,
             *spans,
-            is_young,
-            past,
+            past=past,
         )
     if is_spoilt_told(md):
         return Scope(status.stable.revision, None, spans[0], 0, 0)
@@ -76,8 +75,24 @@ def scope_of(md: ModelDeployment, now: datetime) -> Scope | None:
     if rollout.weight == 0 and not is_previewed:
         return None
     if rollout.weight < 100:
+        is_young = since.total_seconds() <= window and _is_first_share(md)
         return Scope(status.candidate.revision, status.stable.revision, *spans, is_young)
-    return Scope(status.candidate.revision, status.stable.revision if past else None, *spans, is_young, past)
+    return Scope(status.candidate.revision, status.stable.revision if past else None, *spans, past=past)
+
+
+def _is_first_share(md: ModelDeployment) -> bool:
+    """Whether nobody can have asked the candidate anything before this weight, and no gate left errors in its counters.
+
+    Later on a scrape that is missed would make its whole past seem to be of this weight.
+    """
+    rollout = md.status.rollout
+    if rollout.phase != "Progressing" or rollout.lost_at:
+        return False
+    earlier = md.spec.rollout.steps[: rollout.step or 0]
+    if earlier and (previews(md) or any(step.weight for step in earlier)):
+        return False
+    # A gate that was asked in vain before has told only of its last answers.
+    return all(not gate.errors and gate.since == gate.at for gate in rollout.gates)
 
 
 def is_spoilt_told(md: ModelDeployment) -> bool:
@@ -114,7 +129,7 @@ def queries(md: ModelDeployment, now: datetime) -> dict[str, str]:
     if scope is None or due is None or now < due:
         return {}
     asked: dict[str, str] = {"recent": promql.requests(md, scope.revisions, scope.recent)}
-    if scope.is_young and scope.baseline and not scope.past:
+    if scope.is_young:
         asked[SCRAPED] = promql.scraped(md, scope.revisions)
         asked[SCRAPED_BEFORE] = promql.scraped_before(md, scope.revisions, scope.recent)
     if scope.counted == 0:

@@ -35,7 +35,8 @@ def recorded(md: ModelDeployment, findings: Findings | None, now: datetime) -> M
         verdicts = list(_verdicts(md, stable, candidate, findings, now))
     else:
         verdicts = list(_stables_own(stable, findings))
-    gates = [_merged(status, name, verdict, message, now) for name, verdict, message in verdicts]
+    errors = sum(answer.code == 0 or answer.code >= 500 for answer in findings.answers)
+    gates = [_merged(status, verdict, errors, now) for verdict in verdicts]
     changes["rollout"] = status.rollout.model_copy(update={"gates": gates})
     return md.model_copy(update={"status": status.model_copy(update=changes)})
 
@@ -46,14 +47,16 @@ def is_suspicious(md: ModelDeployment, findings: Findings) -> bool:
     return stable is not None and measured is not None and bool(smoke.too_slow(md.spec, measured, ""))
 
 
-def _merged(status: ModelDeploymentStatus, name: str, verdict: Verdict, message: str, now: datetime) -> GateStatus:
+def _merged(status: ModelDeploymentStatus, said: _Said, errors: int, now: datetime) -> GateStatus:
     """A gate as it stands now. What was decided once stays decided."""
+    name, verdict, message = said
     before = next((gate for gate in status.rollout.gates if gate.name == name), None)
     if before and before.verdict != "Inconclusive":
         return before
     tried = any(gate.name == name for gate in open_gates(status))
     since = before.since if before and tried else now
-    return GateStatus(name=name, verdict=verdict, message=message[:LONGEST_MESSAGE], since=since, at=now)
+    sentence, counted = message[:LONGEST_MESSAGE], errors or None
+    return GateStatus(name=name, verdict=verdict, message=sentence, errors=counted, since=since, at=now)
 
 
 def _knowing(revision: RevisionStatus, told_: Told | None) -> RevisionStatus:

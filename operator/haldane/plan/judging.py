@@ -17,8 +17,8 @@ from haldane.plan.observed import Answer, Unavailable
 from haldane.plan.samples import MOST, Requests, one_number, read_durations
 from haldane.plan.verdicts import Judged, Trial, judge_abort, judge_error_rate, judge_proportion, judge_query
 
-GATES = 12
-"""Requests of the gates, twice, that a pod may have counted before it got any of the traffic."""
+GATES = 18
+"""Requests of the gates, in all their rounds, that a pod may have counted before it got any of the traffic."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,10 @@ def judge_check(
         recently = recent.get(scope.baseline, Requests()) if scope.baseline and not scope.past else None
         latest = (recent.get(scope.subject, Requests()), recently) if is_part and not outages.recent else None
         lost = _no_answer(outages.recent or not_compared)
-        if trial.gained and scope.counted == scope.recent and trial.gained.total >= trial.minimum + GATES:
-            subject = trial.gained
+        # Both by their counters: what happened just before the first sample is not to be one side's alone.
+        is_counted = trial.gained_beside and scope.counted == scope.recent
+        if trial.gained and is_counted and trial.gained.total >= trial.minimum + GATES:
+            subject, baseline = trial.gained, trial.gained_beside
         return _but_for(lost, judge_error_rate(rule, _unplanned(trial, lost), subject, baseline, latest))
     if check.latency:
         return _judge_latency(check.latency, scope, answers, trial, is_part, outages.counted)

@@ -105,6 +105,8 @@ class Trial:
     """Seconds until the step's deadline; None where there is none."""
     gained: Requests | None = None
     """What the candidate answered at this weight by its counters alone; None where they do not tell, or tell less."""
+    gained_beside: Requests | None = None
+    """What stable answered between the same two scrapes, likewise."""
 
 
 def judge_error_rate(

@@ -191,3 +191,11 @@ def test_what_an_earlier_rollout_could_not_ask_is_none_of_this_ones_tries() -> N
 def test_who_has_nothing_to_tell_and_who_is_silent(code: int, document: Any, told: str) -> None:
     found = read_told(code, document, "" if code else "refused")
     assert [name for name in ("signature", "lacks", "silence") if getattr(found, name)] == [told]
+
+
+@pytest.mark.parametrize(
+    ("codes", "errors"), [([200] * 6, None), ([200, 400, 500] * 2, 2), ([500] * 6, 6), ([200, 0], 1)]
+)
+def test_answers_with_an_error_are_told_for_metrics_count_them_as_well(codes: list[int], errors: int | None) -> None:
+    found = replace(GOOD, answers=answers(*codes), stable_answers=answers(*codes))
+    assert {gate.errors for gate in recorded(preparing(), found, NOW).status.rollout.gates} == {errors}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from haldane.plan.analysis import judge
 from haldane.plan.asking import SCRAPED, SCRAPED_BEFORE, queries
 from haldane.plan.observed import Answer, Series, Unavailable
 from haldane.plan.samples import Requests, gained
@@ -55,13 +56,14 @@ def asked(world: Any) -> dict[str, str]:
     return queries(world.md, world.now)
 
 
-def test_it_is_asked_in_the_first_window_of_a_step_beside_stable(world: Any) -> None:
+def test_it_is_asked_in_the_first_window_of_the_first_share_beside_stable(world: Any) -> None:
     world.deploy("2")
     seen: list[bool] = []
 
     def look(world: Any) -> bool:
         if found := asked(world):
             seen.append(SCRAPED in found)
+            assert not (seen[-1] and world.status["rollout"]["step"]), "a missed scrape would count what came before"
             assert (SCRAPED_BEFORE in found) is seen[-1]
             if seen[-1]:
                 since = round((world.now - world.md.status.rollout.weight_changed_at).total_seconds())
@@ -156,3 +158,53 @@ def test_the_requests_of_the_gates_do_not_hide_a_version_that_is_broken(world: A
     world.run_until("RollingBack", 60)
     failed = 5 / (world.rate * world.spec["rollout"]["steps"][0]["weight"] / 100)
     assert world.now - begun <= timedelta(seconds=failed + 6)
+
+
+def is_asked(world: Any, **changes: Any) -> bool:
+    """Whether the counters are asked for once this was changed of the rollout's status."""
+    world.deploy("2")
+    world.run_until("Progressing")
+    world.status["rollout"] |= changes
+    return SCRAPED in queries(world.md, world.now + timedelta(seconds=10))
+
+
+GATE = {"name": "answers", "verdict": "Skipped", "message": "m"}
+
+
+@pytest.mark.parametrize(
+    ("errors", "again", "expected"), [(None, 0, True), (6, 0, False), (None, 1, False)], ids=["good", "errors", "again"]
+)
+def test_a_gate_that_was_answered_with_errors_is_no_traffic(
+    world: Any, errors: int | None, again: int, expected: bool
+) -> None:
+    since, at = (moment.isoformat() for moment in (world.now, world.now + timedelta(seconds=again)))
+    assert is_asked(world, gates=[{**GATE, "errors": errors, "since": since, "at": at}]) is expected
+
+
+def test_a_candidate_that_has_lost_its_pods_once_has_a_past(world: Any) -> None:
+    assert not is_asked(world, lostAt=world.now.isoformat())
+
+
+@pytest.mark.parametrize(("header", "expected"), [(None, True), ("x-preview", False)])
+def test_a_step_without_a_share_is_no_past_unless_a_header_leads_there(
+    world: Any, header: str | None, expected: bool
+) -> None:
+    world.spec["rollout"]["steps"] = [{"weight": 0, "hold": "1s"}, {"weight": 10, "hold": "60s"}]
+    world.spec["traffic"] = {"host": "models.example", "ingress": {"previewHeader": header}}
+    assert is_asked(world, step=1, weight=10) is expected
+
+
+def test_stable_is_counted_between_the_same_scrapes(world: Any) -> None:
+    """An incident of both just before stable's first sample of the step is not the candidate's alone."""
+    world.spec["rollout"]["checks"] = [{"name": "errors", "errorRate": {"maxIncrease": "1%"}}]
+    world.spec["rollout"]["analysis"] |= {"minRequests": 100, "warmup": "0s"}
+    world.deploy("2")
+    world.run_until("Progressing")
+    new, old = (world.status[role]["revision"] for role in ("candidate", "stable"))
+    now = world.now + timedelta(seconds=10)
+    both = {"scraped": answer(**{new: (900, 45), old: (18000, 900)}), "scraped/before": answer(**{old: (0, 0)})}
+    by_increase = answer(**{new: (600, 0), old: (12000, 0)})
+    analysis = judge(world.md, {"recent": by_increase, "requests": by_increase, **both}, now)
+    assert analysis is not None
+    assert analysis.checks[0].verdict != "Fail", analysis.checks[0].message
+    assert analysis.checks[0].baseline == "4.76%"

@@ -100,7 +100,7 @@ def test_a_mild_draw_of_the_last_step_does_not_hide_what_the_steps_before_saw(
     """3 % errors at a limit of 2 %: a rollout in which no step alone looks suspicious at its end."""
     monkeypatch.setattr(shares, "MARGINS", ())
     monkeypatch.setattr(shares, "SUSPICION_WITH_EARLIER", chance)
-    course = at_most_2_percent(114, 100.0, 0.03)
+    course = at_most_2_percent(118, 100.0, 0.03)
     assert course.outcome == outcome
     assert says(course, "with the steps before") is (outcome == "rolled back")
 
