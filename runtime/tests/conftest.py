@@ -193,6 +193,17 @@ class Running:
                 return float(line.rsplit(" ", 1)[1])
         raise AssertionError(f"no sample {name} {labels}")
 
+    def rounds_for(self, seconds: float, model: str = "model") -> int:
+        """How many rounds of the working model take at least so long on this machine, when it has nothing else to do."""
+        assert self.client is not None
+        spans = []
+        for rounds in (1000, 10_000, 10_000, 10_000):
+            tensor = {"name": "rounds", "shape": [1], "datatype": "INT64", "data": [rounds]}
+            started = time.monotonic()
+            self.client.post(f"/v2/models/{model}/infer", json={"inputs": [tensor]}).raise_for_status()
+            spans.append(time.monotonic() - started)
+        return int(10_000 * seconds / min(spans[1:]))
+
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 

@@ -169,13 +169,14 @@ def test_parameters_and_priority_are_accepted(client: Any) -> None:
     assert answer.as_numpy("sum").shape == (2, 2)
 
 
-def test_the_timeout_is_a_deadline(client: Any) -> None:
+def test_the_timeout_is_a_deadline(client: Any, server: Any) -> None:
+    slow = [tensor("rounds", np.array([server.rounds_for(0.5, "work")]), "INT64")]
     # From a first run the server learns what such a request costs.
-    client.infer("work", [tensor("rounds", np.array([20_000]), "INT64")])
+    client.infer("work", slow)
     with pytest.raises(
         InferenceServerException, match=r"within the 0\.05 s that the parameter 'timeout' allows"
     ) as caught:
-        client.infer("work", [tensor("rounds", np.array([20_000]), "INT64")], timeout=50_000)
+        client.infer("work", slow, timeout=50_000)
     assert caught.value.status() == "408"
 
 

@@ -195,7 +195,8 @@ def test_a_client_that_leaves_frees_the_queue(channel: grpc.Channel, server: Any
         return bytes(made.SerializeToString())
 
     infer = channel.unary_unary(f"{SERVICE}/ModelInfer")
-    calls = [infer.future(slow(4_000), timeout=SECONDS) for _ in range(12)]
+    rounds = server.rounds_for(0.4, "work")
+    calls = [infer.future(slow(rounds), timeout=SECONDS) for _ in range(12)]
     deadline = time.monotonic() + SECONDS
     while server.metric("haldane_queue_requests", model="work") < 6:
         assert time.monotonic() < deadline, "the requests did not reach the queue"

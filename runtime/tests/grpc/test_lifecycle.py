@@ -59,7 +59,8 @@ def test_drain_serves_who_comes_back_and_finishes_what_runs(
         watching = threading.Thread(target=lambda: states.extend(answer.status for answer in _until_end(watch)))
         watching.start()
         answers: list[Any] = []
-        slow = threading.Thread(target=lambda: answers.append(client.infer("work", [rounds(20_000)])))
+        long = rounds(server.rounds_for(1.0, "work"))
+        slow = threading.Thread(target=lambda: answers.append(client.infer("work", [long])))
         slow.start()
         deadline = time.monotonic() + SECONDS
         while not states and time.monotonic() < deadline:

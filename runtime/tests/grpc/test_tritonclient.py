@@ -133,8 +133,8 @@ def test_parameters(client: Any) -> None:
         client.infer("double", [lying])
 
 
-def test_timeouts(client: Any) -> None:
-    slow = tensor("rounds", np.array([20_000], np.int64), "INT64")
+def test_timeouts(client: Any, server: Any) -> None:
+    slow = tensor("rounds", np.array([server.rounds_for(1.0, "work")], np.int64), "INT64")
     with pytest.raises(InferenceServerException) as caught:
         client.infer("work", [slow], client_timeout=0.2)
     assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED"
