@@ -273,8 +273,8 @@ async def test_a_redis_that_stalls_costs_one_short_wait(redis: Any, opened: Call
         assert await cache.get(b"k") is None
         waits.append(time.monotonic() - started)
         await asyncio.sleep(0.001)
-    assert max(waits) < 0.25
-    assert sum(wait > responses.LOOKUP_SECONDS / 2 for wait in waits) <= 3
+    # One after the other, they would have taken four seconds.
+    assert sum(waits) < len(waits) * responses.LOOKUP_SECONDS / 4
     redis.thaw()
     # The answers to the lookups that were given up must not be taken for those of later ones.
     await until(lambda: cache.usable)
