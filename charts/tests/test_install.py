@@ -26,7 +26,7 @@ MODEL = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pod_monitors(apiserver: ApiServer) -> None:
     """The part of the Prometheus operator's CRD that the chart uses, closed to every other field."""
     text = {"type": "string"}

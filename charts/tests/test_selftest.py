@@ -33,7 +33,7 @@ SERVED = "ModelDeployments are served by the API server."
 RIGHTS = "The operator has the rights that it needs."
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def account(apiserver: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as a pod of the operator finds it: its token and the certificate of the server."""
     folder = tmp_path_factory.mktemp("account")
